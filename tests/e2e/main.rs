@@ -4,8 +4,19 @@
 //! server, its module and itself. `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves.
 #![expect(clippy::print_stderr, reason = "what was left out, and why, belongs on the screen")]
 
+mod abandoned;
+mod attribute;
 mod case;
+mod driver;
+mod local_infile;
 mod login;
+mod multi;
+mod prepared;
+mod session;
+mod spill;
+mod spliced;
+mod transaction;
+mod values;
 
 use anyhow::Result;
 use case::Case;
@@ -21,7 +32,18 @@ use std::{collections::BTreeMap, process::ExitCode};
 /// Most tests wait more than they compute.
 const THREADS: usize = 4;
 
-const CASES: &[(&str, &[Case])] = &[("login", login::CASES)];
+const CASES: &[(&str, &[Case])] = &[
+    ("login", login::CASES),
+    ("abandoned", abandoned::CASES),
+    ("values", values::CASES),
+    ("prepared", prepared::CASES),
+    ("transaction", transaction::CASES),
+    ("local_infile", local_infile::CASES),
+    ("multi", multi::CASES),
+    ("session", session::CASES),
+    ("spliced", spliced::CASES),
+    ("spill", spill::CASES),
+];
 
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();

@@ -36,6 +36,8 @@ pub struct Connection {
     greeting: Greeting,
     /// What client and server agreed on.
     capabilities: u32,
+    /// Whether the login had to send the password, encrypted with the server's public key.
+    password_sent: bool,
 }
 
 /// Cuts a payload into packets, the first numbered `sequence`; returns the bytes and the number that comes next.
@@ -67,8 +69,15 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut connection =
-            Self { stream, buffer: Vec::new(), taken: 0, sequence: 0, greeting: Greeting::default(), capabilities: 0 };
+        let mut connection = Self {
+            stream,
+            buffer: Vec::new(),
+            taken: 0,
+            sequence: 0,
+            greeting: Greeting::default(),
+            capabilities: 0,
+            password_sent: false,
+        };
         let packet = connection.read_packet().context("read the greeting")?;
         connection.greeting = Greeting::parse(&packet)?;
         Ok(connection)
@@ -87,6 +96,11 @@ impl Connection {
     /// The capabilities in force.
     pub fn capabilities(&self) -> u32 {
         self.capabilities
+    }
+
+    /// Whether the login took `caching_sha2_password`'s full path.
+    pub fn password_sent(&self) -> bool {
+        self.password_sent
     }
 
     fn has(&self, capability: u32) -> bool {
