@@ -11,7 +11,8 @@ use sluice_tests::{
 };
 use std::net::{SocketAddr, TcpStream};
 
-pub(crate) const CASES: &[Case] = &[Case::new("a_thousand_block_nobody", a_thousand_block_nobody).daemon()];
+pub(crate) const CASES: &[Case] =
+    &[Case::new("a_thousand_block_nobody", a_thousand_block_nobody).daemon()];
 
 /// `ER_HOST_IS_BLOCKED`.
 const BLOCKED: u16 = 1129;
@@ -23,11 +24,18 @@ fn a_thousand_block_nobody(stage: &Stage) -> Result<()> {
     let front = Front::start(stage.path, server.address(), &[], Some(&netns))?;
     let login = Login::new(USER, PASSWORD);
     netns.enter(|| -> Result<()> {
-        for abandon in [at_once, after_greeting, in_login_packet, after_login_packet, after_auth_switch] {
+        for abandon in [
+            at_once,
+            after_greeting,
+            in_login_packet,
+            after_login_packet,
+            after_auth_switch,
+        ] {
             for _ in 0..EACH {
                 abandon(front.address())?;
             }
-            let mut connection = Connection::open(front.address(), &login).context("after logins given up")?;
+            let mut connection =
+                Connection::open(front.address(), &login).context("after logins given up")?;
             assert_eq!(connection.run("SELECT 1")?.text()?, "1");
         }
         Connection::open(server.address(), &login).context("the node blocks the address")?;
@@ -35,7 +43,9 @@ fn a_thousand_block_nobody(stage: &Stage) -> Result<()> {
         for _ in 0..20 {
             after_greeting(server.address())?;
         }
-        let blocked = Connection::open(server.address(), &login).err().context("the server counts nothing")?;
+        let blocked = Connection::open(server.address(), &login)
+            .err()
+            .context("the server counts nothing")?;
         let code = blocked.downcast_ref::<Outcome>().map(Outcome::code);
         ensure!(code == Some(BLOCKED), "{blocked:#}");
         Ok(())
@@ -70,6 +80,9 @@ fn after_auth_switch(address: SocketAddr) -> Result<()> {
     let payload = connection.login_packet(&Login::new(USER, PASSWORD))?;
     connection.send_packet(&payload)?;
     let answer = connection.read_packet()?;
-    ensure!(answer.first() == Some(&0xFE), "no AuthSwitchRequest: {answer:?}");
+    ensure!(
+        answer.first() == Some(&0xFE),
+        "no AuthSwitchRequest: {answer:?}"
+    );
     Ok(())
 }

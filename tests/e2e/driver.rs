@@ -6,7 +6,10 @@ use std::{future::Future, net::SocketAddr};
 
 /// Runs a future to its end on this thread.
 pub(crate) fn run<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
 }
 
 /// How to connect over TCP.

@@ -28,17 +28,34 @@ fn lines(count: usize) -> String {
 
 fn sizes(stage: &Stage) -> Result<()> {
     let table = format!("{}.loaded", stage.database()?);
-    let mut connection = Connection::open(stage.address(), &Login::new(USER, PASSWORD).with(capability::LOCAL_FILES))?;
-    connection.run(&format!("CREATE TABLE {table} (id INT PRIMARY KEY, filler TEXT)"))?;
+    let mut connection = Connection::open(
+        stage.address(),
+        &Login::new(USER, PASSWORD).with(capability::LOCAL_FILES),
+    )?;
+    connection.run(&format!(
+        "CREATE TABLE {table} (id INT PRIMARY KEY, filler TEXT)"
+    ))?;
     for count in [0, 1, 1000, 200_000] {
         let text = lines(count);
-        connection.send_command(&command::query(format!("LOAD DATA LOCAL INFILE 'e2e' INTO TABLE {table}").as_bytes()))?;
+        connection.send_command(&command::query(
+            format!("LOAD DATA LOCAL INFILE 'e2e' INTO TABLE {table}").as_bytes(),
+        ))?;
         let response = connection.read_response(text.as_bytes())?;
         response.outcome.ok()?;
-        assert_eq!(response.packets.first().map(Vec::as_slice), Some(&b"\xFBe2e"[..]), "the server asks for the file");
-        let sums = connection.run(&format!("SELECT CONCAT_WS(' ', COUNT(*), SUM(id), SUM(LENGTH(filler))) FROM {table}"))?;
+        assert_eq!(
+            response.packets.first().map(Vec::as_slice),
+            Some(&b"\xFBe2e"[..]),
+            "the server asks for the file"
+        );
+        let sums = connection.run(&format!(
+            "SELECT CONCAT_WS(' ', COUNT(*), SUM(id), SUM(LENGTH(filler))) FROM {table}"
+        ))?;
         let filler: usize = (0..count).map(|id| 5 * (id % 9)).sum();
-        let wanted = if count == 0 { "0".to_owned() } else { format!("{count} {} {filler}", count * (count - 1) / 2) };
+        let wanted = if count == 0 {
+            "0".to_owned()
+        } else {
+            format!("{count} {} {filler}", count * (count - 1) / 2)
+        };
         assert_eq!(sums.text()?, wanted);
         connection.run(&format!("TRUNCATE {table}"))?;
     }
@@ -54,7 +71,8 @@ fn mariadb_client(stage: &Stage) -> Result<()> {
          SELECT COUNT(*), MAX(id) FROM {table}",
         file.display()
     );
-    let printed = client::mariadb_prints(stage.address(), USER, PASSWORD, &["--local-infile=1"], &sql)?;
+    let printed =
+        client::mariadb_prints(stage.address(), USER, PASSWORD, &["--local-infile=1"], &sql)?;
     assert_eq!(printed, "5000\t4999");
     Ok(())
 }
@@ -69,6 +87,11 @@ fn refused(stage: &Stage) -> Result<()> {
     connection.run(&format!("CREATE TABLE {table} (id INT PRIMARY KEY)"))?;
     connection.send_command(&command::query(load.as_bytes()))?;
     connection.read_response(&[])?.outcome.ok()?;
-    assert_eq!(connection.run(&format!("SELECT COUNT(*) FROM {table}"))?.text()?, "0");
+    assert_eq!(
+        connection
+            .run(&format!("SELECT COUNT(*) FROM {table}"))?
+            .text()?,
+        "0"
+    );
     Ok(())
 }

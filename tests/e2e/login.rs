@@ -26,7 +26,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("ed25519", ed25519),
     Case::new("caching_sha2", caching_sha2).with(&[Kind::MySql]),
     Case::new("tenant_and_cluster", tenant_and_cluster).daemon(),
-    Case::new("attributes", attributes).with(&[Kind::MariaDb, Kind::MySql]).daemon(),
+    Case::new("attributes", attributes)
+        .with(&[Kind::MariaDb, Kind::MySql])
+        .daemon(),
     Case::new("greeting", greeting).with(&Kind::ALL).daemon(),
     Case::new("node_down", node_down).daemon(),
     Case::new("node_hangs", node_hangs).daemon(),
@@ -37,13 +39,25 @@ const WHO: &str = "SELECT CURRENT_USER()";
 fn good(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
     assert_eq!(connection.run(WHO)?.text()?, "app@%");
-    connection.command(&[0x0E])?.outcome.ok().context("COM_PING")
+    connection
+        .command(&[0x0E])?
+        .outcome
+        .ok()
+        .context("COM_PING")
 }
 
 fn drivers(stage: &Stage) -> Result<()> {
     let address = stage.address();
-    assert_eq!(client::mariadb_prints(address, USER, PASSWORD, &[], WHO)?, "app@%", "mariadb");
-    assert_eq!(python::run(include_str!("python/who.py"), address, &[USER, PASSWORD])?, "app@%", "PyMySQL");
+    assert_eq!(
+        client::mariadb_prints(address, USER, PASSWORD, &[], WHO)?,
+        "app@%",
+        "mariadb"
+    );
+    assert_eq!(
+        python::run(include_str!("python/who.py"), address, &[USER, PASSWORD])?,
+        "app@%",
+        "PyMySQL"
+    );
     let who: Option<String> = driver::run(async {
         let mut connection = driver::open(address, USER, PASSWORD).await?;
         let who = connection.query_first(WHO).await?;
@@ -71,7 +85,10 @@ fn refusals_equal_direct(stage: &Stage) -> Result<()> {
         (1045, Login::new(USER, "")),
         (1045, Login::new("nobody", "secret")),
         (1045, Login::new(USER_OPEN, "not empty")),
-        (1049, Login::new(USER, PASSWORD).database("no_such_database")),
+        (
+            1049,
+            Login::new(USER, PASSWORD).database("no_such_database"),
+        ),
     ] {
         let refused = refusal(stage.address(), &login).with_context(|| format!("{login:?}"))?;
         assert_eq!(refused.code(), code, "{login:?}: {refused}");
@@ -84,30 +101,44 @@ fn refusals_equal_direct(stage: &Stage) -> Result<()> {
 fn empty_password(stage: &Stage) -> Result<()> {
     let mut connection = Connection::open(stage.address(), &Login::new(USER_OPEN, ""))?;
     assert_eq!(connection.run(WHO)?.text()?, "open@%");
-    assert_eq!(client::mariadb_prints(stage.address(), USER_OPEN, "", &[], WHO)?, "open@%");
+    assert_eq!(
+        client::mariadb_prints(stage.address(), USER_OPEN, "", &[], WHO)?,
+        "open@%"
+    );
     Ok(())
 }
 
 fn database(stage: &Stage) -> Result<()> {
     let name = stage.database()?;
-    let mut connection = Connection::open(stage.address(), &Login::new(USER, PASSWORD).database(&name))?;
+    let mut connection =
+        Connection::open(stage.address(), &Login::new(USER, PASSWORD).database(&name))?;
     assert_eq!(connection.run("SELECT DATABASE()")?.text()?, name);
     connection.run("CREATE TABLE here (a INT)")?;
-    stage.open_direct()?.run(&format!("SELECT * FROM {name}.here"))?;
+    stage
+        .open_direct()?
+        .run(&format!("SELECT * FROM {name}.here"))?;
     Ok(())
 }
 
 fn ed25519(stage: &Stage) -> Result<()> {
-    assert_eq!(client::mariadb_prints(stage.address(), USER_ED25519, PASSWORD, &[], WHO)?, "ed@%");
+    assert_eq!(
+        client::mariadb_prints(stage.address(), USER_ED25519, PASSWORD, &[], WHO)?,
+        "ed@%"
+    );
     let refused = client::mariadb(stage.address(), USER_ED25519, "wrong", &[], WHO)?;
     let words = String::from_utf8_lossy(&refused.stderr).into_owned();
-    ensure!(!refused.status.success() && words.contains("1045"), "a wrong password: {words}");
+    ensure!(
+        !refused.status.success() && words.contains("1045"),
+        "a wrong password: {words}"
+    );
     Ok(())
 }
 
 fn caching_sha2(stage: &Stage) -> Result<()> {
     let user = format!("sha_{}", stage.path.name());
-    stage.open_direct()?.run(&format!("CREATE USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY 'sha secret'"))?;
+    stage.open_direct()?.run(&format!(
+        "CREATE USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY 'sha secret'"
+    ))?;
     let login = Login::new(&user, "sha secret");
     let wrong = Login::new(&user, "sha wrong");
     for full_path in [true, false] {
@@ -118,18 +149,34 @@ fn caching_sha2(stage: &Stage) -> Result<()> {
         assert_eq!(connection.run(WHO)?.text()?, format!("{user}@%"));
     }
     stage.open_direct()?.run("FLUSH PRIVILEGES")?;
-    assert_eq!(client::mariadb_prints(stage.address(), &user, "sha secret", &["--skip-ssl"], WHO)?, format!("{user}@%"));
+    assert_eq!(
+        client::mariadb_prints(stage.address(), &user, "sha secret", &["--skip-ssl"], WHO)?,
+        format!("{user}@%")
+    );
     Ok(())
 }
 
 fn tenant_and_cluster(stage: &Stage) -> Result<()> {
-    let mut connection = Connection::open(stage.address(), &Login::new("app@shop#orders", PASSWORD))?;
-    assert_eq!(connection.run(WHO)?.text()?, "app@%", "the node is given the bare name");
+    let mut connection =
+        Connection::open(stage.address(), &Login::new("app@shop#orders", PASSWORD))?;
+    assert_eq!(
+        connection.run(WHO)?.text()?,
+        "app@%",
+        "the node is given the bare name"
+    );
     let id = connection.greeting().thread_id.to_string();
     let sessions = connection.run("SHOW PROXYSESSION")?.table()?;
-    let text = |cell: &Option<Vec<u8>>| cell.as_ref().map(|cell| String::from_utf8_lossy(cell).into_owned());
-    let own: Vec<_> = sessions.iter().filter(|row| row.get(1).and_then(text) == Some(id.clone())).collect();
-    let [row] = own.as_slice() else { bail!("{} rows with Id {id} of {sessions:?}", own.len()) };
+    let text = |cell: &Option<Vec<u8>>| {
+        cell.as_ref()
+            .map(|cell| String::from_utf8_lossy(cell).into_owned())
+    };
+    let own: Vec<_> = sessions
+        .iter()
+        .filter(|row| row.get(1).and_then(text) == Some(id.clone()))
+        .collect();
+    let [row] = own.as_slice() else {
+        bail!("{} rows with Id {id} of {sessions:?}", own.len())
+    };
     assert_eq!(row.len(), 13, "columns");
     let named: Vec<_> = row.iter().skip(2).take(3).filter_map(text).collect();
     assert_eq!(named, ["orders", "shop", "app"], "Cluster, Tenant, User");
@@ -139,19 +186,38 @@ fn tenant_and_cluster(stage: &Stage) -> Result<()> {
 }
 
 fn attributes(stage: &Stage) -> Result<()> {
-    let login = Login::new(USER, PASSWORD).attribute("program_name", "e2e").attribute("_platform", "q".repeat(300).as_str());
+    let login = Login::new(USER, PASSWORD)
+        .attribute("program_name", "e2e")
+        .attribute("_platform", "q".repeat(300).as_str());
     let mut connection = Connection::open(stage.address(), &login)?;
     let rows = connection.run(
         "SELECT attr_name, attr_value FROM performance_schema.session_connect_attrs WHERE processlist_id = CONNECTION_ID()",
     )?;
     let mut seen = BTreeMap::new();
     for row in rows.table()? {
-        let [Some(name), Some(value)] = row.as_slice() else { bail!("not a pair: {row:?}") };
-        seen.insert(String::from_utf8(name.clone())?, String::from_utf8(value.clone())?);
+        let [Some(name), Some(value)] = row.as_slice() else {
+            bail!("not a pair: {row:?}")
+        };
+        seen.insert(
+            String::from_utf8(name.clone())?,
+            String::from_utf8(value.clone())?,
+        );
     }
-    assert_eq!(seen.get("program_name").map(String::as_str), Some("e2e"), "{seen:?}");
-    assert_eq!(seen.get("_platform").map(String::len), Some(300), "{seen:?}");
-    assert_eq!(seen.get("_client_ip").map(String::as_str), Some("127.0.0.1"), "{seen:?}");
+    assert_eq!(
+        seen.get("program_name").map(String::as_str),
+        Some("e2e"),
+        "{seen:?}"
+    );
+    assert_eq!(
+        seen.get("_platform").map(String::len),
+        Some(300),
+        "{seen:?}"
+    );
+    assert_eq!(
+        seen.get("_client_ip").map(String::as_str),
+        Some("127.0.0.1"),
+        "{seen:?}"
+    );
     Ok(())
 }
 
@@ -165,27 +231,52 @@ fn greeting(stage: &Stage) -> Result<()> {
     assert_eq!(a.version, node.greeting().version);
     assert_eq!(a.collation, node.greeting().collation);
     assert_eq!(a.plugin, node.greeting().plugin);
-    assert_eq!(a.capabilities & !node.greeting().capabilities, 0, "offered beyond the node's capabilities");
+    assert_eq!(
+        a.capabilities & !node.greeting().capabilities,
+        0,
+        "offered beyond the node's capabilities"
+    );
     assert_ne!(a.thread_id, b.thread_id);
     assert_ne!(a.scramble, b.scramble);
-    let ids: Vec<_> = first.run("SHOW PROXYSESSION")?.table()?.into_iter().filter_map(|row| row.into_iter().nth(1)?).collect();
-    ensure!(ids.contains(&a.thread_id.to_string().into_bytes()), "{} is not among {ids:?}", a.thread_id);
+    let ids: Vec<_> = first
+        .run("SHOW PROXYSESSION")?
+        .table()?
+        .into_iter()
+        .filter_map(|row| row.into_iter().nth(1)?)
+        .collect();
+    ensure!(
+        ids.contains(&a.thread_id.to_string().into_bytes()),
+        "{} is not among {ids:?}",
+        a.thread_id
+    );
     // Forwarded: this is the node's own id of the server session.
     let id = first.run("SELECT CONNECTION_ID()")?.text()?;
     let mut direct = stage.open_direct()?;
     let seen = direct.run("SHOW PROCESSLIST")?.table()?;
-    ensure!(seen.iter().any(|row| row.first() == Some(&Some(id.clone().into_bytes()))), "the node has no {id}: {seen:?}");
+    ensure!(
+        seen.iter()
+            .any(|row| row.first() == Some(&Some(id.clone().into_bytes()))),
+        "the node has no {id}: {seen:?}"
+    );
     Ok(())
 }
 
 fn node_down(stage: &Stage) -> Result<()> {
     let node = SocketAddr::from(([127, 0, 0, 1], server::free_port()?));
     let front = stage.private(node, &[])?;
-    let Outcome::Error { code, state, message } = refusal(front.address(), &Login::new(USER, PASSWORD))? else {
+    let Outcome::Error {
+        code,
+        state,
+        message,
+    } = refusal(front.address(), &Login::new(USER, PASSWORD))?
+    else {
         bail!("let in without a node")
     };
     assert_eq!((code, state.as_str()), (2003, "HY000"), "{message}");
-    ensure!(message.starts_with(&format!("Can't connect to MySQL server on '{node}' (")), "{message}");
+    ensure!(
+        message.starts_with(&format!("Can't connect to MySQL server on '{node}' (")),
+        "{message}"
+    );
     assert_eq!(front.daemon()?.ended()?, None);
     Ok(())
 }
@@ -193,10 +284,17 @@ fn node_down(stage: &Stage) -> Result<()> {
 fn node_hangs(stage: &Stage) -> Result<()> {
     // The kernel completes the connection; nobody ever reads or writes it.
     let silent = TcpListener::bind("127.0.0.1:0")?;
-    let front = stage.private(silent.local_addr()?, &["--connect-timeout", "1s", "--login-timeout", "5s"])?;
+    let front = stage.private(
+        silent.local_addr()?,
+        &["--connect-timeout", "1s", "--login-timeout", "5s"],
+    )?;
     let start = Instant::now();
     let refused = refusal(front.address(), &Login::new(USER, PASSWORD))?;
     assert_eq!(refused.code(), 2003, "{refused}");
-    ensure!(start.elapsed() < Duration::from_secs(10), "it took {:?}", start.elapsed());
+    ensure!(
+        start.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        start.elapsed()
+    );
     Ok(())
 }

@@ -2,19 +2,31 @@
 //!
 //! `cargo xtask test` runs them all. By hand: `cargo test -p sluice-tests -- spliced::mariadb::login`. A test's name is its path, its
 //! server, its module and itself. `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves.
-#![expect(clippy::print_stderr, reason = "what was left out, and why, belongs on the screen")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what was left out, and why, belongs on the screen"
+)]
 
 mod abandoned;
 mod attribute;
 mod case;
+mod close;
+mod command_line;
+mod daemon_away;
 mod driver;
+mod foreign_sockets;
+mod hostile;
+mod kill;
 mod local_infile;
 mod login;
+mod many_connections;
 mod multi;
+mod pipelined;
 mod prepared;
 mod session;
 mod spill;
 mod spliced;
+mod torture;
 mod transaction;
 mod values;
 
@@ -43,6 +55,15 @@ const CASES: &[(&str, &[Case])] = &[
     ("session", session::CASES),
     ("spliced", spliced::CASES),
     ("spill", spill::CASES),
+    ("pipelined", pipelined::CASES),
+    ("kill", kill::CASES),
+    ("close", close::CASES),
+    ("many_connections", many_connections::CASES),
+    ("hostile", hostile::CASES),
+    ("foreign_sockets", foreign_sockets::CASES),
+    ("daemon_away", daemon_away::CASES),
+    ("command_line", command_line::CASES),
+    ("torture", torture::CASES),
 ];
 
 fn main() -> Result<ExitCode> {

@@ -28,18 +28,29 @@ fn both(stage: &Stage, capabilities: u32, sqls: &[String]) -> Result<[Vec<Respon
 
 fn statements(stage: &Stage) -> Result<()> {
     let table = format!("{}.t", stage.database()?);
-    stage.open_direct()?.run(&format!("CREATE TABLE {table} (id INT)"))?;
+    stage
+        .open_direct()?
+        .run(&format!("CREATE TABLE {table} (id INT)"))?;
     let sqls = [
         "SELECT 1; SELECT 2, 3; SELECT REPEAT('x', 200000); DO 1; SELECT 4".to_owned(),
-        format!("INSERT INTO {table} VALUES (1), (2); SELECT COUNT(*) > 0 FROM {table}; DELETE FROM {table}"),
+        format!(
+            "INSERT INTO {table} VALUES (1), (2); SELECT COUNT(*) > 0 FROM {table}; DELETE FROM {table}"
+        ),
         "SELECT 1; SELECT no_such_column; SELECT 3".to_owned(),
         "SELECT 'plain'".to_owned(),
         "SELECT ';'; SELECT 'a;b' /* ; */; -- ;\n SELECT 5".to_owned(),
     ];
     for flags in [0, capability::DEPRECATE_EOF] {
         let [ours, theirs] = both(stage, capability::MULTI_STATEMENTS | flags, &sqls)?;
-        assert_eq!(theirs.first().map(|response| response.rows.len()), Some(4), "result sets");
-        assert_eq!(theirs.get(2).map(|response| response.outcome.code()), Some(1054));
+        assert_eq!(
+            theirs.first().map(|response| response.rows.len()),
+            Some(4),
+            "result sets"
+        );
+        assert_eq!(
+            theirs.get(2).map(|response| response.outcome.code()),
+            Some(1054)
+        );
         ensure!(ours == theirs, "{ours:?} is not {theirs:?}");
     }
     Ok(())
@@ -57,8 +68,15 @@ fn call(stage: &Stage) -> Result<()> {
         "SELECT 1".to_owned(),
     ];
     let [ours, theirs] = both(stage, 0, &sqls)?;
-    assert_eq!(theirs.first().map(|response| response.rows.len()), Some(2), "result sets");
-    assert_eq!(theirs.get(1).map(Response::text).transpose()?.as_deref(), Some("40"));
+    assert_eq!(
+        theirs.first().map(|response| response.rows.len()),
+        Some(2),
+        "result sets"
+    );
+    assert_eq!(
+        theirs.get(1).map(Response::text).transpose()?.as_deref(),
+        Some("40")
+    );
     ensure!(ours == theirs, "{ours:?} is not {theirs:?}");
     Ok(())
 }
@@ -66,7 +84,10 @@ fn call(stage: &Stage) -> Result<()> {
 fn not_negotiated(stage: &Stage) -> Result<()> {
     let sqls = ["SELECT 1; SELECT 2".to_owned(), "SELECT 3".to_owned()];
     let [ours, theirs] = both(stage, 0, &sqls)?;
-    assert_eq!(theirs.first().map(|response| response.outcome.code()), Some(1064));
+    assert_eq!(
+        theirs.first().map(|response| response.outcome.code()),
+        Some(1064)
+    );
     assert_eq!(ours, theirs);
     Ok(())
 }
@@ -79,7 +100,11 @@ fn set_option(stage: &Stage) -> Result<()> {
         // An EOF packet, though no rows came before it.
         let answer = connection.read_packet()?;
         ensure!(answer.first() == Some(&0xFE), "option {option}: {answer:?}");
-        assert_eq!(connection.query("SELECT 1; SELECT 2")?.outcome.code(), code, "option {option}");
+        assert_eq!(
+            connection.query("SELECT 1; SELECT 2")?.outcome.code(),
+            code,
+            "option {option}"
+        );
     }
     Ok(())
 }
@@ -91,9 +116,14 @@ fn mariadb_client(stage: &Stage) -> Result<()> {
          SELECT DATABASE() = '{database}'"
     );
     // The client cuts statements at its delimiter, which must not be the one within the procedure.
-    let sql = sql.replace("END; ", "END // ").replace("(); ", "() // ").replace("7; ", "7 // ").replace("@v; ", "@v // ");
+    let sql = sql
+        .replace("END; ", "END // ")
+        .replace("(); ", "() // ")
+        .replace("7; ", "7 // ")
+        .replace("@v; ", "@v // ");
     let sql = sql.replace("; SELECT DATABASE", " // SELECT DATABASE");
-    let printed = client::mariadb_prints(stage.address(), USER, PASSWORD, &["--delimiter=//"], &sql)?;
+    let printed =
+        client::mariadb_prints(stage.address(), USER, PASSWORD, &["--delimiter=//"], &sql)?;
     assert_eq!(printed, "1\n2\n7\n1");
     Ok(())
 }

@@ -8,7 +8,7 @@ use sluice_tests::{
     pattern::Random,
     python,
     server::{Kind, PASSWORD, USER},
-    wire::{Connection, Login, command},
+    wire::{Connection, command},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -45,9 +45,14 @@ fn typed_parameters(stage: &Stage) -> Result<()> {
         };
         let insert = format!("INSERT INTO {database}.p VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
         connection.exec_batch(insert, (0..100).map(row)).await?;
-        let select = connection.prep(format!("SELECT * FROM {database}.p WHERE id = ?")).await?;
+        let select = connection
+            .prep(format!("SELECT * FROM {database}.p WHERE id = ?"))
+            .await?;
         for id in 0..100 {
-            let got: mysql_async::Row = connection.exec_first(&select, (id,)).await?.context("no row")?;
+            let got: mysql_async::Row = connection
+                .exec_first(&select, (id,))
+                .await?
+                .context("no row")?;
             assert_eq!(got.unwrap(), row(id), "row {id}");
         }
         connection.close(select).await?;
@@ -71,7 +76,9 @@ fn many_statements(stage: &Stage) -> Result<()> {
         for statement in statements {
             connection.close(statement).await?;
         }
-        let left: Option<(String, String)> = connection.query_first("SHOW SESSION STATUS LIKE 'Com_stmt_close'").await?;
+        let left: Option<(String, String)> = connection
+            .query_first("SHOW SESSION STATUS LIKE 'Com_stmt_close'")
+            .await?;
         assert_eq!(left.map(|row| row.1).as_deref(), Some("400"));
         connection.disconnect().await?;
         Ok(())
@@ -80,10 +87,8 @@ fn many_statements(stage: &Stage) -> Result<()> {
 
 fn long_data(stage: &Stage) -> Result<()> {
     let mut random = Random::new(21);
-    // MySQL wants a database for this statement, though it reads no table.
-    let login = Login::new(USER, PASSWORD).database(&stage.database()?);
-    let mut connection = Connection::open(stage.address(), &login)?;
-    let statement = connection.prepare("SELECT LENGTH(?), MD5(?), ?")?;
+    let mut connection = stage.open()?;
+    let statement = connection.prepare("SELECT LENGTH(?), SHA2(?, 256), ?")?;
     let twice = random.letters(20 << 20);
     let other = random.letters(100_000);
     for chunk in twice.chunks(3_000_000) {
@@ -98,11 +103,21 @@ fn long_data(stage: &Stage) -> Result<()> {
         Ok(response.packets.get(rows.start).context("a row")?.clone())
     };
     let sent_in_pieces = row(&mut connection, None)?;
-    connection.command(&[&[0x1A][..], &statement.id.to_le_bytes()].concat())?.outcome.ok().context("COM_STMT_RESET")?;
+    connection
+        .command(&[&[0x1A][..], &statement.id.to_le_bytes()].concat())?
+        .outcome
+        .ok()
+        .context("COM_STMT_RESET")?;
     // The same value as a parameter of the command itself.
     let sent_at_once = row(&mut connection, Some(&twice))?;
-    ensure!(sent_in_pieces == sent_at_once, "the pieces made another value");
-    ensure!(sent_in_pieces.ends_with(&other), "the other parameter differs");
+    ensure!(
+        sent_in_pieces == sent_at_once,
+        "the pieces made another value"
+    );
+    ensure!(
+        sent_in_pieces.ends_with(&other),
+        "the other parameter differs"
+    );
     connection.send_command(&command::close(statement.id))?;
     connection.run("SELECT 1")?;
     Ok(())
@@ -114,7 +129,10 @@ fn read_with_cursor(mut connection: Connection, table: &str) -> Result<Vec<Vec<u
     let statement = connection.prepare(&format!("SELECT id, filler FROM {table} ORDER BY id"))?;
     let opened = connection.command(&command::execute(statement.id, READ_ONLY, &[]))?;
     opened.outcome.ok()?;
-    ensure!(opened.rows.is_empty(), "rows came although a cursor was asked for");
+    ensure!(
+        opened.rows.is_empty(),
+        "rows came although a cursor was asked for"
+    );
     let mut packets = opened.packets;
     for _ in 0..4 {
         connection.send_command(&command::fetch(statement.id, 30))?;
@@ -130,9 +148,16 @@ fn read_with_cursor(mut connection: Connection, table: &str) -> Result<Vec<Vec<u
 fn cursor(stage: &Stage) -> Result<()> {
     let database = stage.database()?;
     let mut connection = stage.open()?;
-    connection.run(&format!("CREATE TABLE {database}.rows_100 (id INT PRIMARY KEY, filler VARCHAR(200))"))?;
-    let values: Vec<_> = (1..=100).map(|id| format!("({id}, REPEAT('f', {id}))")).collect();
-    connection.run(&format!("INSERT INTO {database}.rows_100 VALUES {}", values.join(",")))?;
+    connection.run(&format!(
+        "CREATE TABLE {database}.rows_100 (id INT PRIMARY KEY, filler VARCHAR(200))"
+    ))?;
+    let values: Vec<_> = (1..=100)
+        .map(|id| format!("({id}, REPEAT('f', {id}))"))
+        .collect();
+    connection.run(&format!(
+        "INSERT INTO {database}.rows_100 VALUES {}",
+        values.join(",")
+    ))?;
     let table = format!("{database}.rows_100");
     let ours = read_with_cursor(stage.open()?, &table)?;
     let theirs = read_with_cursor(stage.open_direct()?, &table)?;
@@ -150,18 +175,35 @@ fn errors(stage: &Stage) -> Result<()> {
         outcomes.push(connection.execute(&statement, &[Some(b"1")])?.packets);
         connection.send_command(&command::close(statement.id))?;
         // The text names the id, which is the server's choice: only the code can be compared.
-        assert_eq!(connection.command(&command::execute(statement.id, 0, &[Some(b"1")]))?.outcome.code(), 1243);
+        assert_eq!(
+            connection
+                .command(&command::execute(statement.id, 0, &[Some(b"1")]))?
+                .outcome
+                .code(),
+            1243
+        );
         Ok(outcomes)
     };
     let (ours, theirs) = (outcomes(stage.open()?)?, outcomes(stage.open_direct()?)?);
-    let errors = theirs.iter().filter(|packets| packets.last().is_some_and(|packet| packet.first() == Some(&0xFF))).count();
+    let errors = theirs
+        .iter()
+        .filter(|packets| {
+            packets
+                .last()
+                .is_some_and(|packet| packet.first() == Some(&0xFF))
+        })
+        .count();
     assert_eq!(errors, 3, "of the server's answers");
     ensure!(ours == theirs, "{ours:?} is not {theirs:?}");
     Ok(())
 }
 
 fn as_text(stage: &Stage) -> Result<()> {
-    let printed = python::run(include_str!("python/prepare.py"), stage.address(), &[USER, PASSWORD])?;
+    let printed = python::run(
+        include_str!("python/prepare.py"),
+        stage.address(),
+        &[USER, PASSWORD],
+    )?;
     assert_eq!(printed, "50 sums");
     Ok(())
 }

@@ -30,9 +30,15 @@ const ROW_BYTES: usize = 32_768;
 fn pause(connection: &Connection, daemon: Option<u32>) -> Result<()> {
     wait::throughout(Duration::from_millis(700), || {
         let pending = memory::pending_bytes(connection.stream())?;
-        ensure!(pending < PENDING_MAX, "{pending} bytes wait in the reader's socket");
+        ensure!(
+            pending < PENDING_MAX,
+            "{pending} bytes wait in the reader's socket"
+        );
         let sockets = memory::tcp_bytes()?;
-        ensure!(sockets < SOCKETS_MAX, "the machine's sockets hold {sockets} bytes");
+        ensure!(
+            sockets < SOCKETS_MAX,
+            "the machine's sockets hold {sockets} bytes"
+        );
         if let Some(pid) = daemon {
             memory::resident_bytes(pid)?;
         }
@@ -43,7 +49,10 @@ fn pause(connection: &Connection, daemon: Option<u32>) -> Result<()> {
 fn daemon_grew(pid: Option<u32>, before: u64) -> Result<()> {
     let Some(pid) = pid else { return Ok(()) };
     let peak = memory::resident_bytes_peak(pid)?;
-    ensure!(peak < before + DAEMON_GROWTH_MAX, "the daemon grew from {before} to {peak} bytes");
+    ensure!(
+        peak < before + DAEMON_GROWTH_MAX,
+        "the daemon grew from {before} to {peak} bytes"
+    );
     Ok(())
 }
 
@@ -53,7 +62,10 @@ fn gigabyte_with_pauses(stage: &Stage) -> Result<()> {
     let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
     connection.run("SELECT 1")?;
     let before = daemon.map_or(Ok(0), memory::resident_bytes)?;
-    let sql = format!("SELECT REPEAT(LPAD(seq, 8, '0'), {}) FROM mysql.seq_1_to_{ROWS}", ROW_BYTES / 8);
+    let sql = format!(
+        "SELECT REPEAT(LPAD(seq, 8, '0'), {}) FROM mysql.seq_1_to_{ROWS}",
+        ROW_BYTES / 8
+    );
     connection.send_command(&command::query(sql.as_bytes()))?;
     for _ in 0..3 {
         // Column count, column, EOF.
@@ -65,11 +77,19 @@ fn gigabyte_with_pauses(stage: &Stage) -> Result<()> {
             pause(&connection, daemon)?;
             row_pending |= memory::pending_bytes(connection.stream())? > 0;
         }
-        let row = connection.read_packet().with_context(|| format!("row {number}"))?;
+        let row = connection
+            .read_packet()
+            .with_context(|| format!("row {number}"))?;
         let wanted = format!("{number:08}").into_bytes().repeat(ROW_BYTES / 8);
-        ensure!(row.strip_prefix(&[0xFC, 0x00, 0x80]) == Some(&wanted[..]), "row {number} differs");
+        ensure!(
+            row.strip_prefix(&[0xFC, 0x00, 0x80]) == Some(&wanted[..]),
+            "row {number} differs"
+        );
     }
-    ensure!(connection.read_packet()?.first() == Some(&0xFE), "rows beyond the last one");
+    ensure!(
+        connection.read_packet()?.first() == Some(&0xFE),
+        "rows beyond the last one"
+    );
     ensure!(row_pending, "the server never got ahead of the reader");
     assert_eq!(connection.run("SELECT 'behind'")?.text()?, "behind");
     daemon_grew(daemon, before)
@@ -82,7 +102,9 @@ fn huge_row_with_pause(stage: &Stage) -> Result<()> {
     let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
     let before = daemon.map_or(Ok(0), memory::resident_bytes)?;
     let length = 9 * PACKET_BYTES_MAX;
-    connection.send_command(&command::query(format!("SELECT REPEAT('h', {length})").as_bytes()))?;
+    connection.send_command(&command::query(
+        format!("SELECT REPEAT('h', {length})").as_bytes(),
+    ))?;
     pause(&connection, daemon)?;
     let answer = connection.read_response(&[])?.cell()?;
     ensure!(answer == vec![b'h'; length], "the value differs");
@@ -97,14 +119,24 @@ fn reader_goes_on_after_spill(stage: &Stage) -> Result<()> {
         connection.send_command(&command::query(b"SELECT REPEAT('i', 30000000)"))?;
         pause(&connection, None)?;
         let answer = connection.read_response(&[])?.cell()?;
-        ensure!(answer == vec![b'i'; 30_000_000], "round {round}: the value differs");
+        ensure!(
+            answer == vec![b'i'; 30_000_000],
+            "round {round}: the value differs"
+        );
         let splice = crate::attribute::splice(&mut connection)?;
         assert_eq!(splice.number("spills")?, round, "{splice:?}");
         for number in 0..20 {
-            assert_eq!(connection.run(&format!("SELECT {number}"))?.text()?, number.to_string());
+            assert_eq!(
+                connection.run(&format!("SELECT {number}"))?.text()?,
+                number.to_string()
+            );
         }
         let later = crate::attribute::splice(&mut connection)?;
-        assert_eq!(later.grown(&splice, "spliced_commands")?, 20, "not spliced again: {splice:?} {later:?}");
+        assert_eq!(
+            later.grown(&splice, "spliced_commands")?,
+            20,
+            "not spliced again: {splice:?} {later:?}"
+        );
     }
     Ok(())
 }

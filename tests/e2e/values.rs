@@ -67,22 +67,44 @@ fn types(stage: &Stage) -> Result<()> {
     for row in ROWS {
         connection.run(&format!("INSERT INTO {table} VALUES ({row})"))?;
     }
-    assert_eq!(connection.run(&format!("SELECT COUNT(*) FROM {table}"))?.text()?, "4");
+    assert_eq!(
+        connection
+            .run(&format!("SELECT COUNT(*) FROM {table}"))?
+            .text()?,
+        "4"
+    );
     // What the server itself offers, the proxy must offer too.
     let offered = stage.open_direct()?.greeting().capabilities & capability::DEPRECATE_EOF;
-    let flags = if offered == 0 { vec![0] } else { vec![0, offered] };
-    let (through, direct) = (dump(&flags, stage.address(), &table)?, dump(&flags, stage.node(), &table)?);
-    assert_eq!((through.len(), direct.len()), (flags.len() * 3, flags.len() * 3));
+    let flags = if offered == 0 {
+        vec![0]
+    } else {
+        vec![0, offered]
+    };
+    let (through, direct) = (
+        dump(&flags, stage.address(), &table)?,
+        dump(&flags, stage.node(), &table)?,
+    );
+    assert_eq!(
+        (through.len(), direct.len()),
+        (flags.len() * 3, flags.len() * 3)
+    );
     for (index, (ours, theirs)) in through.iter().zip(&direct).enumerate() {
         ensure!(!ours.is_empty(), "dump {index} has {} packets", ours.len());
-        ensure!(ours == theirs, "dump {index} differs: {ours:?} is not {theirs:?}");
+        ensure!(
+            ours == theirs,
+            "dump {index} differs: {ours:?} is not {theirs:?}"
+        );
     }
     Ok(())
 }
 
 fn types_pymysql(stage: &Stage) -> Result<()> {
     let database = stage.database()?;
-    let printed = python::run(include_str!("python/types.py"), stage.address(), &[USER, PASSWORD, &database])?;
+    let printed = python::run(
+        include_str!("python/types.py"),
+        stage.address(),
+        &[USER, PASSWORD, &database],
+    )?;
     assert_eq!(printed, "12 columns equal");
     Ok(())
 }
@@ -91,7 +113,11 @@ fn types_pymysql(stage: &Stage) -> Result<()> {
 fn echo(connection: &mut Connection, value: &[u8]) -> Result<()> {
     let response = connection.command(&command::query(&[b"SELECT '", value, b"'"].concat()))?;
     // An assertion that prints 40 MB helps nobody.
-    ensure!(response.cell()? == value, "{} bytes came back as others", value.len());
+    ensure!(
+        response.cell()? == value,
+        "{} bytes came back as others",
+        value.len()
+    );
     Ok(())
 }
 
@@ -99,7 +125,11 @@ fn echo_binary(connection: &mut Connection, value: &[u8]) -> Result<()> {
     let statement = connection.prepare("SELECT ?")?;
     let response: Response = connection.execute(&statement, &[Some(value)])?;
     response.outcome.ok()?;
-    let row = response.rows.first().and_then(|rows| response.packets.get(rows.start)).context("a row")?;
+    let row = response
+        .rows
+        .first()
+        .and_then(|rows| response.packets.get(rows.start))
+        .context("a row")?;
     let length = u64::try_from(value.len())?.to_le_bytes();
     let prefix: &[u8] = match value.len() {
         0..=250 => &[&[0, 0], &length[..1]].concat(),
@@ -107,14 +137,20 @@ fn echo_binary(connection: &mut Connection, value: &[u8]) -> Result<()> {
         0x1_0000..=0xFF_FFFF => &[&[0, 0, 0xFD], &length[..3]].concat(),
         _ => &[&[0, 0, 0xFE], &length[..]].concat(),
     };
-    ensure!(row.strip_prefix(prefix) == Some(value), "{} bytes came back as others", value.len());
+    ensure!(
+        row.strip_prefix(prefix) == Some(value),
+        "{} bytes came back as others",
+        value.len()
+    );
     connection.send_command(&command::close(statement.id))
 }
 
 fn small_sizes(stage: &Stage) -> Result<()> {
     let mut random = Random::new(11);
     let mut connection = stage.open()?;
-    for size in [0, 1, 2, 250, 251, 252, 1400, 4096, 16_383, 16_384, 65_535, 65_536, 300_000, 1_000_000] {
+    for size in [
+        0, 1, 2, 250, 251, 252, 1400, 4096, 16_383, 16_384, 65_535, 65_536, 300_000, 1_000_000,
+    ] {
         let value = random.letters(size);
         echo(&mut connection, &value).with_context(|| format!("text, {size}"))?;
         echo_binary(&mut connection, &value).with_context(|| format!("binary, {size}"))?;
@@ -153,10 +189,16 @@ fn many_rows_of_all_sizes(stage: &Stage) -> Result<()> {
     assert_eq!(rows.len(), 3000);
     for (row, number) in rows.iter().zip(1_usize..) {
         let letter = b'a' + u8::try_from(number % 26)?;
-        let wanted = [Some(number.to_string().into_bytes()), Some(vec![letter; number * 7])];
+        let wanted = [
+            Some(number.to_string().into_bytes()),
+            Some(vec![letter; number * 7]),
+        ];
         ensure!(row.as_slice() == wanted, "row {number} differs");
     }
-    assert_eq!(stage.open()?.run(select)?, stage.open_direct()?.run(select)?);
+    assert_eq!(
+        stage.open()?.run(select)?,
+        stage.open_direct()?.run(select)?
+    );
     Ok(())
 }
 

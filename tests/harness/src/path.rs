@@ -6,6 +6,7 @@ use crate::{
     place, seekdb,
     server::{Kind, PASSWORD, Server, USER},
     sluice::Sluice,
+    wait,
     wire::{Connection, Login},
 };
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +18,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 /// How bytes get from client to server.
@@ -71,9 +73,20 @@ impl Front {
     /// # Errors
     ///
     /// When the daemon does not start.
-    pub fn start(path: Path, node: SocketAddr, flags: &[&str], netns: Option<&Netns>) -> Result<Self> {
-        let daemon = path.flag().map(|splice| Sluice::start(node, splice, flags, netns)).transpose()?;
-        Ok(Self { address: daemon.as_ref().map_or(node, Sluice::address), daemon })
+    pub fn start(
+        path: Path,
+        node: SocketAddr,
+        flags: &[&str],
+        netns: Option<&Netns>,
+    ) -> Result<Self> {
+        let daemon = path
+            .flag()
+            .map(|splice| Sluice::start(node, splice, flags, netns))
+            .transpose()?;
+        Ok(Self {
+            address: daemon.as_ref().map_or(node, Sluice::address),
+            daemon,
+        })
     }
 
     /// Where clients connect to.
@@ -113,8 +126,12 @@ pub fn missing(kind: Kind) -> Option<&'static str> {
     match kind {
         // Must be there: its absence is a failure, not a reason to leave out.
         Kind::MariaDb => None,
-        Kind::MySql => mysql::root().is_none().then_some("MySQL 9.7 not available (SLUICE_TEST_MYSQL_ROOT)"),
-        Kind::SeekDb => seekdb::binary().is_none().then_some("seekdb not available (SLUICE_TEST_SEEKDB)"),
+        Kind::MySql => mysql::root()
+            .is_none()
+            .then_some("MySQL 9.7 not available (SLUICE_TEST_MYSQL_ROOT)"),
+        Kind::SeekDb => seekdb::binary()
+            .is_none()
+            .then_some("seekdb not available (SLUICE_TEST_SEEKDB)"),
     }
 }
 
@@ -143,7 +160,11 @@ impl Stage {
             server
         };
         let front = Front::start(path, server.address(), &[], None)?;
-        let stage = Arc::new(Self { path, server, front });
+        let stage = Arc::new(Self {
+            path,
+            server,
+            front,
+        });
         shared.stages.insert((path, kind), Arc::clone(&stage));
         Ok(stage)
     }
@@ -199,6 +220,22 @@ impl Stage {
         Connection::open(self.node(), &Login::new(USER, PASSWORD))
     }
 
+    /// Waits until the node no longer knows the connection of this id.
+    ///
+    /// # Errors
+    ///
+    /// When it still does after a quarter of a minute.
+    pub fn gone_from_node(&self, id: &str) -> Result<()> {
+        let mut direct = self.open_direct()?;
+        let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
+        let gone = || Ok(direct.run(&sql)?.text()? == "0");
+        wait::until_true(
+            &format!("the node's connection {id} is gone"),
+            Duration::from_secs(15),
+            gone,
+        )
+    }
+
     /// Makes an empty database for one test and returns its name.
     ///
     /// # Errors
@@ -207,7 +244,8 @@ impl Stage {
     pub fn database(&self) -> Result<String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("e2e_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.open_direct()?.run(&format!("CREATE DATABASE {name}"))?;
+        self.open_direct()?
+            .run(&format!("CREATE DATABASE {name}"))?;
         Ok(name)
     }
 }
@@ -218,11 +256,21 @@ impl Stage {
 ///
 /// When a daemon does not end cleanly, or files remain.
 pub fn tear_down() -> Result<()> {
-    let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    let shared = SHARED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_default();
     for ((path, kind), stage) in &shared.stages {
         if let Ok(daemon) = stage.daemon() {
             let code = daemon.stop()?;
-            ensure!(code == 0, "the daemon of {}::{} ended with {code}: {}", path.name(), kind.name(), daemon.log_text());
+            ensure!(
+                code == 0,
+                "the daemon of {}::{} ended with {code}: {}",
+                path.name(),
+                kind.name(),
+                daemon.log_text()
+            );
         }
     }
     drop(shared);
