@@ -72,8 +72,12 @@ mod tests {
                 "MCS_CLOSED"
             ]
         );
-        use ServerState as S;
-        let texts = [S::Init, S::Active, S::KeepAliveBound, S::KeepAlivePooled].map(S::text);
+    }
+
+    #[test]
+    fn server_texts_are_those_of_published_transcripts() {
+        use ServerState::{Active, Init, KeepAliveBound, KeepAlivePooled};
+        let texts = [Init, Active, KeepAliveBound, KeepAlivePooled].map(ServerState::text);
         assert_eq!(
             texts,
             [
