@@ -156,6 +156,8 @@ pub struct Node {
     pub answered: u64,
     /// Bytes spliced towards the client.
     pub bytes: u64,
+    /// Spliced commands after which no transaction was open: the transactions that ended so.
+    pub transactions: u64,
     /// Times that a response was spilled.
     pub spills: u32,
     /// The program's own place to count in; means nothing between messages.
@@ -185,7 +187,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 960,
+    size_of::<Session>() == 1024,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 
