@@ -60,6 +60,11 @@ pub struct Session {
     pub traffic: Traffic,
 }
 
+/// The tenant whose users administrate a cluster.
+pub const SYS_TENANT: &str = "sys";
+/// The tenant of the proxy itself, which no node knows.
+pub const PROXY_TENANT: &str = "proxysys";
+
 /// The parts of a login name, with the defaults filled in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Login {
