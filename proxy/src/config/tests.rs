@@ -352,6 +352,11 @@ fn node_addresses() {
         assert_eq!((node(text).host.as_str(), node(text).port), (host, port));
         assert_eq!(node(text).to_string(), text);
     }
+    let error = "app:hunter2@db1:3306x".parse::<NodeAddress>().unwrap_err();
+    assert!(
+        error.starts_with("\"db1:3306x\" is no HOST:PORT"),
+        "{error}"
+    );
     for text in [
         "",
         ":1",

@@ -234,14 +234,17 @@ impl FromStr for NodeAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad =
-            || format!("\"{text}\" is no HOST:PORT such as db1:3306, 10.0.0.7:2881 or [::1]:3306");
-        let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
+        let bad = || {
+            // Who writes user:password@host here shall not find it in a log.
+            let shown = text.rsplit_once('@').map_or(text, |(_, host)| host);
+            format!("\"{shown}\" is no HOST:PORT such as db1:3306, 10.0.0.7:2881 or [::1]:3306")
+        };
+        let (host, port) = text.rsplit_once(':').ok_or_else(&bad)?;
         let port = port
             .parse()
             .ok()
             .filter(|port| *port != 0)
-            .ok_or_else(bad)?;
+            .ok_or_else(&bad)?;
         let bracketed = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
