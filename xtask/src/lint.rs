@@ -60,7 +60,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn clippy(packages: &[&str], flags: &[&str]) -> Command {
-    let mut command = run::cargo(&["clippy", "--quiet", "--locked"]);
+    let mut command = run::cargo(&["clippy", "--quiet", "--locked", "--keep-going"]);
     command
         .args(packages)
         .args(["--", "--deny", "warnings"])

@@ -19,6 +19,7 @@ mod tidy;
 mod toolchain;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// The tasks of this repository.
 #[derive(Parser)]
@@ -46,8 +47,8 @@ enum Task {
     Bench(bench::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
         Task::Setup(arguments) => setup::run(&arguments),
         Task::BuildEbpf => build::build_ebpf(),
         Task::Build => build::build(),
@@ -55,5 +56,11 @@ fn main() -> anyhow::Result<()> {
         Task::Test(arguments) => test::run(&arguments),
         Task::Lint => lint::run(),
         Task::Bench(arguments) => bench::run(&arguments),
+    };
+    if let Err(error) = done {
+        // Without anyhow's backtrace: the message says which command failed, and that is where to look.
+        println!("error: {error:#}");
+        return ExitCode::FAILURE;
     }
+    ExitCode::SUCCESS
 }

@@ -30,7 +30,6 @@ pub(crate) fn run_quietly(command: &mut Command) -> Result<()> {
 /// Runs to the end and returns its standard output; a failure shows all output.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let output = command
-        .stdin(Stdio::null())
         .output()
         .with_context(|| format!("cannot start {}", line(command)))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
