@@ -78,6 +78,8 @@ pub mod format {
     pub const DEPRECATE_EOF: u8 = 1;
     /// `MARIADB_CLIENT_CACHE_METADATA`: a byte after the column count says whether definitions follow.
     pub const CACHE_METADATA: u8 = 2;
+    /// `CLIENT_QUERY_ATTRIBUTES`: a statement's text has its attributes in front (of interest to the classifier alone).
+    pub const QUERY_ATTRIBUTES: u8 = 4;
 }
 
 /// `SERVER_STATUS_IN_TRANS` of the status flags: a transaction is open.

@@ -1,6 +1,10 @@
-//! One logical connection as plain data: who it is, what it has set, what it may do next.
+//! One logical connection as plain data: who the client is, which server sessions it holds, how its bytes move. Sockets and tasks are
+//! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
+pub mod auth_exchange;
 pub mod id;
+pub mod login_end;
+pub mod login_name;
 pub mod phase;
 pub mod server;
 pub mod traffic;
