@@ -82,6 +82,8 @@ pub(super) const fn body(b: &mut Builder, code: u8, tail: u8, writes: Option<Bod
     b.copy(between, no_call);
     b.on(no_call, PARENTHESIS, trap::FUNCTION);
     b.on_each(no_call, &SPACES, no_call);
+    // White space, or part of an alias.
+    b.on(no_call, HIGH, trap::UNCLEAR);
     b.copy(no_call, body.quoted);
     b.on(body.quoted, DASH, word_dash);
     b.on(body.quoted, HASH, trap::UNCLEAR);

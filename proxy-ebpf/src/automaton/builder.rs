@@ -197,7 +197,16 @@ impl Builder {
             class::HIGH,
         ];
         self.on_each(two, &unclear, trap::UNCLEAR);
-        self.on(two, DASH, two);
+        // The first of three is a minus, which is nothing to begin with.
+        self.on(
+            two,
+            DASH,
+            if (body as usize) < trap::REASON.len() {
+                body
+            } else {
+                two
+            },
+        );
         self.on(two, class::BLANK, blank);
         self.on_each(
             blank,

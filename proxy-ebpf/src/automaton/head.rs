@@ -126,6 +126,7 @@ const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     b.on(name, BACKTICK, rest);
     b.copy(verb, rest);
     b.on_word(rest, rest);
+    b.on(rest, class::DOLLAR, trap::UNCLEAR);
     b.on_each(rest, &[DIGIT, COMMA], rest);
     b.on(rest, BACKTICK, name);
     b.word(start, b"COMMIT", other, verb);
