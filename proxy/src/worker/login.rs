@@ -11,7 +11,7 @@ use crate::net::Leg;
 use crate::node::{Announce, ConnectError, GreetError, LegError, LoginLeg, connect, greet};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
-use crate::protocol::handshake::Greeting;
+use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::login_end::LoginReason;
@@ -269,7 +269,12 @@ async fn join<A: Announce>(
     };
     known.node_connection_id = Some(greeting.thread_id);
     if !request.fits(greeting.capabilities) {
-        part_from_node(&mut node, Some(Bytes::new())).await;
+        let refusal = request.towards_node(greeting.capabilities, request.name.user.clone(), &[]);
+        let refusal = LoginPacket {
+            plugin: Some(greeting.plugin.clone()),
+            ..refusal
+        };
+        part_from_node(&mut node, Some(refusal.encode().freeze())).await;
         let text = "the server has changed, connect again";
         return Err(Failure::of_node(
             LoginReason::NodeChanged,
