@@ -55,9 +55,7 @@ fn unrelated_pair(stage: &Stage) -> Result<()> {
             let mut back = vec![0; sent.len()];
             near.read_exact(&mut back)?;
             ensure!(back == sent, "came back as others");
-            reader
-                .join()
-                .map_err(|_| anyhow::anyhow!("the reader panicked"))?
+            wait::joined(reader.join(), "the reader")?
         })?;
         ensure!(got == sent, "arrived as others");
         session.run("SELECT 1")?;

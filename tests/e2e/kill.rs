@@ -80,9 +80,7 @@ fn kill_all(stage: &Stage, victims: Vec<Connection>) -> Result<()> {
         });
         let start = Instant::now();
         killer.run(&format!("KILL {victim_id}"))?;
-        let end = closed
-            .join()
-            .map_err(|_| anyhow::anyhow!("the victim's thread panicked"))??;
+        let end = wait::joined(closed.join(), "the victim's thread")??;
         fastest = fastest.min(end.saturating_duration_since(start));
         stage.daemon()?.closing_line(victim_id)?;
         assert_eq!(

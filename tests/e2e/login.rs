@@ -75,7 +75,7 @@ fn refusal(address: SocketAddr, login: &Login) -> Result<Outcome> {
     };
     match connection.log_in(login)? {
         Outcome::Ok { .. } => bail!("{} was let in", login.user),
-        refused => Ok(refused),
+        refused @ Outcome::Error { .. } => Ok(refused),
     }
 }
 

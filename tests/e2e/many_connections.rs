@@ -60,9 +60,7 @@ fn five_hundred_at_once(stage: &Stage) -> Result<()> {
             })
             .collect::<Result<_, _>>()?;
         for (number, client) in clients.into_iter().enumerate() {
-            client
-                .join()
-                .map_err(|_| anyhow::anyhow!("client {number} panicked"))?
+            wait::joined(client.join(), &format!("client {number}"))?
                 .with_context(|| format!("client {number}"))?;
         }
         Ok(())
@@ -91,9 +89,7 @@ fn short_ones(stage: &Stage) -> Result<()> {
         })
         .collect();
     for thread in threads {
-        thread
-            .join()
-            .map_err(|_| anyhow::anyhow!("a client panicked"))??;
+        wait::joined(thread.join(), "a client")??;
     }
     assert_eq!(done.load(Ordering::SeqCst), 1000);
     Ok(())

@@ -6,6 +6,7 @@ use sluice_tests::{
     memory,
     path::{Path, Stage},
     server::{PASSWORD, USER},
+    sluice::Sluice,
     wait,
     wire::{Connection, Login, PACKET_BYTES_MAX, command},
 };
@@ -58,7 +59,7 @@ fn daemon_grew(pid: Option<u32>, before: u64) -> Result<()> {
 
 fn gigabyte_with_pauses(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
-    let daemon = front.daemon().map(|daemon| daemon.pid()).ok();
+    let daemon = front.daemon().map(Sluice::pid).ok();
     let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
     connection.run("SELECT 1")?;
     let before = daemon.map_or(Ok(0), memory::resident_bytes)?;
@@ -98,7 +99,7 @@ fn gigabyte_with_pauses(stage: &Stage) -> Result<()> {
 /// One row of several packets, so that the pause falls within a packet.
 fn huge_row_with_pause(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
-    let daemon = front.daemon().map(|daemon| daemon.pid()).ok();
+    let daemon = front.daemon().map(Sluice::pid).ok();
     let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
     let before = daemon.map_or(Ok(0), memory::resident_bytes)?;
     let length = 9 * PACKET_BYTES_MAX;

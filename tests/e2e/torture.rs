@@ -48,15 +48,13 @@ fn random_mix(stage: &Stage) -> Result<()> {
                     client
                         .play(end)
                         .with_context(|| format!("client {number} after {} steps", client.steps))?;
-                    Ok(client.steps)
+                    Ok::<_, anyhow::Error>(client.steps)
                 })
             })
             .collect();
         let mut steps = 0;
         for client in clients {
-            steps += client
-                .join()
-                .map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            steps += wait::joined(client.join(), "a client")??;
         }
         Ok::<_, anyhow::Error>(steps)
     })
@@ -174,7 +172,7 @@ impl<'a> Client<'a> {
     }
 
     fn set_variable(&mut self) -> Result<()> {
-        let value = self.random.next() >> 1;
+        let value = self.random.word() >> 1;
         self.connection.run(&format!("SET @v = {value}"))?;
         self.variable = Some(value);
         Ok(())
@@ -238,9 +236,7 @@ impl<'a> Client<'a> {
                 break;
             }
         }
-        writing
-            .join()
-            .map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+        wait::joined(writing.join(), "the writer")??;
         self.drain_marker()
     }
 

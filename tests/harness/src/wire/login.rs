@@ -170,7 +170,9 @@ impl Connection {
         let mut connection = Self::greet(address)?;
         match connection.log_in(login)? {
             Outcome::Ok { .. } => Ok(connection),
-            refused => Err(anyhow::Error::new(refused).context("login refused")),
+            refused @ Outcome::Error { .. } => {
+                Err(anyhow::Error::new(refused).context("login refused"))
+            }
         }
     }
 
