@@ -1,4 +1,5 @@
 //! What may follow the verb of a statement that reads or writes.
+#![expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
 
 use super::builder::Builder;
 use super::class::{
@@ -21,7 +22,7 @@ pub(super) struct Body {
 }
 
 /// Functions that the daemon answers or whose effect it must know. A prefix that no other function has is enough. In quotes they
-/// are the same functions (MariaDB 10.11 runs `` `get_lock`('a', 1) `` and, with ANSI_QUOTES, `"get_lock"('a', 1)`), hence no
+/// are the same functions (MariaDB 10.11 runs `` `get_lock`('a', 1) `` and, with `ANSI_QUOTES`, `"get_lock"('a', 1)`), hence no
 /// parenthesis may follow a quoted word.
 const FUNCTIONS: [&[u8]; 5] = [
     b"GET_LO",
@@ -105,7 +106,7 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
     b.on_word(word, word);
     b.on(word, DASH, word_dash);
     b.on(word, HASH, trap::UNCLEAR);
-    let into = b.state(trap::INTO, trap::REASON[trap::INTO as usize]);
+    let into = b.state(trap::INTO, trap::code(trap::INTO));
     b.on_word(into, word);
     b.on(into, DIGIT, between);
     b.word(between, b"INTO", word, into);
@@ -128,8 +129,8 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
 
 /// Strings and quoted identifiers. A doubled quote is the end of one and the begin of the next: for what is inside, the same.
 ///
-/// Backslashes escape in `'…'` and `"…"` (`get_text()` in `sql_lex.cc`), but not with NO_BACKSLASH_ESCAPES, nor in `"…"` with
-/// ANSI_QUOTES: one that would escape the closing quote traps. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
+/// Backslashes escape in `'…'` and `"…"` (`get_text()` in `sql_lex.cc`), but not with `NO_BACKSLASH_ESCAPES`, nor in `"…"` with
+/// `ANSI_QUOTES`: one that would escape the closing quote traps. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
 const fn quotes(
     b: &mut Builder,
     Body {
