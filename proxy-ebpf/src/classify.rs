@@ -1,6 +1,6 @@
 //! What one command of the client/server protocol is, and whether the kernel may pass it on.
 //!
-//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`](crate::automaton::step)) over
+//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`]) over
 //! the bytes of a message; [`classify`] is the whole of it, for the daemon and for the tests.
 
 use crate::automaton::{self, Kind, TextVerdict};

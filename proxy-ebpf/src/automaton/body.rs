@@ -17,8 +17,6 @@ pub(super) struct Body {
     pub(super) word: u8,
     /// Right after a closing quote.
     pub(super) quoted: u8,
-    /// The first byte of a hint's text.
-    pub(super) hint: u8,
 }
 
 /// Functions that the daemon answers or whose effect it must know. A prefix that no other function has is enough. In quotes they
@@ -43,7 +41,6 @@ pub(super) const fn body(b: &mut Builder, code: u8, tail: u8, writes: Option<Bod
         between,
         word: b.like(between),
         quoted: b.like(between),
-        hint: 0,
     };
     let [word_dash, no_call, high, slash, dash] = [
         b.like(between),
@@ -52,11 +49,8 @@ pub(super) const fn body(b: &mut Builder, code: u8, tail: u8, writes: Option<Bod
         b.like(between),
         b.like(between),
     ];
-    let body = Body {
-        hint: b.hint(no_call),
-        ..body
-    };
-    let comment = b.comment(no_call, body.hint);
+    let hint = b.hint(no_call);
+    let comment = b.comment(no_call, hint);
     let line = b.line(no_call, code);
 
     b.fill(between, between);
@@ -106,6 +100,7 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
     b.on_word(word, word);
     b.on(word, DASH, word_dash);
     b.on(word, HASH, trap::UNCLEAR);
+    // OUTFILE and DUMPFILE stand nowhere but behind INTO, and the only INTO that does not trap (`head::insert`) names a table.
     let into = b.state(trap::INTO, trap::code(trap::INTO));
     b.on_word(into, word);
     b.on(into, DIGIT, between);

@@ -55,7 +55,7 @@ pub mod code {
 }
 
 impl TextVerdict {
-    /// The verdict of a byte made by [`code`]; anything else traps.
+    /// The verdict of a byte made by [`code()`]; anything else traps.
     pub const fn from_code(code: u8) -> Self {
         match code {
             code::READ => Self::Splice(Kind::Read),
