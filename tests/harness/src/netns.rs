@@ -3,7 +3,7 @@
 //! Servers treat the loopback address specially: MariaDB keeps no record of failed handshakes for it (`is_ip_loopback` in
 //! `sql/hostname.cc`), so what a proxy does to `max_connect_errors` shows only from another address.
 
-use crate::{server, wait};
+use crate::{place, server, wait};
 use anyhow::{Context as _, Result};
 use std::{
     fs, io,
@@ -59,18 +59,30 @@ impl Netns {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
-    /// The same command, run in this network. (`ip netns exec` would hide the cgroup mounts.)
-    pub fn inside(&self, command: &Command) -> Command {
+    /// The same command, run in this network, where the address has a name: a server that cannot look it up for the moment counts
+    /// nothing either. (`ip netns exec` would do this too, but hides the cgroup mounts.)
+    ///
+    /// # Errors
+    ///
+    /// When the file of names cannot be written.
+    pub fn inside(&self, command: &Command) -> Result<Command> {
+        let hosts = place::fresh("netns")?.join("hosts");
+        fs::write(
+            &hosts,
+            format!("127.0.0.1 localhost\n{} e2e-host\n", self.address()),
+        )?;
         let mut outer = Command::new("nsenter");
         outer
             .arg(format!("--net={}", self.path().display()))
-            .arg("--")
+            .args(["--", "unshare", "--mount", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
+            .arg(hosts)
             .arg(command.get_program())
             .args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
             outer.current_dir(folder);
         }
-        outer
+        Ok(outer)
     }
 
     /// Runs `body` on a thread of this network: the sockets that it makes are of this network.

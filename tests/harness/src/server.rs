@@ -112,14 +112,14 @@ impl Server {
             .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::address);
         let address = SocketAddr::new(host, free_port()?);
         let mut command = (recipe.command)(&folder, address)?;
+        if let Some(netns) = recipe.netns {
+            command = netns.inside(&command)?;
+        }
         let log = fs::File::create(folder.join("log"))?;
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        if let Some(netns) = recipe.netns {
-            command = netns.inside(&command);
-        }
         let process = process::spawn(recipe.kind.name(), command)?;
         let server = Self {
             kind: recipe.kind,

@@ -112,7 +112,7 @@ impl Sluice {
         arguments.extend(flags);
         let mut command = command(&arguments)?;
         if let Some(netns) = netns {
-            command = netns.inside(&command);
+            command = netns.inside(&command)?;
         }
         command
             .stdin(Stdio::null())
