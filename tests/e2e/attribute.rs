@@ -6,13 +6,17 @@ use std::collections::BTreeMap;
 
 /// The rows of kind `splice`.
 #[derive(Debug, Clone)]
-pub(crate) struct Splice(BTreeMap<String, String>);
+pub(crate) struct Splice {
+    rows: BTreeMap<String, String>,
+    /// The length of the answer that held them. The proxy writes it itself, so it counts as relayed from the next look on.
+    pub(crate) answer_bytes: u64,
+}
 
 /// The connection's own.
 pub(crate) fn splice(connection: &mut Connection) -> Result<Splice> {
-    let table = connection.run("SHOW PROXYSESSION ATTRIBUTE")?.table()?;
+    let answer = connection.run("SHOW PROXYSESSION ATTRIBUTE")?;
     let mut rows = BTreeMap::new();
-    for row in table {
+    for row in answer.table()? {
         let texts: Vec<_> = row
             .into_iter()
             .map(|cell| String::from_utf8(cell.unwrap_or_default()))
@@ -24,21 +28,24 @@ pub(crate) fn splice(connection: &mut Connection) -> Result<Splice> {
             rows.insert(name.clone(), value.clone());
         }
     }
-    Ok(Splice(rows))
+    Ok(Splice {
+        rows,
+        answer_bytes: u64::try_from(answer.wire_bytes())?,
+    })
 }
 
 impl Splice {
     pub(crate) fn text(&self, name: &str) -> Result<&str> {
-        self.0
+        self.rows
             .get(name)
             .map(String::as_str)
-            .with_context(|| format!("no {name} in {:?}", self.0))
+            .with_context(|| format!("no {name} in {:?}", self.rows))
     }
 
     pub(crate) fn number(&self, name: &str) -> Result<u64> {
         self.text(name)?
             .parse()
-            .with_context(|| format!("{name} in {:?}", self.0))
+            .with_context(|| format!("{name} in {:?}", self.rows))
     }
 
     /// By how much a counter has grown since `earlier`.

@@ -5,6 +5,7 @@ use sluice_tests::{
     path::{self, Path, Stage},
     server::Kind,
 };
+use std::env;
 
 /// A test; by default on every path, with MariaDB.
 #[derive(Clone, Copy)]
@@ -14,6 +15,7 @@ pub(crate) struct Case {
     pub(crate) kinds: &'static [Kind],
     only: Option<Path>,
     daemon: bool,
+    tool: Option<&'static str>,
 }
 
 impl Case {
@@ -24,6 +26,7 @@ impl Case {
             kinds: &[Kind::MariaDb],
             only: None,
             daemon: false,
+            tool: None,
         }
     }
 
@@ -46,6 +49,12 @@ impl Case {
         self
     }
 
+    /// Only where this program is installed.
+    pub(crate) const fn tool(mut self, name: &'static str) -> Self {
+        self.tool = Some(name);
+        self
+    }
+
     /// Why it cannot run here, if it cannot.
     pub(crate) fn left_out(&self, path: Path, kind: Kind) -> Option<&'static str> {
         if let Some(reason) = path::missing(kind) {
@@ -59,7 +68,16 @@ impl Case {
             (_, Some(Path::Relayed)) if path != Path::Relayed => {
                 Some("spliced, it is about relaying")
             }
-            _ => None,
+            _ => self
+                .tool
+                .filter(|name| !installed(name))
+                .map(|_| "a tool is not installed"),
         }
     }
+}
+
+fn installed(program: &str) -> bool {
+    // Root's own folders need not be in everyone's PATH.
+    let path = env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    env::split_paths(&path).any(|folder| folder.join(program).exists())
 }

@@ -10,6 +10,7 @@ use sluice_tests::{
 };
 use std::{
     collections::BTreeSet,
+    fs,
     process::Command,
     time::{Duration, Instant},
 };
@@ -17,7 +18,9 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("killed", killed).daemon(),
     Case::new("stopped_by_signal", stopped_by_signal).daemon(),
-    Case::new("nothing_left_in_the_kernel", nothing_left_in_the_kernel).only(Path::Spliced),
+    Case::new("nothing_left_in_the_kernel", nothing_left_in_the_kernel)
+        .only(Path::Spliced)
+        .tool("bpftool"),
     Case::new("another_daemon_goes_on", another_daemon_goes_on).only(Path::Spliced),
 ];
 
@@ -77,21 +80,23 @@ fn stopped_by_signal(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The ids of what bpftool shows of a kind that a process holds.
+/// The ids of the objects of a kind that a process holds by a descriptor (proc(5), `fdinfo`).
 fn held(kind: &str, pid: u32) -> Result<BTreeSet<u64>> {
-    let shown = server::run(Command::new("bpftool").args(["--json", kind, "show"]))?;
-    let list: serde_json::Value = serde_json::from_str(&shown)?;
-    let objects = list.as_array().context("bpftool shows no list")?;
-    let of = |object: &serde_json::Value| {
-        let pids = object.get("pids")?.as_array()?;
-        pids.iter()
-            .any(|holder| {
-                holder.get("pid").and_then(serde_json::Value::as_u64) == Some(u64::from(pid))
-            })
-            .then_some(())?;
-        object.get("id")?.as_u64()
-    };
-    Ok(objects.iter().filter_map(of).collect())
+    let mut ids = BTreeSet::new();
+    for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
+        // A descriptor can be closed between being listed and being read.
+        let Ok(text) = fs::read_to_string(entry?.path()) else {
+            continue;
+        };
+        let value = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+        };
+        // A link's entry names its program too.
+        let is_link = value("link_id:").is_some();
+        ids.extend(value(&format!("{kind}_id:")).filter(|_| kind == "link" || !is_link));
+    }
+    Ok(ids)
 }
 
 /// The ids of all that bpftool shows of a kind.

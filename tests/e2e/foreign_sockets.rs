@@ -9,7 +9,7 @@ use sluice_tests::{
     python,
     server::{PASSWORD, USER},
     wait,
-    wire::{Response, command},
+    wire::command,
 };
 use std::{
     io::{Read as _, Write as _},
@@ -65,10 +65,6 @@ fn unrelated_pair(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn length_of(response: &Response) -> usize {
-    response.packets.iter().map(|packet| packet.len() + 4).sum()
-}
-
 fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
     connection.run("SET @v = 3")?;
@@ -83,7 +79,7 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
     ] {
         let wanted = connection.run(sql)?;
         connection.send_command(&command::query(sql.as_bytes()))?;
-        let length = length_of(&wanted);
+        let length = wanted.wire_bytes();
         let mut seen = 0;
         wait::until_true(&format!("{sql}: FIONREAD says {length}"), DEADLINE, || {
             seen = memory::pending_bytes(connection.stream())?;

@@ -116,6 +116,7 @@ fn huge_row_with_pause(stage: &Stage) -> Result<()> {
 fn reader_goes_on_after_spill(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &["--splice-limit", "262144"])?;
     let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+    connection.run("SELECT 'armed'")?;
     for round in 1..=5_u64 {
         connection.send_command(&command::query(b"SELECT REPEAT('i', 30000000)"))?;
         pause(&connection, None)?;

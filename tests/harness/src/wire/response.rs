@@ -112,6 +112,11 @@ pub struct Response {
 }
 
 impl Response {
+    /// How many bytes it takes on the wire, if no payload is longer than a packet.
+    pub fn wire_bytes(&self) -> usize {
+        self.packets.iter().map(|packet| packet.len() + 4).sum()
+    }
+
     /// The first result set's rows, for a text answer.
     ///
     /// # Errors
