@@ -32,23 +32,9 @@ pub enum Style {
     /// the client, with the right plugin at once: most client libraries follow one request only.
     Ask,
     /// The proxy makes the request from the node's greeting, and the answer becomes the node's login packet. For nodes that
-    /// make no requests of their own.
+    /// have one plugin only, as `OceanBase`: an older one makes no requests, and a newer one (4.3.5) takes the empty answer of the
+    /// first packet for the password.
     Forward,
-}
-
-impl Style {
-    /// The style for a server of this version: `OceanBase` compares the first answer with its greeting's scramble.
-    pub fn of(version: &[u8]) -> Self {
-        let oceanbase = b"OceanBase";
-        if version
-            .windows(oceanbase.len())
-            .any(|part| part.eq_ignore_ascii_case(oceanbase))
-        {
-            Self::Forward
-        } else {
-            Self::Ask
-        }
-    }
 }
 
 /// The plugin and scramble of a node's greeting.

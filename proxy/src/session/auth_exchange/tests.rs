@@ -251,16 +251,6 @@ fn a_change_of_user_asks_too() {
     );
 }
 
-#[test]
-fn the_style_follows_the_version() {
-    assert_eq!(
-        Style::of(b"5.7.25-OceanBase seekdb-v1.4.0.0"),
-        Style::Forward
-    );
-    assert_eq!(Style::of(b"5.5.5-10.11.6-MariaDB"), Style::Ask);
-    assert_eq!(Style::of(b""), Style::Ask);
-}
-
 proptest! {
     #[test]
     fn no_packets_make_it_panic(
