@@ -9,9 +9,8 @@ use crate::node::LoginLeg;
 use crate::protocol::auth::ChangeUser;
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
-use crate::protocol::handshake::Greeting;
 use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
-use crate::session::auth_exchange::{Exchange, Scramble, Style, append_attributes};
+use crate::session::auth_exchange::{Exchange, append_attributes};
 use crate::session::login_end::LoginReason;
 use crate::session::login_name::{LoginName, Rules};
 
@@ -31,10 +30,8 @@ pub struct Terms<'a> {
     pub capabilities: Capabilities,
     /// The session's collation, for clients whose packet names none.
     pub collation: u16,
-    /// The node's greeting at the login.
-    pub node_greeting: &'a Greeting,
-    /// How the node's scramble reaches the client.
-    pub style: Style,
+    /// What the node's greeting at the login offered.
+    pub node_capabilities: Capabilities,
     /// How user names are read.
     pub names: Rules<'a>,
     /// What the proxy adds to the connection attributes.
@@ -95,9 +92,7 @@ async fn attempt(
     terms: Terms<'_>,
     allow: impl FnOnce(&LoginName) -> Result<Bytes, MysqlError>,
 ) -> Result<Change, ChangeBroken> {
-    let to_node = terms
-        .capabilities
-        .towards_node(terms.node_greeting.capabilities);
+    let to_node = terms.capabilities.towards_node(terms.node_capabilities);
     let command = match ChangeUser::parse(payload, terms.capabilities) {
         Ok(command) => command,
         Err(_malformed) => return not_allowed(client, MysqlError::bad_handshake()).await,
@@ -116,17 +111,11 @@ async fn attempt(
     ));
     let command = ChangeUser {
         user,
-        auth: Bytes::new(),
         collation: Some(collation),
         attributes,
         ..command
     };
-    let greeting = terms.node_greeting;
-    let scramble = Scramble {
-        plugin: greeting.plugin.clone(),
-        scramble: greeting.scramble.clone(),
-    };
-    let (mut exchange, first) = Exchange::change_user(command, to_node, &scramble, terms.style);
+    let (mut exchange, first) = Exchange::change_user(command, to_node);
     let talk = converse(client, node, &mut exchange, first, terms.capabilities);
     let reason = match timeout_at(terms.deadline, talk).await {
         Ok(Ok(ok)) => {
@@ -177,30 +166,16 @@ mod tests {
         (Leg::new(near).unwrap(), Leg::new(far).unwrap())
     }
 
-    fn greeting() -> Greeting {
-        Greeting {
-            version: Bytes::from_static(b"10.11.0-MariaDB"),
-            thread_id: 77,
-            scramble: Bytes::from_static(b"nnnnnnnnnnnnnnnnnnnn"),
-            capabilities: Capabilities::from_wire(0x81FF_F7FE, 0),
-            charset: 45,
-            status: 2,
-            plugin: Bytes::from_static(b"mysql_native_password"),
-        }
-    }
-
     async fn run<A, B>(
         allow: Result<Bytes, MysqlError>,
         client_script: impl AsyncFnOnce(LoginLeg<'_>) -> A,
         node_script: impl AsyncFnOnce(LoginLeg<'_>) -> B,
     ) -> (Result<Change, ChangeBroken>, A, B) {
         let ((client, client_far), (node, node_far)) = (pair().await, pair().await);
-        let greeting = greeting();
         let terms = Terms {
             capabilities: AGREED,
             collation: 45,
-            node_greeting: &greeting,
-            style: Style::Ask,
+            node_capabilities: Capabilities::from_wire(0x81FF_F7FE, 0),
             names: Rules::default(),
             attributes: &[("proxy_name", "sluice")],
             deadline: Instant::now() + Duration::from_secs(5),

@@ -238,9 +238,7 @@ fn a_change_of_user_asks_too() {
         plugin: None,
         attributes: None,
     };
-    let (exchange, _) = Exchange::change_user(command.clone(), NODE, &scramble(), Style::Forward);
-    assert_eq!(exchange.farewell().as_deref(), Some(&b"\x01"[..]));
-    let (_, send) = Exchange::change_user(command, NODE, &scramble(), Style::Ask);
+    let (_, send) = Exchange::change_user(command, NODE);
     let Send::Node(payload) = send else {
         panic!("not for the node")
     };

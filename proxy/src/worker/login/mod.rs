@@ -81,7 +81,7 @@ pub struct LoggedIn {
     pub name: LoginName,
     /// The database to begin in.
     pub database: Option<String>,
-    /// The node's greeting: version, connection id, and the scramble that [`super::change_user`] needs.
+    /// The node's greeting: version, connection id, capabilities. Newer than the one that the client was shown.
     pub node_greeting: Greeting,
     /// The node.
     pub target: Target,
