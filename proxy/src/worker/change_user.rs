@@ -11,7 +11,7 @@ use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
 use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, append_attributes};
-use crate::session::login_end::LoginReason;
+use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 
 /// One leg of the session, and what was read from it and belongs to nothing yet.
@@ -131,7 +131,9 @@ async fn attempt(
         Err(_elapsed) if exchange.client_owes() => LoginReason::ClientTimeout,
         Err(_elapsed) => LoginReason::NodeTimeout,
     };
-    part_from_node(node, exchange.farewell()).await;
+    if reason.side() == Side::Client {
+        part_from_node(node, exchange.farewell()).await;
+    }
     Err(ChangeBroken(reason))
 }
 

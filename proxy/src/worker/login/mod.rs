@@ -19,7 +19,7 @@ use crate::protocol::error::MysqlError;
 use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
-use crate::session::login_end::LoginReason;
+use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 
 /// What the proxy brings to every login.
@@ -315,7 +315,7 @@ async fn authenticate(
             Failure::of_node(LoginReason::NodeTimeout, target.address, "login timed out")
         }
     };
-    if failure.refused.is_none() {
+    if failure.reason.side() == Side::Client {
         part_from_node(node, exchange.farewell()).await;
     }
     Err(failure)

@@ -73,9 +73,14 @@ impl Door {
     }
 }
 
+/// Long enough for a machine under load; tests that wait for the end of a timeout have a [`SHORT`] one.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(500);
+
 /// Runs a login to `node` against what `script` does with the client's end.
 async fn run<T>(
     node: SocketAddr,
+    timeout: Duration,
     script: impl AsyncFnOnce(Leg) -> T,
 ) -> (Result<LoggedIn, Box<LoginEnd>>, T) {
     let greeting = Greeting {
@@ -87,8 +92,8 @@ async fn run<T>(
     let terms = Terms {
         greeting: &greeting,
         names: Rules::default(),
-        login_timeout: Duration::from_millis(300),
-        connect_timeout: Duration::from_millis(150),
+        login_timeout: timeout,
+        connect_timeout: timeout,
         cs_id: 1 << 18,
         proxy_version: "0",
     };
@@ -171,7 +176,7 @@ async fn a_login_connects_two_legs_and_loses_no_byte() {
         }
         leg
     };
-    let ((login, client), node) = tokio::join!(run(door.address(), client), node);
+    let ((login, client), node) = tokio::join!(run(door.address(), LONG, client), node);
     let session = login.unwrap();
     assert_eq!(&session.client_rest[..], b"\x09\x00\x00\x00\x03SELECT 1");
     assert!(session.node_rest.is_empty());
@@ -202,7 +207,7 @@ async fn a_login_connects_two_legs_and_loses_no_byte() {
 #[tokio::test]
 async fn a_node_that_is_down_is_named_with_its_reason() {
     let address = Door::open().address();
-    let (login, err) = run(address, read_error).await;
+    let (login, err) = run(address, LONG, read_error).await;
     let end = login.unwrap_err();
     assert_eq!(err.number, 2003);
     let text = format!("Can't connect to MySQL server on '{address}' (connection refused)");
@@ -216,7 +221,7 @@ async fn a_node_that_is_down_is_named_with_its_reason() {
 #[tokio::test]
 async fn a_node_that_hangs_is_given_up() {
     let door = Door::open();
-    let (login, err) = run(door.address(), read_error).await;
+    let (login, err) = run(door.address(), SHORT, read_error).await;
     assert_eq!(
         (login.unwrap_err().reason, err.number),
         (LoginReason::NodeTimeout, 2003)
@@ -229,7 +234,7 @@ async fn a_node_that_hangs_is_given_up() {
         let (mut talk, _) = greet_client(&leg).await;
         assert!(talk.read().await.is_err());
     };
-    let ((login, err), ()) = tokio::join!(run(door.address(), read_error), node);
+    let ((login, err), ()) = tokio::join!(run(door.address(), SHORT, read_error), node);
     let end = login.unwrap_err();
     assert_eq!(
         (end.reason, err.number, end.node_connection_id),
@@ -247,7 +252,7 @@ async fn a_nodes_early_error_reaches_the_client_with_an_sqlstate() {
             .await
             .unwrap();
     };
-    let ((login, err), ()) = tokio::join!(run(door.address(), read_error), node);
+    let ((login, err), ()) = tokio::join!(run(door.address(), LONG, read_error), node);
     assert_eq!(
         (err.number, err.state, err.message_lossy()),
         (1040, Some(*b"08004"), "Too many connections".to_owned())
@@ -266,7 +271,7 @@ async fn a_node_that_offers_less_than_was_shown_is_refused() {
             .unwrap();
         LoginPacket::parse(&talk.read().await.unwrap()).unwrap();
     };
-    let ((login, err), ()) = tokio::join!(run(door.address(), read_error), node);
+    let ((login, err), ()) = tokio::join!(run(door.address(), LONG, read_error), node);
     assert_eq!(
         (login.unwrap_err().reason, err.number),
         (LoginReason::NodeChanged, 2003)
@@ -285,7 +290,7 @@ async fn the_node_is_answered_for_a_client_that_left() {
     let client = async |leg: Leg| {
         say_login(&leg, MODERN).await.read().await.unwrap();
     };
-    let ((login, ()), ()) = tokio::join!(run(door.address(), client), node);
+    let ((login, ()), ()) = tokio::join!(run(door.address(), LONG, client), node);
     let end = login.unwrap_err();
     assert_eq!((end.reason, end.told), (LoginReason::ClientClosed, None));
     // One that does not answer in time is no better.
@@ -299,7 +304,7 @@ async fn the_node_is_answered_for_a_client_that_left() {
         say_login(&leg, MODERN).await.read().await.unwrap();
         leg
     };
-    let ((login, _leg), ()) = tokio::join!(run(door.address(), client), node);
+    let ((login, _leg), ()) = tokio::join!(run(door.address(), SHORT, client), node);
     assert_eq!(login.unwrap_err().reason, LoginReason::ClientTimeout);
 }
 
@@ -325,7 +330,7 @@ async fn check_stranger(bytes: &[u8], stays: bool, reason: LoginReason, number: 
             )
         })
     };
-    let (login, told) = run(nowhere.address(), client).await;
+    let (login, told) = run(nowhere.address(), LONG, client).await;
     let end = login.unwrap_err();
     assert_eq!((end.reason, end.node), (reason, None), "{bytes:?}");
     assert_eq!(told.map(|(_, number)| number), number, "{bytes:?}");
