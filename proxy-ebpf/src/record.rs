@@ -1,1 +1,214 @@
-//! placeholder
+//! The layout of the maps that kernel programs and daemon share. Every field has one writer, and the field's group names it:
+//! [`Host`] the daemon, [`Client`] the program on the client's app socket, [`Node`] the program on the node's app socket.
+//!
+//! A *regime* is the time from one arm to the next trap, spill or stop; its generation numbers grow. Generation `g` is live while
+//! `g == client.begun` and none of the three who may end it has: `client.ended < g`, `node.spilled < g`, `host.stopped < g`. So no
+//! field needs a second writer, and an end is final whoever else looks at the same moment.
+
+use crate::response::Response;
+
+/// Entries of the statement table: prepared statements whose `EXECUTE` the kernel may splice, by `id % STATEMENTS`.
+pub const STATEMENTS: usize = 64;
+/// Slots for counts by [`TrapReason`](crate::reason::TrapReason).
+pub const TRAPS: usize = 32;
+
+/// A TCP connection as one of its ends sees it: IPv4 addresses in their IPv4-mapped IPv6 form, all in network byte order, so that
+/// a dual-stack socket and an IPv4 one have the same key; ports in host byte order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct Tuple {
+    /// Address of the end that looks.
+    pub local_ip: [u32; 4],
+    /// Address of the other end.
+    pub remote_ip: [u32; 4],
+    /// Port of the end that looks.
+    pub local_port: u32,
+    /// Port of the other end.
+    pub remote_port: u32,
+}
+
+/// An address that the daemon listens on; the form of the addresses is that of [`Tuple`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct Listener {
+    /// The address.
+    pub ip: [u32; 4],
+    /// The port.
+    pub port: u32,
+}
+
+/// Which end of a session an app socket is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Role {
+    /// The client program's socket.
+    Client = 1,
+    /// The database server's socket.
+    Node = 2,
+}
+
+/// Says which session an app socket belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Binding {
+    /// The session's number, unique in the daemon's life; a record of another session in the same slot is not this one's.
+    pub session: u64,
+    /// Index of the session's record.
+    pub slot: u32,
+    /// A [`Role`] as its number.
+    pub role: u32,
+}
+
+/// What a captured app socket carries with it (socket storage: it dies with the socket).
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Leg {
+    /// The session, once the daemon has told; `session` is 0 before.
+    pub binding: Binding,
+    /// The socket's key in the sock hash: its cookie.
+    pub cookie: u64,
+    /// `tcp_sock.copied_seq` when the connection was established.
+    pub received_base: u32,
+    /// `tcp_sock.write_seq` when the connection was established.
+    pub sent_base: u32,
+}
+
+/// Bytes of both TCP streams that went through the daemon, each counted from its connection's first byte, modulo 2^32. Equal to
+/// what the app sockets count themselves exactly when nothing is under way or unread in either direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Offsets {
+    /// Read by the daemon from the client.
+    pub read_from_client: u32,
+    /// Written by the daemon to the client.
+    pub written_to_client: u32,
+    /// Read by the daemon from the node.
+    pub read_from_node: u32,
+    /// Written by the daemon to the node.
+    pub written_to_node: u32,
+}
+
+/// What the daemon writes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Host {
+    /// The session that uses this record; 0: none.
+    pub session: u64,
+    /// The regime that the daemon offers; 0: none. Written after `offsets`.
+    pub armed: u64,
+    /// Regimes up to this one are over.
+    pub stopped: u64,
+    /// The one moment at which `armed` may begin.
+    pub offsets: Offsets,
+    /// Bytes outstanding towards a reader at which the kernel stops to splice.
+    pub outstanding_bytes_max: u32,
+    /// The session's [`format`](crate::response::format) bits.
+    pub format: u32,
+    /// Prepared statements that may be spliced: `1 << 32 | id`, or 0.
+    pub statements: [u64; STATEMENTS],
+}
+
+/// What the program on the client's app socket writes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Client {
+    /// Key of the client's app socket in the sock hash; 0 until it is bound to the session.
+    pub cookie: u64,
+    /// Address of its `struct sock`, to read its fields by; it may be stale, so what is read is a bound and never a proof.
+    pub sock: u64,
+    /// The regime that began last.
+    pub begun: u64,
+    /// The regime that a trap ended last.
+    pub ended: u64,
+    /// Commands spliced that have a response.
+    pub commands: u64,
+    /// Commands spliced that have none.
+    pub silent_commands: u64,
+    /// Bytes spliced towards the node.
+    pub bytes: u64,
+    /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
+    pub trap: u32,
+    /// Bytes of the command under way that are still to come.
+    pub remaining: u32,
+    /// What the last spliced command is answered with: an [`Expect`](crate::response::Expect) as its number.
+    pub expect: u32,
+    /// Explicit padding.
+    pub reserved: u32,
+    /// Commands handed up, by reason.
+    pub traps: [u32; TRAPS],
+}
+
+/// What the program on the node's app socket writes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Node {
+    /// Key of the node's app socket in the sock hash; 0 until it is captured.
+    pub cookie: u64,
+    /// Address of its `struct sock`; see [`Client::sock`].
+    pub sock: u64,
+    /// The regime that a spill ended last.
+    pub spilled: u64,
+    /// The regime whose unfinished response was handed to the daemon last, `handed` saying where it stood.
+    pub handed_over: u64,
+    /// `client.commands` up to which responses have begun.
+    pub started: u64,
+    /// `client.commands` up to which responses are complete or handed over.
+    pub answered: u64,
+    /// Bytes spliced towards the client.
+    pub bytes: u64,
+    /// Spliced commands after which no transaction was open: the transactions that ended so.
+    pub transactions: u64,
+    /// Times that a response was spilled.
+    pub spills: u32,
+    /// The program's own place to count in; means nothing between messages.
+    pub position: u32,
+    /// Bytes that the node's server had read of its TCP stream when it last wrote.
+    pub consumed: u32,
+    /// Bytes that it had written to its TCP stream then, what it wrote at that moment included.
+    pub passed: u32,
+    /// The response under way.
+    pub response: Response,
+    /// The response that was handed over, as it stood before its first byte that went to the daemon.
+    pub handed: Response,
+}
+
+/// One session's record, the whole of what a message needs. Each writer has cache lines of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Session {
+    /// Written by the daemon.
+    pub host: Host,
+    /// Written by the program on the client's app socket.
+    pub client: Client,
+    /// Written by the program on the node's app socket.
+    pub node: Node,
+}
+
+const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
+const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
+const _: () = assert!(
+    size_of::<Session>() == 1088,
+    "what a session costs in the kernel; ARCHITECTURE.md names the figure"
+);
+
+impl Session {
+    /// Whether generation `begun` is live, as the programs see it.
+    #[inline(always)]
+    pub const fn is_live(begun: u64, ended: u64, spilled: u64, stopped: u64) -> bool {
+        begun != 0 && ended < begun && spilled < begun && stopped < begun
+    }
+}
+
+#[cfg(feature = "user")]
+#[expect(
+    unsafe_code,
+    reason = "aya asks for its marker on what it copies to and from maps"
+)]
+mod pod {
+    // SAFETY: `repr(C)` of integers without padding, as the size assertions show; every bit pattern is a value.
+    unsafe impl aya::Pod for super::Tuple {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Listener {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for super::Binding {}
+}

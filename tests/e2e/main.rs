@@ -1,2 +1,65 @@
-//! placeholder
-fn main() {}
+//! End-to-end tests: the real daemon between real clients and real servers.
+//!
+//! `cargo xtask test` runs them all. By hand: `cargo test -p sluice-tests -- spliced::mariadb::login`. A test's name is its path, its
+//! server, its module and itself. `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves.
+#![expect(
+    clippy::print_stderr,
+    reason = "what was left out, and why, belongs on the screen"
+)]
+
+mod case;
+mod login;
+
+use anyhow::Result;
+use case::Case;
+use libtest_mimic::{Arguments, Failed, Trial};
+use sluice_tests::{
+    netns::Netns,
+    path::{self, Path, Stage},
+    place,
+    server::Kind,
+};
+use std::{collections::BTreeMap, process::ExitCode};
+
+/// Most tests wait more than they compute.
+const THREADS: usize = 4;
+
+const CASES: &[(&str, &[Case])] = &[("login", login::CASES)];
+
+fn main() -> Result<ExitCode> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads = arguments.test_threads.or(Some(THREADS));
+    place::sweep()?;
+    Netns::sweep();
+    let mut left_out = BTreeMap::<&str, Vec<String>>::new();
+    let mut trials = Vec::new();
+    for (module, cases) in CASES {
+        for case in *cases {
+            for kind in case.kinds {
+                for path in Path::of_this_run() {
+                    let name = format!("{}::{}::{module}::{}", path.name(), kind.name(), case.name);
+                    match case.left_out(*path, *kind) {
+                        Some(reason) => left_out.entry(reason).or_default().push(name),
+                        None => trials.push(trial(name, *case, *path, *kind)),
+                    }
+                }
+            }
+        }
+    }
+    let list_only = arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !list_only {
+        for (reason, names) in &left_out {
+            eprintln!("left out: {reason}: {}", names.join(" "));
+        }
+    }
+    path::tear_down()?;
+    Ok(conclusion.exit_code())
+}
+
+fn trial(name: String, case: Case, path: Path, kind: Kind) -> Trial {
+    Trial::test(name, move || {
+        let run = || -> Result<()> { (case.run)(&*Stage::get(path, kind)?) };
+        run().map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}

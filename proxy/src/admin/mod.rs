@@ -1,1 +1,131 @@
-//! placeholder
+//! The statements that Sluice answers itself. A file per statement family exports its [`Spec`]s; [`specs`] joins them, and the parser, the
+//! dispatch and `SHOW PROXYHELP` read that one list.
+
+pub mod access;
+pub mod answer;
+mod kill;
+mod parse;
+mod proxyhelp;
+mod proxyinfo;
+mod proxysession;
+mod snapshot;
+
+pub use answer::{AdminError, Answer, Column, ColumnKind, Order, Value};
+pub use parse::parse;
+pub use snapshot::{Caller, Snapshot};
+
+use crate::sql::Tokens;
+use parse::Mismatch;
+
+/// Every statement family. A new one is one line here.
+const FAMILIES: &[&[Spec]] = &[
+    proxysession::STATEMENTS,
+    kill::STATEMENTS,
+    proxyinfo::STATEMENTS,
+    proxyhelp::STATEMENTS,
+];
+
+/// One statement: what it is called, who may use it, how it is read and answered.
+#[derive(Debug)]
+pub struct Spec {
+    /// The words that a text begins with. The longest list that fits wins.
+    pub words: &'static [&'static str],
+    /// The grammar, for users.
+    pub grammar: &'static str,
+    /// What it does, in one sentence for users.
+    pub help: &'static str,
+    /// Who may use it.
+    pub who: Who,
+    /// Whose sessions the answer is made from.
+    pub scope: Scope,
+    /// A complete statement.
+    pub example: &'static str,
+    /// Reads what follows the words.
+    parse: fn(&mut Tokens<'_>) -> Result<Arguments, Mismatch>,
+    answer: fn(&Arguments, &Snapshot<'_>) -> Answer,
+}
+
+/// Who may use a statement. [`access`] then says on which sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Who {
+    /// Whoever is logged in.
+    Anyone,
+    /// `root` of the tenants `sys` and `proxysys`; others are answered error 5010, as ODP does.
+    Operator,
+}
+
+impl Who {
+    /// The text in `SHOW PROXYHELP`.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Anyone => "any user",
+            Self::Operator => "root@sys, root@proxysys",
+        }
+    }
+}
+
+/// Whose sessions a statement's answer is made from: what the snapshot must hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// The caller's session alone.
+    Own,
+    /// The sessions of all workers.
+    AllWorkers,
+}
+
+/// A statement that a client sent, read and ready to be answered.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    spec: &'static Spec,
+    arguments: Arguments,
+}
+
+/// What a statement may carry besides its words.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Arguments {
+    id: Option<i64>,
+    like: Option<Vec<u8>>,
+    alias: Option<String>,
+}
+
+impl Statement {
+    /// `COM_PROCESS_KILL`: the same as `KILL id`.
+    pub fn kill(id: u32) -> Self {
+        let arguments = Arguments {
+            id: Some(i64::from(id)),
+            ..Arguments::default()
+        };
+        Self {
+            spec: &kill::KILL,
+            arguments,
+        }
+    }
+
+    /// Which statement it is.
+    pub const fn spec(&self) -> &'static Spec {
+        self.spec
+    }
+
+    /// Answers from the snapshot, which must cover the statement's [`Scope`].
+    pub fn answer(&self, snapshot: &Snapshot<'_>) -> Answer {
+        let allowed = match self.spec.who {
+            Who::Anyone => true,
+            Who::Operator => access::is_operator(&snapshot.caller),
+        };
+        if allowed {
+            (self.spec.answer)(&self.arguments, snapshot)
+        } else {
+            AdminError::bad_command().into()
+        }
+    }
+}
+
+/// Every statement, in the order in which users are shown them.
+pub fn specs() -> impl Iterator<Item = &'static Spec> {
+    FAMILIES.iter().copied().flatten()
+}
+
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,194 @@
-//! placeholder
+//! The host's half of the gate: when to offer the kernel a regime, and what to make of what it did with it. Pure: the record's fields
+//! come in as a [`Progress`], what follows from them goes out as a [`Standing`].
+//!
+//! The daemon offers generation `g` at a command boundary, with the four stream offsets at which it may begin. From then on it only
+//! reads its two sockets. Whatever arrives there is what the kernel did not splice, so the first byte is the moment to ask where the
+//! regime stands: never begun (the command was one to trap), or over, perhaps in mid-response.
+
+use sluice_ebpf::{reason::TrapReason, record::TRAPS, response::Response};
+
+/// What the programs have written into a session's record, copied field by field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Progress {
+    /// The client's app socket is captured.
+    pub client_captured: bool,
+    /// The node's app socket is captured.
+    pub node_captured: bool,
+    /// The regime that began last.
+    pub begun: u64,
+    /// The regime that a trap ended last.
+    pub ended: u64,
+    /// The regime that a spill ended last.
+    pub spilled: u64,
+    /// The regime whose unfinished response was handed over last.
+    pub handed_over: u64,
+    /// Commands spliced that have a response.
+    pub commands: u64,
+    /// Commands spliced that have none.
+    pub silent_commands: u64,
+    /// Of `commands`, those whose response is complete or handed over.
+    pub answered: u64,
+    /// Bytes spliced towards the node.
+    pub bytes_to_node: u64,
+    /// Bytes spliced towards the client.
+    pub bytes_to_client: u64,
+    /// Transactions that ended in the kernel.
+    pub transactions: u64,
+    /// Times that a response was spilled.
+    pub spills: u32,
+    /// Why the last command was handed up.
+    pub trap: Option<TrapReason>,
+    /// Commands handed up, by reason.
+    pub traps: [u32; TRAPS],
+    /// Bytes still to come of the command that was under way when the last regime ended.
+    pub remaining: u32,
+    /// The last spliced response.
+    pub response: Response,
+    /// The response that was handed over, as it stood before the first byte that came to the daemon.
+    pub handed: Response,
+}
+
+/// Where the last offer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Nothing was offered, or the offer has not begun: nothing was spliced since.
+    Closed,
+    /// The kernel splices.
+    Open,
+    /// A trap or a spill ended it.
+    Ended {
+        /// Bytes of the last command that the client still owes.
+        command_remaining: u32,
+        /// The response that the kernel leaves behind.
+        left: Left,
+    },
+}
+
+/// What an ended regime leaves of its last response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Left {
+    /// Nothing: every response is complete.
+    Nothing,
+    /// The rest of this response comes to the daemon.
+    Response(Response),
+    /// Not known yet: either the program finishes it (it may be running on another CPU at this very moment), or the node's next
+    /// message is handed over. Ask again when the node's bytes arrive, or soon.
+    Undecided,
+}
+
+/// The offers made to one session's record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Gate {
+    generation: u64,
+}
+
+impl Gate {
+    /// The next generation to offer.
+    pub fn offer(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// The last generation offered; 0: none.
+    pub const fn generation(self) -> u64 {
+        self.generation
+    }
+
+    /// Where the last offer stands.
+    pub fn standing(self, progress: &Progress) -> Standing {
+        let begun = progress.begun;
+        if begun == 0 || begun != self.generation {
+            return Standing::Closed;
+        }
+        if progress.ended < begun && progress.spilled < begun {
+            return Standing::Open;
+        }
+        let left = if progress.handed_over == begun {
+            Left::Response(progress.handed)
+        } else if progress.answered == progress.commands {
+            Left::Nothing
+        } else {
+            Left::Undecided
+        };
+        Standing::Ended {
+            command_remaining: progress.remaining,
+            left,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(change: impl FnOnce(&mut Progress)) -> Standing {
+        let mut gate = Gate::default();
+        assert_eq!((gate.offer(), gate.offer()), (1, 2));
+        let mut progress = Progress {
+            begun: 2,
+            commands: 7,
+            answered: 7,
+            ..Progress::default()
+        };
+        change(&mut progress);
+        gate.standing(&progress)
+    }
+
+    fn ended(left: Left) -> Standing {
+        Standing::Ended {
+            command_remaining: 0,
+            left,
+        }
+    }
+
+    #[test]
+    fn an_offer_stands_as_the_record_says() {
+        assert_eq!(
+            Gate::default().standing(&Progress::default()),
+            Standing::Closed
+        );
+        assert_eq!(standing(|_| {}), Standing::Open);
+        assert_eq!(standing(|progress| progress.begun = 1), Standing::Closed);
+        assert_eq!(standing(|progress| progress.ended = 1), Standing::Open);
+        assert_eq!(
+            standing(|progress| progress.ended = 2),
+            ended(Left::Nothing)
+        );
+        assert_eq!(
+            standing(|progress| progress.spilled = 2),
+            ended(Left::Nothing)
+        );
+    }
+
+    #[test]
+    fn a_response_that_the_kernel_leaves_is_handed_over_or_undecided() {
+        let mut handed = Response::DONE;
+        handed.begin(1, 0);
+        let with = |handed_over| {
+            standing(|progress| {
+                progress.ended = 2;
+                progress.answered = 6;
+                progress.handed = handed;
+                progress.handed_over = handed_over;
+            })
+        };
+        assert_eq!(with(1), ended(Left::Undecided));
+        assert_eq!(with(2), ended(Left::Response(handed)));
+    }
+
+    #[test]
+    fn an_unfinished_command_is_owed() {
+        let standing = standing(|progress| {
+            progress.ended = 2;
+            progress.remaining = 9;
+            progress.answered = 6;
+        });
+        assert_eq!(
+            standing,
+            Standing::Ended {
+                command_remaining: 9,
+                left: Left::Undecided
+            }
+        );
+    }
+}

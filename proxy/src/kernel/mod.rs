@@ -1,1 +1,211 @@
-//! placeholder
+//! The kernel's half, from the daemon: loads and attaches the programs, keeps their maps. One [`Kernel`] a process; when it is dropped
+//! (or the process dies) every program, link and map is gone, nothing is pinned.
+
+pub mod btf;
+pub mod capture;
+pub mod probe;
+pub mod record;
+pub mod self_test;
+
+use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc};
+
+use aya::{
+    Ebpf, EbpfLoader, VerifierLogLevel,
+    maps::{HashMap, Map, MapData, SockHash},
+    programs::{CgroupAttachMode, SkMsg, SkSkb, SockOps},
+};
+use sluice_ebpf::record::Listener;
+
+use self::{btf::Types, capture::Bindings, record::Records};
+
+/// The programs, built by `build.rs` from `proxy-ebpf/programs`.
+static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("SLUICE_EBPF_OBJECT"));
+
+/// Why the kernel cannot splice for us.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// Field offsets are not known.
+    #[error(transparent)]
+    Btf(#[from] btf::BtfError),
+    /// No cgroup v2 to attach to.
+    #[error("no cgroup v2 is mounted (looked in /proc/mounts)")]
+    NoCgroup,
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A program was refused.
+    #[error("{what}: {source}{}", hint(source))]
+    Program {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: aya::programs::ProgramError,
+    },
+    /// The object was refused.
+    #[error("loading the BPF maps: {0}")]
+    Load(#[from] aya::EbpfError),
+    /// A map operation failed.
+    #[error("map {0}: {1}")]
+    Map(&'static str, aya::maps::MapError),
+    /// The object has no such part: daemon and programs were not built together.
+    #[error("the BPF object has no {0}")]
+    Missing(&'static str),
+}
+
+/// What an operator can do about a refusal.
+fn hint(error: &aya::programs::ProgramError) -> &'static str {
+    use aya::programs::ProgramError;
+    match error {
+        ProgramError::LoadError { io_error, .. }
+            if io_error.raw_os_error() == Some(libc::EPERM) =>
+        {
+            " (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)"
+        }
+        _ => "",
+    }
+}
+
+/// Whether captured sockets need the pass-all verdict (`programs/skb.rs`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// `FIONREAD` is right without.
+    Absent,
+    /// Attached, so that `FIONREAD` is right.
+    Attached,
+}
+
+/// The loaded programs and their maps.
+#[derive(Debug)]
+pub struct Kernel {
+    ebpf: Ebpf,
+    records: Arc<Records>,
+}
+
+impl Kernel {
+    /// Loads and attaches everything, with room for `sessions` sessions at once. From then on connections to
+    /// [`Kernel::listen`]ed addresses are captured.
+    ///
+    /// # Errors
+    /// What is missing: capability, kernel option or cgroup v2.
+    pub fn load(sessions: u32, verdict: Verdict) -> Result<Self, KernelError> {
+        let types = Types::of_this_kernel()?;
+        let copied_seq = types.offset_of("tcp_sock", "copied_seq")?;
+        let write_seq = types.offset_of("tcp_sock", "write_seq")?;
+        let rmem_alloc = types.offset_of("sock", "sk_backlog.rmem_alloc")?;
+        let namespace = capture::namespace_cookie().map_err(io_error("SO_NETNS_COOKIE"))?;
+        let mut ebpf = EbpfLoader::new()
+            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .override_global("OFFSET_COPIED_SEQ", &copied_seq, true)
+            .override_global("OFFSET_WRITE_SEQ", &write_seq, true)
+            .override_global("OFFSET_RMEM_ALLOC", &rmem_alloc, true)
+            .override_global("NETNS_COOKIE", &namespace, true)
+            .map_max_entries("SESSIONS", sessions)
+            .map_max_entries("SOCKETS", sessions.saturating_mul(2))
+            .map_max_entries("BINDINGS", sessions.saturating_mul(2))
+            .load(PROGRAMS)?;
+        let records = match ebpf.map("SESSIONS") {
+            Some(Map::Array(data)) => {
+                Records::map(data.fd().as_fd(), sessions).map_err(io_error("mmap of SESSIONS"))?
+            }
+            _ => return Err(KernelError::Missing("map SESSIONS")),
+        };
+        attach(&mut ebpf, verdict)?;
+        Ok(Self {
+            ebpf,
+            records: Arc::new(records),
+        })
+    }
+
+    /// Has connections of this host to this address captured.
+    ///
+    /// # Errors
+    /// Where the map is full.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<(), KernelError> {
+        let map = self
+            .ebpf
+            .map_mut("LISTENERS")
+            .ok_or(KernelError::Missing("map LISTENERS"))?;
+        let error = |error| KernelError::Map("LISTENERS", error);
+        let mut listeners: HashMap<&mut MapData, Listener, u32> =
+            HashMap::try_from(map).map_err(error)?;
+        for address in
+            capture::host_addresses(address).map_err(io_error("addresses of this host"))?
+        {
+            listeners
+                .insert(capture::listener(address), 0, 0)
+                .map_err(error)?;
+        }
+        Ok(())
+    }
+
+    /// The sessions' records.
+    pub const fn records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
+    /// A handle to say which connections belong to which session; each worker has its own.
+    ///
+    /// # Errors
+    /// Where file descriptors run out.
+    pub fn bindings(&self) -> Result<Bindings, KernelError> {
+        let Some(Map::HashMap(data)) = self.ebpf.map("BINDINGS") else {
+            return Err(KernelError::Missing("map BINDINGS"));
+        };
+        let fd = data
+            .fd()
+            .as_fd()
+            .try_clone_to_owned()
+            .map_err(io_error("BINDINGS"))?;
+        let data = MapData::from_fd(fd).map_err(|error| KernelError::Map("BINDINGS", error))?;
+        Bindings::new(data)
+    }
+}
+
+/// Names what was tried.
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> KernelError {
+    move |source| KernelError::Io { what, source }
+}
+
+/// Loads the programs and attaches them: first to the sock hash, then to the cgroup, so that no socket enters before them.
+fn attach(ebpf: &mut Ebpf, verdict: Verdict) -> Result<(), KernelError> {
+    let sockets = match ebpf.map("SOCKETS") {
+        Some(map @ Map::SockHash(_)) => {
+            let hash: SockHash<&MapData, u64> =
+                SockHash::try_from(map).map_err(|error| KernelError::Map("SOCKETS", error))?;
+            hash.fd().try_clone().map_err(io_error("SOCKETS"))?
+        }
+        _ => return Err(KernelError::Missing("map SOCKETS")),
+    };
+    let failed = |what| move |source| KernelError::Program { what, source };
+    let msg: &mut SkMsg = program(ebpf, "msg")?;
+    msg.load().map_err(failed("loading sk_msg"))?;
+    msg.attach(&sockets).map_err(failed("attaching sk_msg"))?;
+    if verdict == Verdict::Attached {
+        let skb: &mut SkSkb = program(ebpf, "pass")?;
+        skb.load().map_err(failed("loading sk_skb"))?;
+        skb.attach(&sockets).map_err(failed("attaching sk_skb"))?;
+    }
+    let cgroup = probe::cgroup_root().ok_or(KernelError::NoCgroup)?;
+    let cgroup = File::open(cgroup).map_err(io_error("opening the cgroup v2 root"))?;
+    let capture: &mut SockOps = program(ebpf, "capture")?;
+    capture.load().map_err(failed("loading sock_ops"))?;
+    // A link, and links stack: other programs on this cgroup go on (with any other flag the kernel refuses).
+    capture
+        .attach(cgroup, CgroupAttachMode::Single)
+        .map_err(failed("attaching sock_ops to the cgroup"))?;
+    Ok(())
+}
+
+/// A program by its name and kind.
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program>,
+{
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    program.try_into().map_err(|_| KernelError::Missing(name))
+}

@@ -1,5 +1,244 @@
-//! One logical connection as plain data: who it is, what it has set, what it may do next.
+//! One logical connection as plain data: who the client is, which server sessions it holds, how its bytes move. Sockets and tasks are
+//! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
 pub mod auth_exchange;
+pub mod charset;
+pub mod command;
+pub mod id;
 pub mod login_end;
 pub mod login_name;
+pub mod phase;
+pub mod server;
+pub mod traffic;
+
+use std::net::SocketAddr;
+
+pub use id::{ConnectionId, CsId, IdSequence, ProxySessionId, SsId};
+pub use phase::{ClientState, ServerState};
+pub use server::{ServerSession, Versions};
+use sluice_ebpf::reason::RelayReason;
+pub use traffic::{Mode, Path, Traffic, TrapCounts};
+
+/// One client's session. A value of the worker that serves it; other workers see copies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// The id in the greeting, in the column `Id` and in `KILL`.
+    pub cs_id: CsId,
+    /// The id that nodes are told, so that an operator finds a client from a node's process list. `None` until the first login to a
+    /// node has begun.
+    pub proxy_session_id: Option<ProxySessionId>,
+    /// The peer of the client's TCP connection.
+    pub client: SocketAddr,
+    /// Whom the client logged in as.
+    pub login: Login,
+    /// The current database.
+    pub db: Option<String>,
+    /// Where the session is in its life.
+    pub state: ClientState,
+    /// A command is being processed. Spliced commands do not show here: the kernel runs them.
+    pub active: bool,
+    /// Kernel thread id of the worker that serves the session.
+    pub worker_tid: u32,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// The client's leg is TLS.
+    pub using_ssl: bool,
+    /// Transactions that have ended in this session.
+    pub transactions: u64,
+    /// When the client was accepted, in milliseconds of the daemon's monotonic clock (0 is the daemon's start).
+    pub opened_at_ms: u64,
+    /// Versions of the session's state; a server session with a lower one is behind.
+    pub versions: Versions,
+    /// The server sessions that this session holds, in the order in which they were opened.
+    pub servers: Vec<ServerSession>,
+    /// The server session last used; the others are pooled.
+    pub bound: Option<SsId>,
+    /// The server session that holds the last insert id.
+    pub last_insert_id_holder: Option<SsId>,
+    /// Where the session's bytes move.
+    pub path: Path,
+    /// How they move now.
+    pub mode: Mode,
+    /// Why they go through the daemon, if they do for good.
+    pub relay_reason: Option<RelayReason>,
+    /// What has moved.
+    pub traffic: Traffic,
+}
+
+/// The tenant whose users administrate a cluster.
+pub const SYS_TENANT: &str = "sys";
+/// The tenant of the proxy itself, which no node knows.
+pub const PROXY_TENANT: &str = "proxysys";
+
+/// The parts of a login name, with the defaults filled in.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Login {
+    /// The user part only.
+    pub user: String,
+    /// The tenant part.
+    pub tenant: String,
+    /// The cluster part.
+    pub cluster: String,
+}
+
+/// What is known of a client when it has been accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// The id that the greeting will carry.
+    pub cs_id: CsId,
+    /// The peer of the TCP connection.
+    pub client: SocketAddr,
+    /// Kernel thread id of the worker.
+    pub worker_tid: u32,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Milliseconds of the daemon's monotonic clock.
+    pub opened_at_ms: u64,
+}
+
+impl Session {
+    /// A session whose client has not sent its login packet yet.
+    pub fn new(accepted: Accepted) -> Self {
+        Self {
+            cs_id: accepted.cs_id,
+            proxy_session_id: None,
+            client: accepted.client,
+            login: Login::default(),
+            db: None,
+            state: ClientState::Init,
+            active: false,
+            worker_tid: accepted.worker_tid,
+            pid: accepted.pid,
+            using_ssl: false,
+            transactions: 0,
+            opened_at_ms: accepted.opened_at_ms,
+            versions: Versions::default(),
+            servers: Vec::new(),
+            bound: None,
+            last_insert_id_holder: None,
+            path: Path::Relay,
+            mode: Mode::Relayed,
+            relay_reason: Some(RelayReason::Login),
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// The server session with this id.
+    pub fn server(&self, ss_id: SsId) -> Option<&ServerSession> {
+        self.servers.iter().find(|server| server.ss_id == ss_id)
+    }
+
+    /// The server session with this id, to change it.
+    pub fn server_mut(&mut self, ss_id: SsId) -> Option<&mut ServerSession> {
+        self.servers.iter_mut().find(|server| server.ss_id == ss_id)
+    }
+
+    /// The server session last used.
+    pub fn bound_server(&self) -> Option<&ServerSession> {
+        self.server(self.bound?)
+    }
+
+    /// Takes in a server session and makes it the bound one.
+    pub fn bind(&mut self, server: ServerSession) {
+        self.bound = Some(server.ss_id);
+        self.servers.push(server);
+    }
+
+    /// Takes out a server session whose connection is gone.
+    pub fn remove_server(&mut self, ss_id: SsId) -> Option<ServerSession> {
+        let at = self
+            .servers
+            .iter()
+            .position(|server| server.ss_id == ss_id)?;
+        for tie in [&mut self.bound, &mut self.last_insert_id_holder] {
+            if *tie == Some(ss_id) {
+                *tie = None;
+            }
+        }
+        Some(self.servers.remove(at))
+    }
+
+    /// Whether any of the session's server connections has this id at its node.
+    pub fn has_connection(&self, connection_id: ConnectionId) -> bool {
+        self.servers
+            .iter()
+            .any(|server| server.connection_id == connection_id)
+    }
+
+    /// Milliseconds since the client was accepted, at `now_ms` of the daemon's monotonic clock.
+    pub fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.opened_at_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> Session {
+        Session::new(Accepted {
+            cs_id: CsId(262_145),
+            client: "127.0.0.1:40000".parse().unwrap(),
+            worker_tid: 11,
+            pid: 10,
+            opened_at_ms: 500,
+        })
+    }
+
+    fn server(ss_id: u64, connection_id: u64) -> ServerSession {
+        ServerSession::new(
+            SsId(ss_id),
+            "127.0.0.1:3306".parse().unwrap(),
+            ConnectionId(connection_id),
+        )
+    }
+
+    #[test]
+    fn a_new_session_is_relayed_for_its_login() {
+        let session = session();
+        assert_eq!(session.state, ClientState::Init);
+        assert_eq!((session.path, session.mode), (Path::Relay, Mode::Relayed));
+        assert_eq!(session.relay_reason, Some(RelayReason::Login));
+        assert_eq!((session.age_ms(750), session.age_ms(1)), (250, 0));
+    }
+
+    #[test]
+    fn binding_pools_the_previous_server_session() {
+        let mut session = session();
+        session.bind(server(1, 70));
+        session.bind(server(2, 80));
+        assert_eq!(session.bound_server().unwrap().ss_id, SsId(2));
+        assert!(
+            session.has_connection(ConnectionId(70)) && session.has_connection(ConnectionId(80))
+        );
+        assert!(!session.has_connection(ConnectionId(2)));
+    }
+
+    #[test]
+    fn a_removed_server_session_leaves_no_tie() {
+        let mut session = session();
+        session.bind(server(1, 70));
+        session.bind(server(2, 80));
+        session.last_insert_id_holder = Some(SsId(1));
+        assert_eq!(
+            session.remove_server(SsId(1)).unwrap().connection_id,
+            ConnectionId(70)
+        );
+        assert_eq!(
+            (session.bound, session.last_insert_id_holder),
+            (Some(SsId(2)), None)
+        );
+        session.remove_server(SsId(2)).unwrap();
+        assert_eq!((session.bound, session.servers.len()), (None, 0));
+        assert_eq!(session.remove_server(SsId(2)), None);
+    }
+
+    #[test]
+    fn copies_compare_equal_until_one_changes() {
+        let mut one = session();
+        let two = one.clone();
+        assert_eq!(one, two);
+        one.db = Some("test".to_owned());
+        assert_ne!(one, two);
+    }
+}

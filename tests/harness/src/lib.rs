@@ -1,1 +1,20 @@
-//! placeholder
+//! What the end-to-end tests are made of: real servers, the real daemon and clients, each as a value that ends what it started.
+//!
+//! Nothing here links the proxy: tests see what a user sees. Every process dies with the test process, every file lies in one folder
+//! under `target/` ([`place`]), and only [`wait`] sleeps.
+
+pub mod client;
+pub mod mariadb;
+pub mod memory;
+pub mod mysql;
+pub mod netns;
+pub mod path;
+pub mod pattern;
+pub mod place;
+pub mod process;
+pub mod python;
+pub mod seekdb;
+pub mod server;
+pub mod sluice;
+pub mod wait;
+pub mod wire;

@@ -135,7 +135,7 @@ struct NodeSide {
 pub async fn login<A: Announce>(
     client: Leg,
     terms: Terms<'_>,
-    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
     announce: &A,
 ) -> Result<LoggedIn, Box<LoginEnd>> {
     let mut known = Known::default();
@@ -193,7 +193,7 @@ pub async fn login<A: Announce>(
 async fn attempt<A: Announce>(
     client: &mut LoginLeg<'_>,
     terms: Terms<'_>,
-    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
     announce: &A,
     known: &mut Known,
 ) -> Result<(Request, NodeSide), Failure> {
@@ -208,6 +208,7 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     let target = route(&request.name)
+        .await
         .map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?;
     known.node = Some(target.address);
     let node = join(client, &request, terms, target, deadline, announce, known).await?;

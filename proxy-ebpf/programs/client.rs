@@ -1,0 +1,198 @@
+//! The client's half: begins a regime, classifies each command, ends the regime with a trap.
+
+use aya_ebpf::bindings::sk_msg_md;
+use sluice_ebpf::{
+    automaton,
+    classify::{self, CommandClass, SCAN_BYTES_MAX},
+    reason::TrapReason,
+    record::{Leg, STATEMENTS, Session, TRAPS},
+    response::{Expect, Window, format},
+};
+
+use crate::{
+    msg::{self, Data},
+    sys::{self, Streams, context, publish, shared},
+};
+
+/// Header and command byte.
+const HEAD_BYTES: u32 = 5;
+/// Header, command byte and statement id.
+const STATEMENT_BYTES: u32 = 9;
+
+/// A message of the client program.
+#[inline(always)]
+pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, streams: &Streams) {
+    let size = context!((*msg).size);
+    let begun = shared!(record.client.begun);
+    let stopped = shared!(record.host.stopped);
+    let live = Session::is_live(
+        begun,
+        shared!(record.client.ended),
+        shared!(record.node.spilled),
+        stopped,
+    );
+    if live && record.client.remaining != 0 {
+        go_on(msg, record, begun, size);
+        return;
+    }
+    if !live && !may_begin(leg, record, streams, begun, stopped) {
+        return;
+    }
+    match command(msg, record, size, live) {
+        Ok(()) => {}
+        Err(reason) => trap(record, begun, reason),
+    }
+}
+
+/// Whether this very message is the moment at which the daemon's offer holds: nothing under way or unread in any direction.
+#[inline(always)]
+fn may_begin(leg: &Leg, record: &Session, streams: &Streams, begun: u64, stopped: u64) -> bool {
+    let armed = shared!(record.host.armed);
+    if armed <= begun || armed <= stopped {
+        return false;
+    }
+    let (received, sent) = msg::moved(leg, streams);
+    let holds = shared!(record.host.offsets.read_from_client) == sent
+        && shared!(record.host.offsets.written_to_client) == received
+        && shared!(record.host.offsets.read_from_node) == shared!(record.node.passed)
+        && shared!(record.host.offsets.written_to_node) == shared!(record.node.consumed);
+    // The offer may have been replaced between these reads.
+    holds && shared!(record.host.armed) == armed
+}
+
+/// The rest of a command that was larger than one message.
+#[inline(always)]
+fn go_on(msg: *mut sk_msg_md, record: &mut Session, begun: u64, size: u32) {
+    let remaining = record.client.remaining;
+    let bytes = if size < remaining { size } else { remaining };
+    if let Err(reason) = send(msg, record) {
+        trap(record, begun, reason);
+        return;
+    }
+    if bytes < size {
+        sys::apply_bytes(msg, bytes);
+    }
+    publish!(record.client.remaining, remaining - bytes);
+    publish!(record.client.bytes, record.client.bytes + u64::from(bytes));
+}
+
+/// A message that begins a command: splices it if it may be.
+#[inline(always)]
+fn command(
+    msg: *mut sk_msg_md,
+    record: &mut Session,
+    size: u32,
+    live: bool,
+) -> Result<(), TrapReason> {
+    if live && record.client.commands != shared!(record.node.answered) {
+        return Err(TrapReason::Pipelined);
+    }
+    let mut data = Data::of(msg);
+    let head = data.head(0).ok_or(TrapReason::Framing)?;
+    let length = (head & 0x00ff_ffff) as u32;
+    let sequence = (head >> 24) as u8;
+    if sequence != 0 || length == 0 || length == 0x00ff_ffff || size > length + 4 {
+        return Err(TrapReason::Framing);
+    }
+    let byte = (head >> 32) as u8;
+    match classify::command_class(byte) {
+        CommandClass::Trap(reason) => return Err(reason),
+        CommandClass::Simple(_) if length == 1 => {}
+        CommandClass::Simple(_) => return Err(TrapReason::Framing),
+        CommandClass::Statement(_) => statement(&data, record, length)?,
+        CommandClass::Text => {
+            if size < length + 4 {
+                return Err(TrapReason::Framing);
+            }
+            if length > SCAN_BYTES_MAX as u32 {
+                return Err(TrapReason::TooLong);
+            }
+            if data.byte(size - 1).is_none() {
+                if !sys::pull(msg, size) {
+                    return Err(TrapReason::Framing);
+                }
+                data = Data::of(msg);
+            }
+            text(&data, record, length)?;
+        }
+    }
+    let expect = Expect::of(byte);
+    send(msg, record)?;
+    publish!(record.client.remaining, length + 4 - size);
+    publish!(record.client.bytes, record.client.bytes + u64::from(size));
+    publish!(record.client.expect, expect as u32);
+    if !live {
+        let armed = shared!(record.host.armed);
+        publish!(record.client.begun, armed);
+    }
+    if expect == Expect::Nothing {
+        publish!(
+            record.client.silent_commands,
+            record.client.silent_commands + 1
+        );
+    } else {
+        publish!(record.client.commands, record.client.commands + 1);
+    }
+    Ok(())
+}
+
+/// A command of a prepared statement: the daemon must have classed it.
+#[inline(always)]
+fn statement(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
+    if length < STATEMENT_BYTES - 4 {
+        return Err(TrapReason::Framing);
+    }
+    // The command byte, then the id's four bytes.
+    let id = data.head(HEAD_BYTES - 1).ok_or(TrapReason::Framing)? >> 8;
+    let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
+    if known == (1 << 32 | id) {
+        Ok(())
+    } else {
+        Err(TrapReason::UnknownStatement)
+    }
+}
+
+/// Runs the automaton over a statement's text.
+#[inline(always)]
+fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
+    let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
+    let mut state = if attributes {
+        automaton::START_WITH_ATTRIBUTES
+    } else {
+        automaton::START
+    };
+    for at in 0..SCAN_BYTES_MAX as u32 {
+        if at + 1 >= length {
+            break;
+        }
+        let byte = data.byte(HEAD_BYTES + at).ok_or(TrapReason::Framing)?;
+        state = automaton::step(state, byte);
+    }
+    match automaton::code(state) {
+        automaton::code::SPLICE.. => Ok(()),
+        reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
+    }
+}
+
+/// Marks the message for the node's app socket, if that reads what it gets.
+#[inline(always)]
+fn send(msg: *mut sk_msg_md, record: &Session) -> Result<(), TrapReason> {
+    let outstanding = sys::outstanding(shared!(record.node.sock)).ok_or(TrapReason::PeerGone)?;
+    if outstanding > shared!(record.host.outstanding_bytes_max) {
+        return Err(TrapReason::Outstanding);
+    }
+    if sys::redirect(msg, shared!(record.node.cookie)) {
+        Ok(())
+    } else {
+        Err(TrapReason::PeerGone)
+    }
+}
+
+/// The daemon must see this message: the regime is over.
+#[inline(always)]
+fn trap(record: &mut Session, begun: u64, reason: TrapReason) {
+    publish!(record.client.trap, reason as u32);
+    let count = &mut record.client.traps[reason as usize & (TRAPS - 1)];
+    publish!(*count, *count + 1);
+    publish!(record.client.ended, begun);
+}

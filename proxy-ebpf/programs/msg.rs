@@ -1,0 +1,122 @@
+//! `sk_msg` on captured app sockets: finds the session of a message and asks the half that belongs to the socket's end.
+
+use aya_ebpf::{
+    bindings::{sk_action::SK_PASS, sk_msg_md},
+    macros::sk_msg,
+    programs::SkMsgContext,
+};
+use sluice_ebpf::{
+    record::{Leg, Role, Session},
+    response::Window,
+};
+
+use crate::{
+    client, node,
+    sys::{self, Streams, context, publish, shared, tuple},
+};
+
+/// The verifier bounds offsets from a packet pointer by `MAX_PACKET_OFF` (65,535).
+const WINDOW_BYTES_MAX: u32 = 0xf000;
+
+/// The part of a message that lies in one piece of memory, from its first byte on.
+pub(crate) struct Data {
+    start: usize,
+    end: usize,
+}
+
+impl Data {
+    /// The window of a message; to be taken again after [`sys::pull`].
+    #[inline(always)]
+    pub(crate) fn of(msg: *mut sk_msg_md) -> Self {
+        Self {
+            start: context!((*msg).__bindgen_anon_1.data) as usize,
+            end: context!((*msg).__bindgen_anon_2.data_end) as usize,
+        }
+    }
+}
+
+impl Window for Data {
+    #[inline(always)]
+    fn byte(&self, offset: u32) -> Option<u8> {
+        if offset >= WINDOW_BYTES_MAX {
+            return None;
+        }
+        let at = self.start + offset as usize;
+        if at + 1 > self.end {
+            return None;
+        }
+        // SAFETY: inside the window, as the comparison shows to the verifier too.
+        Some(unsafe { *(at as *const u8) })
+    }
+
+    #[inline(always)]
+    fn head(&self, offset: u32) -> Option<u64> {
+        if offset >= WINDOW_BYTES_MAX {
+            return None;
+        }
+        let at = self.start + offset as usize;
+        if at + 5 > self.end {
+            return None;
+        }
+        // SAFETY: inside the window; unaligned loads are allowed here (BPF_F_ANY_ALIGNMENT is the default on x86 and arm64).
+        let (length, first) = unsafe {
+            (
+                (at as *const u32).read_unaligned(),
+                *((at + 4) as *const u8),
+            )
+        };
+        Some(u64::from(length) | u64::from(first) << 32)
+    }
+}
+
+/// Runs in the sender's `sendmsg`. Returns `SK_PASS` always: with a redirect marked the bytes go to the other app socket, without
+/// one they take their way over TCP to the daemon.
+#[sk_msg]
+pub(crate) fn msg(ctx: SkMsgContext) -> u32 {
+    sys::apply_bytes(ctx.msg, 0);
+    message(ctx.msg);
+    SK_PASS
+}
+
+/// Finds leg and record.
+#[inline(always)]
+fn message(msg: *mut sk_msg_md) -> Option<()> {
+    let leg = sys::leg(msg)?;
+    // SAFETY: socket storage of the message's own socket, whose lock is held.
+    let leg = unsafe { &mut *leg };
+    if leg.binding.session == 0 {
+        leg.binding = sys::binding(&tuple!(msg))?;
+    }
+    let record = sys::session(leg.binding.slot)?;
+    // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
+    let record = unsafe { &mut *record };
+    if shared!(record.host.session) != leg.binding.session {
+        return None;
+    }
+    let streams = sys::streams(msg)?;
+    if leg.binding.role == Role::Node as u32 {
+        node::message(msg, leg, record, &streams);
+    } else {
+        bind_client(msg, leg, record);
+        client::message(msg, leg, record, &streams);
+    }
+    Some(())
+}
+
+/// Says in the record that the client's app socket is captured. (The node's is known at capture.)
+#[inline(always)]
+fn bind_client(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session) {
+    if shared!(record.client.cookie) != leg.cookie {
+        publish!(record.client.sock, sys::address(msg));
+        publish!(record.client.cookie, leg.cookie);
+    }
+}
+
+/// Bytes that the socket's owner has read and written since the connection was established, modulo 2^32.
+#[inline(always)]
+pub(crate) fn moved(leg: &Leg, streams: &Streams) -> (u32, u32) {
+    (
+        streams.received.wrapping_sub(leg.received_base),
+        streams.sent.wrapping_sub(leg.sent_base),
+    )
+}

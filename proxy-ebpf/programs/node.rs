@@ -1,0 +1,113 @@
+//! The node's half: walks the response and redirects it, spills where the client reads slowly, hands over to the daemon.
+
+use aya_ebpf::bindings::sk_msg_md;
+use sluice_ebpf::{
+    record::{Leg, Session},
+    response::Response,
+};
+
+use crate::{
+    msg::{self, Data},
+    sys::{self, Streams, context, publish, shared},
+};
+
+/// Steps of the response tracker in one run; the program runs again on what is left of a message.
+const STEPS_MAX: u32 = 8192;
+
+/// A message of the database server.
+#[inline(always)]
+pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, streams: &Streams) {
+    let size = context!((*msg).size);
+    let (consumed, sent) = msg::moved(leg, streams);
+    publish!(record.node.consumed, consumed);
+    let commands = shared!(record.client.commands);
+    if commands == record.node.answered {
+        publish!(record.node.passed, sent.wrapping_add(size));
+        return;
+    }
+    if commands != record.node.started {
+        record.node.response.begin(
+            shared!(record.client.expect) as u8,
+            shared!(record.host.format) as u8,
+        );
+        publish!(record.node.started, commands);
+    }
+    record.node.handed = record.node.response;
+    match splice(msg, record, size) {
+        Some(bytes) => {
+            if bytes < size {
+                sys::apply_bytes(msg, bytes);
+            }
+            publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
+            if record.node.response.is_done() {
+                if record.node.response.ends_transaction() {
+                    publish!(record.node.transactions, record.node.transactions + 1);
+                }
+                publish!(record.node.answered, commands);
+            }
+        }
+        None => {
+            publish!(record.node.passed, sent.wrapping_add(size));
+            let begun = shared!(record.client.begun);
+            publish!(record.node.handed_over, begun);
+            publish!(record.node.answered, commands);
+        }
+    }
+}
+
+/// Redirects the message, or as much of it as belongs to this response and could be looked at. None: it must pass.
+#[inline(always)]
+fn splice(msg: *mut sk_msg_md, record: &mut Session, size: u32) -> Option<u32> {
+    let begun = shared!(record.client.begun);
+    if !Session::is_live(
+        begun,
+        shared!(record.client.ended),
+        record.node.spilled,
+        shared!(record.host.stopped),
+    ) {
+        return None;
+    }
+    if sys::outstanding(shared!(record.client.sock))? > shared!(record.host.outstanding_bytes_max) {
+        publish!(record.node.spills, record.node.spills + 1);
+        publish!(record.node.spilled, begun);
+        return None;
+    }
+    let offset = walk(msg, record, size);
+    if offset == 0 {
+        return None;
+    }
+    sys::redirect(msg, shared!(record.client.cookie)).then_some(offset)
+}
+
+/// The tracker's way through a message. The position is kept in the record: a number on the stack is one that the verifier follows
+/// through every step.
+struct Walk {
+    response: *mut Response,
+    position: *mut u32,
+    data: Data,
+    size: u32,
+}
+
+/// Takes the tracker over the message as far as its window reaches. Returns how far it got.
+#[inline(always)]
+fn walk(msg: *mut sk_msg_md, record: &mut Session, size: u32) -> u32 {
+    publish!(record.node.position, 0);
+    let mut walk = Walk {
+        response: &raw mut record.node.response,
+        position: &raw mut record.node.position,
+        data: Data::of(msg),
+        size,
+    };
+    sys::repeat(STEPS_MAX, step, &mut walk);
+    shared!(record.node.position)
+}
+
+/// One step; called by the kernel's loop, so that the verifier looks at it once and not `STEPS_MAX` times.
+extern "C" fn step(_index: u32, walk: &mut Walk) -> i64 {
+    // SAFETY: both point into the session's record, which the verifier follows through the loop's context.
+    let (response, position) = unsafe { (&mut *walk.response, &mut *walk.position) };
+    let before = shared!(*position);
+    let after = response.step(&walk.data, before, walk.size);
+    publish!(*position, after);
+    i64::from(after == before || after >= walk.size)
+}

@@ -1,0 +1,284 @@
+//! Kernel helpers and raw context reads: thin, one kernel fact each.
+
+use aya_ebpf::{
+    bindings::{
+        BPF_F_INGRESS, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_sock_ops, sk_action::SK_PASS,
+        sk_msg_md,
+    },
+    helpers::generated::{
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_loop, bpf_map_lookup_elem,
+        bpf_msg_apply_bytes, bpf_msg_pull_data, bpf_msg_redirect_hash, bpf_probe_read_kernel,
+        bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
+    },
+};
+use sluice_ebpf::record::{Binding, Leg, Listener, Session, Tuple};
+
+use crate::maps::{BINDINGS, LEGS, LISTENERS, SESSIONS, SOCKETS};
+
+/// `bpf_sock_hash_update` flag: the cookie is new.
+const BPF_NOEXIST: u64 = 1;
+
+/// Offsets of kernel fields, from that kernel's BTF, set before the programs are loaded; the verifier sees constants.
+#[unsafe(no_mangle)]
+static OFFSET_COPIED_SEQ: u32 = 0;
+/// `struct tcp_sock.write_seq`.
+#[unsafe(no_mangle)]
+static OFFSET_WRITE_SEQ: u32 = 0;
+/// `struct sock.sk_backlog.rmem_alloc`.
+#[unsafe(no_mangle)]
+static OFFSET_RMEM_ALLOC: u32 = 0;
+/// The daemon's network namespace (`SO_NETNS_COOKIE`): sockets of others are not ours.
+#[unsafe(no_mangle)]
+static NETNS_COOKIE: u64 = 0;
+
+/// A constant that the daemon has set. Volatile: the compiler only knows the zero.
+macro_rules! constant {
+    ($name:ident) => {
+        // SAFETY: a static of this object, aligned and initialised.
+        unsafe { core::ptr::read_volatile(&raw const $name) }
+    };
+}
+
+/// Reads a field that another writer may change meanwhile.
+macro_rules! shared {
+    ($place:expr) => {
+        // SAFETY: the place lies in a map value that the verifier has bounded; aligned; integers have no invalid value.
+        unsafe { core::ptr::read_volatile(&raw const $place) }
+    };
+}
+
+/// Writes a field that others read.
+macro_rules! publish {
+    ($place:expr, $value:expr) => {
+        // SAFETY: as for `shared!`; this program is the field's one writer.
+        unsafe { core::ptr::write_volatile(&raw mut $place, $value) }
+    };
+}
+
+/// Reads a field of the context. Volatile: a compiler that merges two loads into one through a computed address makes the verifier
+/// refuse the program ("dereference of modified ctx ptr").
+macro_rules! context {
+    ($place:expr) => {
+        // SAFETY: the context is valid for the program's run, and the verifier allows each of these loads.
+        unsafe { core::ptr::read_volatile(&raw const $place) }
+    };
+}
+
+/// The connection as the context's socket sees it. A macro: `bpf_sock_ops` and `sk_msg_md` name the same fields but are two types.
+macro_rules! tuple {
+    ($context:expr) => {{
+        let v4 = context!((*$context).family) == crate::sys::AF_INET;
+        let local = [
+            context!((*$context).local_ip4),
+            context!((*$context).local_ip6[0]),
+            context!((*$context).local_ip6[1]),
+            context!((*$context).local_ip6[2]),
+            context!((*$context).local_ip6[3]),
+        ];
+        let remote = [
+            context!((*$context).remote_ip4),
+            context!((*$context).remote_ip6[0]),
+            context!((*$context).remote_ip6[1]),
+            context!((*$context).remote_ip6[2]),
+            context!((*$context).remote_ip6[3]),
+        ];
+        sluice_ebpf::record::Tuple {
+            local_ip: crate::sys::mapped(v4, local),
+            remote_ip: crate::sys::mapped(v4, remote),
+            local_port: context!((*$context).local_port),
+            remote_port: u32::from_be(context!((*$context).remote_port)),
+        }
+    }};
+}
+pub(crate) use {context, publish, shared, tuple};
+
+/// The address family of IPv4 sockets; all else in the maps' eyes is IPv6.
+pub(crate) const AF_INET: u32 = 2;
+
+/// An address in the form of [`Tuple`]: the IPv4 word first, then IPv6's four.
+#[inline(always)]
+pub(crate) fn mapped(v4: bool, words: [u32; 5]) -> [u32; 4] {
+    let [four, a, b, c, d] = words;
+    if v4 {
+        [0, 0, 0xffff_u32.to_be(), four]
+    } else {
+        [a, b, c, d]
+    }
+}
+
+/// Positions in a socket's two byte streams.
+pub(crate) struct Streams {
+    /// Next byte that the socket's owner will read (`tcp_sock.copied_seq`).
+    pub(crate) received: u32,
+    /// Next byte that the socket's owner will write (`tcp_sock.write_seq`).
+    pub(crate) sent: u32,
+}
+
+/// The stream positions of a message's own socket.
+#[inline(always)]
+pub(crate) fn streams(msg: *mut sk_msg_md) -> Option<Streams> {
+    // SAFETY: the context is valid for the program's run; the verifier types `sk`.
+    let tcp = unsafe { bpf_skc_to_tcp_sock((*msg).__bindgen_anon_3.sk.cast()) }.cast::<u8>();
+    if tcp.is_null() {
+        return None;
+    }
+    let (received, sent) = (
+        constant!(OFFSET_COPIED_SEQ) as usize,
+        constant!(OFFSET_WRITE_SEQ) as usize,
+    );
+    // SAFETY: the verifier checks both loads against the BTF of `struct tcp_sock`.
+    unsafe {
+        Some(Streams {
+            received: *tcp.add(received).cast::<u32>(),
+            sent: *tcp.add(sent).cast::<u32>(),
+        })
+    }
+}
+
+/// The address of a message's own `struct sock`, as a number.
+#[inline(always)]
+pub(crate) fn address(msg: *mut sk_msg_md) -> u64 {
+    // SAFETY: the context is valid for the program's run.
+    unsafe { (*msg).__bindgen_anon_3.sk as u64 }
+}
+
+/// Bytes that wait in the receive queues of the socket at `address`, or none where it cannot be read. The socket may be gone: what
+/// is read is a bound and never a proof.
+#[inline(always)]
+pub(crate) fn outstanding(address: u64) -> Option<u32> {
+    let mut bytes = 0_u32;
+    let field = address + u64::from(constant!(OFFSET_RMEM_ALLOC));
+    // SAFETY: the helper checks the address itself and fails where nothing is mapped.
+    let failed = unsafe { bpf_probe_read_kernel((&raw mut bytes).cast(), 4, field as *const _) };
+    (failed == 0).then_some(bytes)
+}
+
+/// What a message's own socket carries with it, if it was captured.
+#[inline(always)]
+pub(crate) fn leg(msg: *mut sk_msg_md) -> Option<*mut Leg> {
+    // SAFETY: the verifier types `sk`; the storage lives as long as the socket.
+    let leg = unsafe {
+        bpf_sk_storage_get(
+            (&raw const LEGS).cast_mut().cast(),
+            (*msg).__bindgen_anon_3.sk.cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+    };
+    (!leg.is_null()).then_some(leg.cast())
+}
+
+/// Creates what a captured socket carries with it.
+#[inline(always)]
+pub(crate) fn create_leg(sk: *mut bpf_sock, leg: &mut Leg) -> bool {
+    // SAFETY: `sk` is not null (checked by the caller, demanded by the verifier); `leg` is copied.
+    let stored = unsafe {
+        bpf_sk_storage_get(
+            (&raw const LEGS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::from_mut(leg).cast(),
+            BPF_SK_STORAGE_GET_F_CREATE.into(),
+        )
+    };
+    !stored.is_null()
+}
+
+/// A session's record.
+#[inline(always)]
+pub(crate) fn session(slot: u32) -> Option<*mut Session> {
+    SESSIONS.get_ptr_mut(slot)
+}
+
+/// The session of a connection.
+#[inline(always)]
+pub(crate) fn binding(tuple: &Tuple) -> Option<Binding> {
+    // SAFETY: the map holds only plain integers; a torn read is impossible, entries are written once.
+    let found = unsafe {
+        bpf_map_lookup_elem(
+            (&raw const BINDINGS).cast_mut().cast(),
+            core::ptr::from_ref(tuple).cast(),
+        )
+    };
+    // SAFETY: not null, typed by the map.
+    (!found.is_null()).then(|| unsafe { *found.cast::<Binding>() })
+}
+
+/// Whether the daemon listens on this address.
+#[inline(always)]
+pub(crate) fn is_listener(listener: &Listener) -> bool {
+    // SAFETY: only the presence of the key matters.
+    let found = unsafe {
+        bpf_map_lookup_elem(
+            (&raw const LISTENERS).cast_mut().cast(),
+            core::ptr::from_ref(listener).cast(),
+        )
+    };
+    !found.is_null()
+}
+
+/// Puts the established socket into the sock hash under its cookie.
+#[inline(always)]
+pub(crate) fn capture(ops: *mut bpf_sock_ops, mut cookie: u64) -> bool {
+    // SAFETY: the context is valid; the key is copied.
+    unsafe {
+        bpf_sock_hash_update(
+            ops,
+            (&raw const SOCKETS).cast_mut().cast(),
+            (&raw mut cookie).cast(),
+            BPF_NOEXIST,
+        ) == 0
+    }
+}
+
+/// The cookie of the socket of a sock-ops event.
+#[inline(always)]
+pub(crate) fn cookie(ops: *mut bpf_sock_ops) -> u64 {
+    // SAFETY: the context is valid.
+    unsafe { bpf_get_socket_cookie(ops.cast()) }
+}
+
+/// Whether the socket of a sock-ops event is in the daemon's network namespace.
+#[inline(always)]
+pub(crate) fn is_our_namespace(ops: *mut bpf_sock_ops) -> bool {
+    // SAFETY: the context is valid.
+    let cookie = unsafe { bpf_get_netns_cookie(ops.cast()) };
+    cookie == constant!(NETNS_COOKIE)
+}
+
+/// Marks the message for the ingress queue of the socket with this cookie. False where there is none: then the message must pass.
+#[inline(always)]
+pub(crate) fn redirect(msg: *mut sk_msg_md, mut cookie: u64) -> bool {
+    // SAFETY: the context is valid; the key is copied.
+    let verdict = unsafe {
+        bpf_msg_redirect_hash(
+            msg,
+            (&raw const SOCKETS).cast_mut().cast(),
+            (&raw mut cookie).cast(),
+            BPF_F_INGRESS.into(),
+        )
+    };
+    verdict == i64::from(SK_PASS)
+}
+
+/// Limits this run's verdict to the first `bytes`; the program runs again on what follows. 0 is no limit. The number stays in the
+/// message from run to run, and what a verdict leaves of it is taken off the *next* message without running the program
+/// (`sk_psock_msg_verdict`, `sk_msg_apply_bytes`): every run must set it.
+#[inline(always)]
+pub(crate) fn apply_bytes(msg: *mut sk_msg_md, bytes: u32) {
+    // SAFETY: the context is valid. The helper cannot fail (`bpf_msg_apply_bytes` only stores the number).
+    unsafe { bpf_msg_apply_bytes(msg, bytes) };
+}
+
+/// Makes the first `bytes` contiguous, so that `data` reaches over them.
+#[inline(always)]
+pub(crate) fn pull(msg: *mut sk_msg_md, bytes: u32) -> bool {
+    // SAFETY: the context is valid; the verifier forgets all earlier data pointers.
+    unsafe { bpf_msg_pull_data(msg, 0, bytes, 0) == 0 }
+}
+
+/// Calls `body` up to `times` times, until it returns 1 (`bpf_loop`, kernel 5.17 and later).
+#[inline(always)]
+pub(crate) fn repeat<T>(times: u32, body: extern "C" fn(u32, &mut T) -> i64, state: &mut T) {
+    // SAFETY: `body` has the form that the helper calls (index, context); `state` outlives the call.
+    unsafe { bpf_loop(times, body as *mut _, core::ptr::from_mut(state).cast(), 0) };
+}

@@ -1,0 +1,147 @@
+//! What a statement's answer can be. `worker/answer` puts it into packets and carries out orders.
+
+use std::borrow::Cow;
+
+use crate::session::CsId;
+
+/// The answer to a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// A result set.
+    Rows {
+        /// Its columns.
+        columns: Vec<Column>,
+        /// Its rows; each has as many values as there are columns.
+        rows: Vec<Vec<Value>>,
+    },
+    /// An OK packet, no row affected, no text.
+    Ok,
+    /// An ERR packet.
+    Error(AdminError),
+    /// The worker has something to do; what the client gets depends on it.
+    Orders(Vec<Order>),
+}
+
+/// Something that only a worker can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Close this client session and all of its server sessions.
+    Kill {
+        /// Whose session.
+        cs_id: CsId,
+        /// The caller's own: it gets [`AdminError::interrupted`] before it is closed. For another's, the caller gets OK.
+        own: bool,
+    },
+    /// Let the node answer: send it the client's packet unchanged.
+    Forward,
+}
+
+/// A column of an admin result set. Schema and table names are empty, flags 0 but for [`ColumnKind::Binary`] (odp.md, section 1.3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Column {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// Its type.
+    pub kind: ColumnKind,
+}
+
+impl Column {
+    /// A column with a fixed name.
+    pub const fn new(name: &'static str, kind: ColumnKind) -> Self {
+        Self {
+            name: Cow::Borrowed(name),
+            kind,
+        }
+    }
+}
+
+/// Type of a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColumnKind {
+    /// `MYSQL_TYPE_LONG`.
+    Long,
+    /// `MYSQL_TYPE_LONGLONG`.
+    LongLong,
+    /// `MYSQL_TYPE_VARCHAR`, utf8mb4.
+    Varchar,
+    /// `MYSQL_TYPE_VARCHAR` with the character set 63 and the flag BINARY.
+    Binary,
+}
+
+/// A value of a row, sent as text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// A signed integer.
+    Integer(i64),
+    /// An unsigned integer.
+    Unsigned(u64),
+    /// Text.
+    Text(String),
+    /// SQL NULL.
+    Null,
+}
+
+impl Value {
+    /// Text of anything that has one.
+    pub fn text(value: impl Into<String>) -> Self {
+        Self::Text(value.into())
+    }
+}
+
+/// An error for the client.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{code} ({}): {text}", String::from_utf8_lossy(sqlstate))]
+pub struct AdminError {
+    /// The number on the wire.
+    pub code: u16,
+    /// SQLSTATE.
+    pub sqlstate: [u8; 5],
+    /// The message.
+    pub text: String,
+}
+
+impl AdminError {
+    fn new(code: u16, sqlstate: [u8; 5], text: impl Into<String>) -> Self {
+        Self {
+            code,
+            sqlstate,
+            text: text.into(),
+        }
+    }
+
+    /// Our statement, but not well formed, or not for this user.
+    pub fn bad_command() -> Self {
+        Self::new(5010, *b"21000", "Unknown operator, bad internal cmd")
+    }
+
+    /// `ER_NO_SUCH_THREAD`. Also what a user gets who must not know that the session exists.
+    pub fn unknown_thread(id: i64) -> Self {
+        Self::new(1094, *b"HY000", format!("Unknown thread id: {id}"))
+    }
+
+    /// `ER_KILL_DENIED_ERROR`.
+    pub fn not_owner(id: i64) -> Self {
+        Self::new(1095, *b"HY000", format!("You are not owner of thread {id}"))
+    }
+
+    /// `ER_QUERY_INTERRUPTED`: for a session that kills itself.
+    pub fn interrupted() -> Self {
+        Self::new(1317, *b"70100", "Query execution was interrupted")
+    }
+
+    /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.
+    pub fn ambiguous_thread(id: i64, clients: &[CsId]) -> Self {
+        let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
+        let clients = clients.join(", ");
+        let text = format!(
+            "Connection id {id} is used at more than one node; use one of the ids {clients}"
+        );
+        Self::new(1105, *b"HY000", text)
+    }
+}
+
+impl From<AdminError> for Answer {
+    fn from(error: AdminError) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,123 @@
+//! Sessions for tests, and how to ask about them.
+
+use super::{Answer, Caller, Snapshot, Value, parse};
+use crate::session::{
+    Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
+};
+
+/// `user@tenant#cluster`.
+pub(super) fn login(name: &str) -> Login {
+    let (user, rest) = name.split_once('@').unwrap();
+    let (tenant, cluster) = rest.split_once('#').unwrap();
+    Login {
+        user: user.to_owned(),
+        tenant: tenant.to_owned(),
+        cluster: cluster.to_owned(),
+    }
+}
+
+/// A client that has logged in.
+pub(super) fn client(cs_id: u32, name: &str) -> Session {
+    let client = "10.0.0.7:39012".parse().unwrap();
+    let accepted = Accepted {
+        cs_id: CsId(cs_id),
+        client,
+        worker_tid: 73180,
+        pid: 73104,
+        opened_at_ms: 0,
+    };
+    Session {
+        login: login(name),
+        ..Session::new(accepted)
+    }
+}
+
+/// A connection to a node.
+pub(super) fn server(ss_id: u64, connection_id: u64) -> ServerSession {
+    ServerSession::new(
+        SsId(ss_id),
+        "10.0.0.9:2881".parse().unwrap(),
+        ConnectionId(connection_id),
+    )
+}
+
+/// The three sessions of ODP's manual.
+pub(super) fn manual() -> Vec<Session> {
+    let session = |proxy_session_id, cs_id, name, host: &str, db: &str, worker_tid| {
+        let mut session = client(cs_id, name);
+        session.proxy_session_id = Some(ProxySessionId(proxy_session_id));
+        session.client = host.parse().unwrap();
+        session.db = Some(db.to_owned());
+        session.state = ClientState::ActiveReader;
+        session.worker_tid = worker_tid;
+        session.bind(server(u64::from(cs_id), 0x8001_0000 + u64::from(cs_id)));
+        session
+    };
+    vec![
+        session(
+            838_175_694_068_187_151,
+            1_048_577,
+            "root@sys#obn",
+            "10.3.6.9:39012",
+            "oceanbase",
+            73180,
+        ),
+        session(
+            838_175_694_068_187_149,
+            5,
+            "root@mysql#obn",
+            "10.3.6.9:38027",
+            "test",
+            73104,
+        ),
+        session(
+            838_175_694_068_187_150,
+            524_297,
+            "root@mysql#obn",
+            "[fe80::1]:38270",
+            "oceanbase",
+            73179,
+        ),
+    ]
+}
+
+/// What `caller` gets for a text that is a statement.
+pub(super) fn ask(sessions: &[Session], caller: u32, text: &str) -> Answer {
+    let nobody = login("nobody@none#none");
+    let login = sessions
+        .iter()
+        .find(|session| session.cs_id.0 == caller)
+        .map_or(&nobody, |session| &session.login);
+    let caller = Caller {
+        cs_id: CsId(caller),
+        login,
+        has_super: false,
+    };
+    let statement = parse(text.as_bytes()).expect(text).expect(text);
+    statement.answer(&Snapshot { sessions, caller })
+}
+
+/// A result set as text: a line a row, blanks around the bars squeezed.
+pub(super) fn table(answer: Answer) -> String {
+    let Answer::Rows { columns, rows } = answer else {
+        panic!("{answer:?}")
+    };
+    let mut lines = vec![
+        columns
+            .iter()
+            .map(|column| column.name.to_string())
+            .collect::<Vec<_>>()
+            .join(" | "),
+    ];
+    for row in rows {
+        assert_eq!(row.len(), columns.len());
+        let cells = row.into_iter().map(|value| match value {
+            Value::Integer(value) => value.to_string(),
+            Value::Unsigned(value) => value.to_string(),
+            Value::Text(value) => value,
+            Value::Null => "(null)".to_owned(),
+        });
+        lines.push(cells.collect::<Vec<_>>().join(" | "));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,206 @@
+//! From the text of a `COM_QUERY` to a statement, and the pieces of grammar that statements share.
+
+use super::{AdminError, Arguments, Spec, Statement, specs};
+use crate::sql::{Token, Tokens};
+
+/// Why the text behind a statement's words was not read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Mismatch {
+    /// It can only be meant for the proxy, but is not well formed.
+    Malformed,
+    /// It may be the node's after all.
+    NotOurs,
+}
+
+/// Reads a statement that the proxy answers itself. `None`: it is the node's. Costs no more than the text's first words unless those
+/// are a statement's.
+///
+/// The error is [`AdminError::bad_command`]: the statement can only be meant for the proxy, but is not well formed.
+pub fn parse(text: &[u8]) -> Option<Result<Statement, AdminError>> {
+    let tokens = Tokens::new(text).trimmed();
+    let Some(Token::Word(_)) = tokens.clone().next() else {
+        return None;
+    };
+    let (spec, mut rest) = specs()
+        .filter_map(|spec| Some((spec, behind(spec, tokens.clone())?)))
+        .max_by_key(|(spec, _)| spec.words.len())?;
+    match (spec.parse)(&mut rest) {
+        Ok(arguments) => Some(Ok(Statement { spec, arguments })),
+        Err(Mismatch::Malformed) => Some(Err(AdminError::bad_command())),
+        Err(Mismatch::NotOurs) => None,
+    }
+}
+
+/// What follows a statement's words, if the text begins with them.
+fn behind<'a>(spec: &Spec, mut tokens: Tokens<'a>) -> Option<Tokens<'a>> {
+    spec.words
+        .iter()
+        .all(|word| tokens.accept_word(word))
+        .then_some(tokens)
+}
+
+/// Grammar: nothing.
+pub(super) fn nothing(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    tokens
+        .is_at_end()
+        .then(Arguments::default)
+        .ok_or(Mismatch::Malformed)
+}
+
+/// Grammar: `id`.
+pub(super) fn id(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    match tokens.next() {
+        Some(Token::Integer(id)) if tokens.is_at_end() => Ok(Arguments {
+            id: Some(id),
+            ..Arguments::default()
+        }),
+        _ => Err(Mismatch::Malformed),
+    }
+}
+
+/// Grammar: `[id] [LIKE 'pattern']`.
+pub(super) fn id_and_like(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    let mut arguments = Arguments::default();
+    let mut ahead = tokens.clone();
+    if let Some(Token::Integer(id)) = ahead.next() {
+        arguments.id = Some(id);
+        *tokens = ahead;
+    }
+    if tokens.accept_word("LIKE") {
+        arguments.like = Some(pattern(tokens.next())?);
+    }
+    tokens
+        .is_at_end()
+        .then_some(arguments)
+        .ok_or(Mismatch::Malformed)
+}
+
+/// A LIKE's argument: quoted text or a bare identifier.
+fn pattern(token: Option<Token<'_>>) -> Result<Vec<u8>, Mismatch> {
+    match token {
+        Some(
+            Token::Quoted {
+                quote: b'\'' | b'"',
+                text,
+            }
+            | Token::Word(text),
+        ) => Ok(text.to_vec()),
+        _ => Err(Mismatch::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn statements_of_the_node_are_not_taken() {
+        let texts = r"
+            SHOW
+            SHOW PROCESSLIST
+            SHOW FULL PROCESSLIST
+            SHOW PROXYSESSIONS
+            SHOW `PROXYSESSION`
+            SHOW TABLES LIKE 'PROXYSESSION'
+            SHOWPROXYSESSION
+            (SHOW PROXYSESSION)
+            EXPLAIN SHOW PROXYSESSION
+            /*! SHOW PROXYSESSION */
+            KILL
+            KILL HARD 5
+            KILL SOFT CONNECTION 5
+            KILL QUERY ID 5
+            KILL USER app
+            KILL CONNECTION_ID()
+            KILL CONNECTION
+            KILL @id
+            KILL (5)
+            KILL '5'
+            'KILL 5'
+            DO 1; KILL 5
+            -- KILL 5
+            /* KILL 5
+            SELECT 'SHOW PROXYSESSION'
+            SELECT PROXY_VERSION
+            SELECT PROXY_VERSION() + 1
+            SELECT PROXY_VERSION(1)
+            SELECT PROXY_VERSION(), 1
+            SELECT PROXY_VERSION() AS
+            SELECT `PROXY_VERSION`()
+            ;";
+        for text in texts.lines() {
+            assert!(parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn malformed_statements_are_refused() {
+        let texts = r"
+            SHOW PROXYSESSION 5
+            SHOW PROXYSESSION LIKE 'x'
+            SHOW PROXYSESSION VARIABLES
+            SHOW PROXYSESSION; SELECT 1
+            SHOW PROXYSESSION /*! x */
+            SHOW PROXYSESSION ATTRIBUTE x
+            SHOW PROXYSESSION ATTRIBUTE 1 2
+            SHOW PROXYSESSION ATTRIBUTE 100000000000000000
+            SHOW PROXYSESSION ATTRIBUTE LIKE
+            SHOW PROXYSESSION ATTRIBUTE LIKE 'a' 1
+            SHOW PROXYSESSION ATTRIBUTE LIKE 'a\'b'
+            SHOW PROXYSESSION ATTRIBUTE LIKE 'a''b'
+            SHOW PROXYSESSION ATTRIBUTE LIKE `a`
+            SHOW PROXYSESSION ATTRIBUTE LIKE 'a
+            KILL 100000000000000000
+            KILL 5 6
+            KILL 5; KILL 6
+            KILL 5 + 1
+            KILL PROXYSESSION
+            KILL PROXYSESSION x
+            SHOW PROXYHELP ME";
+        for text in texts.lines().skip(1) {
+            let error = parse(text.as_bytes()).expect(text).expect_err(text);
+            assert_eq!(error, AdminError::bad_command(), "{text}");
+        }
+    }
+
+    #[test]
+    fn blanks_and_comments_do_not_matter() {
+        for text in [
+            "\tshow\n\nproxysession ; ",
+            "/* app */ SHOW/**/PROXYSESSION -- all",
+            "# x\nSHOW PROXYSESSION",
+        ] {
+            assert!(parse(text.as_bytes()).expect(text).is_ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_and_patterns_are_optional() {
+        let read = |tail: &str| {
+            let text = format!("SHOW PROXYSESSION ATTRIBUTE {tail}");
+            let arguments = parse(text.as_bytes()).unwrap().unwrap().arguments;
+            (
+                arguments.id,
+                arguments.like.map(|like| String::from_utf8(like).unwrap()),
+            )
+        };
+        assert_eq!(read(""), (None, None));
+        assert_eq!(read("-7;"), (Some(-7), None));
+        assert_eq!(read("LIKE bare_word"), (None, Some("bare_word".to_owned())));
+        assert_eq!(read("5 like \"%'%\""), (Some(5), Some("%'%".to_owned())));
+        assert_eq!(read("5 LIKE ''"), (Some(5), Some(String::new())));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_an_end(text in any::<Vec<u8>>()) {
+            let _ = parse(&text);
+        }
+
+        #[test]
+        fn likely_texts_too(text in "(SHOW|KILL|SELECT)?[ /*]{0,4}(PROXYSESSION|QUERY|5)?[- 0-9a-z'\"`\\\\;()*/#]{0,30}") {
+            let _ = parse(text.as_bytes());
+        }
+    }
+}

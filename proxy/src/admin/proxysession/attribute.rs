@@ -1,0 +1,165 @@
+//! `SHOW PROXYSESSION ATTRIBUTE`: all of one session (odp.md, section 3), then how its bytes move.
+
+use std::fmt::Display;
+
+use super::{database, proxy_session_id};
+use crate::admin::{
+    Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
+};
+use crate::session::{ServerSession, ServerState, Session, Versions};
+use crate::sql::like::like;
+
+pub(super) const SPEC: Spec = Spec {
+    words: &["SHOW", "PROXYSESSION", "ATTRIBUTE"],
+    grammar: "SHOW PROXYSESSION ATTRIBUTE [id] [LIKE 'pattern']",
+    help: "Shows one client session, its server sessions and how its bytes move; one's own without an id.",
+    who: Who::Anyone,
+    scope: Scope::AllWorkers,
+    example: "SHOW PROXYSESSION ATTRIBUTE 262145 LIKE '%id%'",
+    parse: parse::id_and_like,
+    answer,
+};
+
+fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let session = match access::find_visible(snapshot, arguments.id) {
+        Ok(session) => session,
+        Err(error) => return error.into(),
+    };
+    let mut attributes = Attributes {
+        rows: Vec::new(),
+        like: arguments.like.as_deref().unwrap_or_default(),
+    };
+    client_session(&mut attributes, session);
+    for (info, server) in groups(session) {
+        server_session(&mut attributes, &info, server);
+    }
+    splice(&mut attributes, session);
+    let columns = ["attribute_name", "value", "info"];
+    Answer::Rows {
+        columns: columns
+            .map(|name| Column::new(name, ColumnKind::Varchar))
+            .to_vec(),
+        rows: attributes.rows,
+    }
+}
+
+/// The rows that match the LIKE.
+struct Attributes<'a> {
+    rows: Vec<Vec<Value>>,
+    like: &'a [u8],
+}
+
+impl Attributes<'_> {
+    fn add(&mut self, info: &str, name: &str, value: impl Display) {
+        if like(self.like, name.as_bytes()) {
+            self.rows.push(vec![
+                Value::text(name),
+                Value::Text(value.to_string()),
+                Value::text(info),
+            ]);
+        }
+    }
+
+    fn add_versions(&mut self, info: &str, versions: &Versions) {
+        self.add(info, "hot_sys_var_version", versions.hot_sys_var);
+        self.add(info, "sys_var_version", versions.sys_var);
+        self.add(info, "user_var_version", versions.user_var);
+        self.add(info, "last_insert_id_version", versions.last_insert_id);
+        self.add(info, "db_name_version", versions.db_name);
+    }
+}
+
+fn client_session(rows: &mut Attributes<'_>, session: &Session) {
+    let info = "cs common";
+    rows.add(info, "proxy_sessid", proxy_session_id(session));
+    rows.add(info, "cs_id", session.cs_id);
+    rows.add(info, "cluster", &session.login.cluster);
+    rows.add(info, "tenant", &session.login.tenant);
+    rows.add(info, "user", &session.login.user);
+    rows.add(info, "host_ip", session.client.ip().to_canonical());
+    rows.add(info, "host_port", session.client.port());
+    rows.add(info, "db", database(session));
+    rows.add(info, "total_trans_cnt", session.transactions);
+    rows.add(info, "svr_session_cnt", session.servers.len());
+    rows.add(info, "active", session.active);
+    rows.add(info, "read_state", session.state.text());
+    rows.add(info, "tid", session.worker_tid);
+    rows.add(info, "pid", session.pid);
+    rows.add(info, "idc_name", "");
+    rows.add("cs stat", "modified_time", 0);
+    rows.add("cs stat", "reported_time", 0);
+    rows.add_versions("cs var version", &session.versions);
+}
+
+/// The server sessions with the texts that ODP names them by: first the one in use or last used, then the pool.
+fn groups(session: &Session) -> Vec<(String, &ServerSession)> {
+    let is_bound = |server: &&ServerSession| session.bound == Some(server.ss_id);
+    let holds_id = |server: &ServerSession| session.last_insert_id_holder == Some(server.ss_id);
+    let bound = session.servers.iter().filter(is_bound).map(|server| {
+        let use_ = if server.state == ServerState::Active {
+            "curr"
+        } else {
+            "last"
+        };
+        let tag = if holds_id(server) { " && lii" } else { "" };
+        (format!("{use_} used{tag} ss"), server)
+    });
+    let pooled = session
+        .servers
+        .iter()
+        .filter(|server| !is_bound(server))
+        .enumerate();
+    let pooled = pooled.map(|(at, server)| {
+        let tag = if holds_id(server) { " && lii ss" } else { "" };
+        (format!("ss pool{tag} [{at}]"), server)
+    });
+    bound.chain(pooled).collect()
+}
+
+fn server_session(rows: &mut Attributes<'_>, info: &str, server: &ServerSession) {
+    rows.add(info, "server_ip", server.node.ip().to_canonical());
+    rows.add(info, "server_port", server.node.port());
+    rows.add(info, "server_sessid", server.connection_id);
+    rows.add(info, "ss_id", server.ss_id);
+    rows.add(info, "state", server.state.text());
+    rows.add(info, "transact_count", server.transactions);
+    rows.add(info, "server_trans_stat", u8::from(server.in_transaction));
+    rows.add_versions(info, &server.versions);
+    // OceanBase's checksums of packets, which Sluice does not negotiate: off, unsupported, and the switch unknown.
+    rows.add(info, "is_checksum_supported", 0);
+    rows.add(info, "is_safe_read_weak_supported", 0);
+    rows.add(info, "is_checksum_switch_supported", 0);
+    rows.add(info, "checksum_switch", -1);
+    rows.add(info, "enable_extra_ok_packet_for_stats", 0);
+}
+
+fn splice(rows: &mut Attributes<'_>, session: &Session) {
+    let info = "splice";
+    let traffic = &session.traffic;
+    rows.add(info, "path", session.path.text());
+    rows.add(info, "mode", session.mode.text());
+    rows.add(
+        info,
+        "relay_reason",
+        session.relay_reason.map_or("", |reason| reason.text()),
+    );
+    rows.add(info, "spliced_commands", traffic.spliced_commands);
+    rows.add(info, "spliced_bytes_to_node", traffic.spliced_bytes_to_node);
+    rows.add(
+        info,
+        "spliced_bytes_to_client",
+        traffic.spliced_bytes_to_client,
+    );
+    rows.add(info, "relayed_bytes_to_node", traffic.relayed_bytes_to_node);
+    rows.add(
+        info,
+        "relayed_bytes_to_client",
+        traffic.relayed_bytes_to_client,
+    );
+    rows.add(info, "spills", traffic.spills);
+    rows.add(
+        info,
+        "last_trap",
+        traffic.last_trap.map_or("", |reason| reason.text()),
+    );
+}

@@ -1,0 +1,90 @@
+//! `SHOW PROXYSESSION`: the client sessions, a row each (odp.md, section 2).
+
+mod attribute;
+
+use super::{
+    Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
+};
+use crate::session::Session;
+
+pub(super) const STATEMENTS: &[Spec] = &[
+    Spec {
+        words: &["SHOW", "PROXYSESSION"],
+        grammar: "SHOW PROXYSESSION",
+        help: "Lists client sessions: all of them for users of the tenant sys, else one's own.",
+        who: Who::Anyone,
+        scope: Scope::AllWorkers,
+        example: "SHOW PROXYSESSION",
+        parse: parse::nothing,
+        answer,
+    },
+    attribute::SPEC,
+];
+
+/// What ODP prints where there is no database: a text, not SQL NULL.
+const NO_DATABASE: &str = "NULL";
+
+const COLUMNS: [Column; 13] = {
+    use ColumnKind::{Long, LongLong, Varchar};
+    [
+        Column::new("proxy_sessid", LongLong),
+        Column::new("Id", LongLong),
+        Column::new("Cluster", Varchar),
+        Column::new("Tenant", Varchar),
+        Column::new("User", Varchar),
+        Column::new("Host", Varchar),
+        Column::new("db", Varchar),
+        Column::new("trans_count", LongLong),
+        Column::new("svr_session_count", LongLong),
+        Column::new("state", Varchar),
+        Column::new("tid", LongLong),
+        Column::new("pid", Long),
+        Column::new("using_ssl", Long),
+    ]
+};
+
+fn answer(_: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let rows = access::visible(snapshot).into_iter().map(row).collect();
+    Answer::Rows {
+        columns: COLUMNS.to_vec(),
+        rows,
+    }
+}
+
+fn row(session: &Session) -> Vec<Value> {
+    vec![
+        Value::Unsigned(proxy_session_id(session)),
+        Value::Unsigned(session.cs_id.0.into()),
+        Value::text(&session.login.cluster),
+        Value::text(&session.login.tenant),
+        Value::text(&session.login.user),
+        Value::Text(host(session)),
+        Value::text(database(session)),
+        Value::Unsigned(session.transactions),
+        Value::Unsigned(session.servers.len() as u64),
+        Value::text(session.state.text()),
+        Value::Unsigned(session.worker_tid.into()),
+        Value::Unsigned(session.pid.into()),
+        Value::Unsigned(session.using_ssl.into()),
+    ]
+}
+
+fn proxy_session_id(session: &Session) -> u64 {
+    session.proxy_session_id.map_or(0, |id| id.0)
+}
+
+/// `ip:port`; IPv6 too goes without brackets, as in ODP.
+fn host(session: &Session) -> String {
+    format!(
+        "{}:{}",
+        session.client.ip().to_canonical(),
+        session.client.port()
+    )
+}
+
+fn database(session: &Session) -> &str {
+    session.db.as_deref().unwrap_or(NO_DATABASE)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! Tells the capture program whose sockets are whose: addresses of this host, connections of sessions.
+#![expect(
+    unsafe_code,
+    reason = "socket options and interface addresses that std does not offer"
+)]
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::fd::AsRawFd,
+};
+
+use aya::maps::{HashMap, Map, MapData};
+use sluice_ebpf::record::{Binding, Listener, Role, Tuple};
+
+use super::KernelError;
+
+/// `SO_NETNS_COOKIE` of `asm-generic/socket.h` (kernel 5.14 and later).
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// The connections of one worker's sessions.
+#[derive(Debug)]
+pub struct Bindings {
+    map: HashMap<MapData, Tuple, Binding>,
+}
+
+impl Bindings {
+    pub(super) fn new(data: MapData) -> Result<Self, KernelError> {
+        let map = HashMap::try_from(Map::HashMap(data))
+            .map_err(|error| KernelError::Map("BINDINGS", error))?;
+        Ok(Self { map })
+    }
+
+    /// Says that the connection which its app socket sees as `local` to `remote` belongs to a session. For a node's connection this
+    /// must be said before it is opened: the program looks when it is established, and only then.
+    ///
+    /// # Errors
+    /// Where the map is full.
+    pub fn insert(
+        &mut self,
+        role: Role,
+        local: SocketAddr,
+        remote: SocketAddr,
+        session: u64,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        let binding = Binding {
+            session,
+            slot,
+            role: role as u32,
+        };
+        self.map
+            .insert(tuple(local, remote), binding, 0)
+            .map_err(|error| KernelError::Map("BINDINGS", error))
+    }
+
+    /// Forgets a connection; nothing happens if it is not there.
+    pub fn remove(&mut self, local: SocketAddr, remote: SocketAddr) {
+        match self.map.remove(&tuple(local, remote)) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
+            Err(error) => tracing::debug!(%error, "a connection's entry could not be removed"),
+        }
+    }
+}
+
+/// A connection as one of its ends sees it, in the maps' form.
+fn tuple(local: SocketAddr, remote: SocketAddr) -> Tuple {
+    Tuple {
+        local_ip: words(local.ip()),
+        remote_ip: words(remote.ip()),
+        local_port: local.port().into(),
+        remote_port: remote.port().into(),
+    }
+}
+
+/// An address that the daemon listens on, in the maps' form.
+pub(super) fn listener(address: SocketAddr) -> Listener {
+    Listener {
+        ip: words(address.ip()),
+        port: address.port().into(),
+    }
+}
+
+/// An address as four words in network byte order, IPv4 in its IPv4-mapped form.
+fn words(ip: IpAddr) -> [u32; 4] {
+    let ip = match ip {
+        IpAddr::V4(four) => four.to_ipv6_mapped(),
+        IpAddr::V6(six) => six,
+    };
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip.octets();
+    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+}
+
+/// The cookie of the network namespace that this process is in.
+pub(super) fn namespace_cookie() -> io::Result<u64> {
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut cookie = 0_u64;
+    let mut size: libc::socklen_t = 8;
+    // SAFETY: the option writes 8 bytes to `cookie`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut size,
+        )
+    };
+    if result == 0 {
+        Ok(cookie)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The addresses under which this host's clients reach a listener: itself, or for a wildcard one every address of this host.
+pub(super) fn host_addresses(listener: SocketAddr) -> io::Result<Vec<SocketAddr>> {
+    if !listener.ip().is_unspecified() {
+        return Ok(vec![listener]);
+    }
+    let mut addresses = vec![
+        IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::LOCALHOST),
+    ];
+    addresses.extend(interface_addresses()?);
+    addresses.sort_unstable();
+    addresses.dedup();
+    Ok(addresses
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, listener.port()))
+        .collect())
+}
+
+/// The addresses of this host's interfaces.
+fn interface_addresses() -> io::Result<Vec<IpAddr>> {
+    let mut head = std::ptr::null_mut();
+    // SAFETY: `head` receives a list that `freeifaddrs` below takes back.
+    if unsafe { libc::getifaddrs(&raw mut head) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = Vec::new();
+    let mut at = head;
+    while !at.is_null() {
+        // SAFETY: a node of the list, valid until it is freed.
+        let node = unsafe { &*at };
+        at = node.ifa_next;
+        if node.ifa_addr.is_null() {
+            continue;
+        }
+        // SAFETY: a socket address says its family, which says its type; the list may be unaligned for neither.
+        unsafe {
+            match i32::from((*node.ifa_addr).sa_family) {
+                libc::AF_INET => {
+                    let address = node.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
+                    found.push(Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr)).into());
+                }
+                libc::AF_INET6 => {
+                    let address = node.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
+                    found.push(Ipv6Addr::from(address.sin6_addr.s6_addr).into());
+                }
+                _ => {}
+            }
+        }
+    }
+    // SAFETY: the list that `getifaddrs` made, not used any more.
+    unsafe { libc::freeifaddrs(head) };
+    Ok(found)
+}

@@ -1,0 +1,222 @@
+//! The daemon's view of session records: the map's memory itself, without a system call. All `unsafe` of the shared memory is here.
+#![expect(unsafe_code, reason = "memory shared with the kernel's programs")]
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::NonNull,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+};
+
+use sluice_ebpf::{
+    reason::TrapReason,
+    record::{Offsets, STATEMENTS, Session, TRAPS},
+};
+
+use crate::gate::Progress;
+
+/// The mapped records of all sessions.
+#[derive(Debug)]
+pub struct Records {
+    base: NonNull<Session>,
+    count: u32,
+    bytes: usize,
+}
+
+// SAFETY: plain shared memory; every access goes through atomics or volatile copies.
+unsafe impl Send for Records {}
+// SAFETY: as above.
+unsafe impl Sync for Records {}
+
+impl Records {
+    /// Maps the array of `count` records behind `fd` (made with `BPF_F_MMAPABLE`).
+    ///
+    /// # Errors
+    /// What `mmap` says.
+    pub fn map(fd: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
+        // The kernel rounds the array up to whole pages (`array_map_mmap`).
+        let bytes = (count as usize * size_of::<Session>()).next_multiple_of(4096);
+        // SAFETY: a new shared mapping of a map's memory; the kernel checks size and rights.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let base = NonNull::new(at.cast()).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { base, count, bytes })
+    }
+
+    /// Records in the map.
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `map` made; nobody holds a reference into it, slots hold the `Arc`.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A 64-bit field of a slot's record.
+macro_rules! word {
+    ($slot:expr, $($field:tt)+) => {
+        // SAFETY: an aligned integer inside the record, which is mapped as long as the slot lives; everybody uses atomic accesses.
+        unsafe { AtomicU64::from_ptr(&raw mut (*$slot.at()).$($field)+) }
+    };
+}
+
+/// A 32-bit field of a slot's record, read.
+macro_rules! half {
+    ($slot:expr, $($field:tt)+) => {
+        // SAFETY: as for `word`.
+        unsafe { AtomicU32::from_ptr(&raw mut (*$slot.at()).$($field)+) }.load(Ordering::Acquire)
+    };
+}
+
+/// One session's record.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    records: Arc<Records>,
+    index: u32,
+}
+
+impl Slot {
+    /// The record with this index; none where the map ends before it.
+    pub fn new(records: &Arc<Records>, index: u32) -> Option<Self> {
+        (index < records.count).then(|| Self {
+            records: Arc::clone(records),
+            index,
+        })
+    }
+
+    /// Its place in the map.
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    fn at(&self) -> *mut Session {
+        // SAFETY: `new` has checked the index; the mapping lives as long as `records`.
+        unsafe { self.records.base.as_ptr().add(self.index as usize) }
+    }
+
+    /// Gives the record to a session: clears it, then writes the session's number, which makes the programs believe it.
+    /// The number must be new: a stale leg of an earlier session never has it.
+    pub fn open(&self, session: u64, outstanding_bytes_max: u32) {
+        self.close();
+        let at = self.at();
+        // SAFETY: with `host.session` 0 no program writes to the record; the bytes of all fields may be zero.
+        unsafe {
+            std::ptr::write_bytes(&raw mut (*at).client, 0, 1);
+            std::ptr::write_bytes(&raw mut (*at).node, 0, 1);
+            std::ptr::write_bytes(&raw mut (*at).host, 0, 1);
+            (&raw mut (*at).host.outstanding_bytes_max).write_volatile(outstanding_bytes_max);
+        }
+        word!(self, host.session).store(session, Ordering::SeqCst);
+    }
+
+    /// Sets the session's [`format`](sluice_ebpf::response::format) bits; before the first [`Slot::arm`].
+    pub fn set_format(&self, format: u8) {
+        // SAFETY: aligned, in the mapping; the programs read it only in a regime.
+        unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
+    }
+
+    /// Takes the record from its session: whatever its app sockets send from now on passes.
+    pub fn close(&self) {
+        word!(self, host.session).store(0, Ordering::SeqCst);
+    }
+
+    /// Offers a regime that begins exactly at `offsets`.
+    pub fn arm(&self, generation: u64, offsets: Offsets) {
+        // An offer that is half new must not be believed: the old one is withdrawn first.
+        word!(self, host.armed).store(0, Ordering::SeqCst);
+        // SAFETY: aligned, in the mapping; the programs read it only while `armed` is not 0.
+        unsafe { (&raw mut (*self.at()).host.offsets).write_volatile(offsets) };
+        word!(self, host.armed).store(generation, Ordering::SeqCst);
+    }
+
+    /// Ends every regime up to this one.
+    pub fn stop(&self, generation: u64) {
+        word!(self, host.stopped).store(generation, Ordering::SeqCst);
+    }
+
+    /// Lets the kernel splice executions of this prepared statement. Another one with the same place in the table is forgotten: it
+    /// traps, which is slower and never wrong.
+    pub fn allow_statement(&self, id: u32) {
+        self.statement(id)
+            .store(1 << 32 | u64::from(id), Ordering::Release);
+    }
+
+    /// The statement is closed or was never spliceable.
+    pub fn forget_statement(&self, id: u32) {
+        let known = self.statement(id);
+        if known.load(Ordering::Acquire) == 1 << 32 | u64::from(id) {
+            known.store(0, Ordering::Release);
+        }
+    }
+
+    /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
+    pub fn forget_statements(&self) {
+        for id in 0..u32::try_from(STATEMENTS).unwrap_or(0) {
+            self.statement(id).store(0, Ordering::Release);
+        }
+    }
+
+    fn statement(&self, id: u32) -> &AtomicU64 {
+        let place = id as usize & (STATEMENTS - 1);
+        word!(self, host.statements[place])
+    }
+
+    /// What the programs have written. `answered` is read first: when it says that a response is complete, what follows is at least
+    /// as new.
+    pub fn progress(&self) -> Progress {
+        let load = |field: &AtomicU64| field.load(Ordering::Acquire);
+        let answered = load(word!(self, node.answered));
+        let mut traps = [0; TRAPS];
+        for (reason, count) in traps.iter_mut().enumerate() {
+            *count = half!(self, client.traps[reason]);
+        }
+        // SAFETY: in the mapping and aligned; every bit pattern is a value. Torn only while the program is inside a response, when
+        // nobody asks for it.
+        let (response, handed) = unsafe {
+            let at = self.at();
+            (
+                (&raw const (*at).node.response).read_volatile(),
+                (&raw const (*at).node.handed).read_volatile(),
+            )
+        };
+        Progress {
+            client_captured: load(word!(self, client.cookie)) != 0,
+            node_captured: load(word!(self, node.cookie)) != 0,
+            begun: load(word!(self, client.begun)),
+            ended: load(word!(self, client.ended)),
+            spilled: load(word!(self, node.spilled)),
+            handed_over: load(word!(self, node.handed_over)),
+            commands: load(word!(self, client.commands)),
+            silent_commands: load(word!(self, client.silent_commands)),
+            answered,
+            bytes_to_node: load(word!(self, client.bytes)),
+            bytes_to_client: load(word!(self, node.bytes)),
+            transactions: load(word!(self, node.transactions)),
+            spills: half!(self, node.spills),
+            trap: TrapReason::from_u32(half!(self, client.trap)),
+            traps,
+            remaining: half!(self, client.remaining),
+
+            response,
+            handed,
+        }
+    }
+}

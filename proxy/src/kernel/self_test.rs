@@ -1,0 +1,364 @@
+//! A live test of the local path: one session made of this process's own sockets on loopback, spliced by the real programs. `auto`
+//! believes the kernel only after it; `sluice doctor` prints its steps.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    os::fd::AsRawFd,
+    time::{Duration, Instant},
+};
+
+use sluice_ebpf::record::{Offsets, Role};
+
+use super::{Kernel, KernelError, Verdict, capture::Bindings, record::Slot};
+use crate::gate::{Gate, Standing};
+
+/// How long one step may take; loopback needs microseconds.
+const STEP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes of the one row of the large response: more than a socket's send buffer, less than the limit below.
+const ROW_BYTES: usize = 600_000;
+/// Bytes outstanding at which a response spills, in the test.
+const OUTSTANDING_BYTES_MAX: u32 = 1 << 20;
+
+/// Why the local path is not used on this host.
+#[derive(Debug, thiserror::Error)]
+pub enum SelfTestError {
+    /// The programs cannot be loaded.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// A socket of the test failed.
+    #[error("{step}: {source}")]
+    Socket {
+        /// The step.
+        step: &'static str,
+        /// What the socket said.
+        source: io::Error,
+    },
+    /// The bytes or counters were wrong.
+    #[error("{step}: {found}")]
+    Wrong {
+        /// The step.
+        step: &'static str,
+        /// What was seen.
+        found: String,
+    },
+}
+
+/// Loads the programs and proves them. Loads them a second time, with the pass-all verdict, where `FIONREAD` is wrong without it.
+/// Sockets of the test die before it returns, so the first real session finds the first slot free.
+///
+/// # Errors
+/// What is missing, or the first step that failed.
+pub fn load_and_test(sessions: u32) -> Result<(Kernel, Verdict), SelfTestError> {
+    let verdict = {
+        let mut kernel = Kernel::load(1, Verdict::Absent)?;
+        let session = TestSession::open(&mut kernel)?;
+        session.run()?;
+        if session.counts_unread_bytes()? {
+            Verdict::Absent
+        } else {
+            Verdict::Attached
+        }
+    };
+    let mut kernel = Kernel::load(sessions, verdict)?;
+    if verdict == Verdict::Attached {
+        let session = TestSession::open(&mut kernel)?;
+        session.run()?;
+        if !session.counts_unread_bytes()? {
+            return Err(wrong(
+                "FIONREAD",
+                "0 for bytes that came over TCP, even with a verdict program",
+            ));
+        }
+    }
+    Ok((kernel, verdict))
+}
+
+/// The four sockets of a session on one host.
+struct TestSession {
+    client: TcpStream,
+    proxy_to_client: TcpStream,
+    proxy_to_node: TcpStream,
+    node: TcpStream,
+    slot: Slot,
+    bindings: Bindings,
+    tuples: [(SocketAddr, SocketAddr); 2],
+}
+
+impl TestSession {
+    /// Connects client, proxy and node as the daemon does.
+    fn open(kernel: &mut Kernel) -> Result<Self, SelfTestError> {
+        let session = 1;
+        let slot = Slot::new(kernel.records(), 0)
+            .ok_or_else(|| wrong("record", "the map has no record"))?;
+        slot.open(session, OUTSTANDING_BYTES_MAX);
+        let mut bindings = kernel.bindings()?;
+        let (front, back) = (bound("listen")?, bound("listen")?);
+        let node_address = back.local_addr().map_err(socket("listen"))?;
+        kernel.listen(front.local_addr().map_err(socket("listen"))?)?;
+        let client = connect(front.local_addr().map_err(socket("listen"))?, |_| Ok(()))?;
+        let (proxy_to_client, client_address) = front.accept().map_err(socket("accept"))?;
+        let front_tuple = (
+            client_address,
+            proxy_to_client.local_addr().map_err(socket("accept"))?,
+        );
+        bindings.insert(
+            Role::Client,
+            front_tuple.0,
+            front_tuple.1,
+            session,
+            slot.index(),
+        )?;
+        let mut back_tuple = (node_address, node_address);
+        let proxy_to_node = connect(node_address, |local| {
+            back_tuple.1 = local;
+            Ok(bindings.insert(Role::Node, node_address, local, session, slot.index())?)
+        })?;
+        let (node, _) = back.accept().map_err(socket("accept"))?;
+        for stream in [&client, &proxy_to_client, &proxy_to_node, &node] {
+            stream
+                .set_read_timeout(Some(STEP_TIMEOUT))
+                .map_err(socket("timeout"))?;
+            stream
+                .set_write_timeout(Some(STEP_TIMEOUT))
+                .map_err(socket("timeout"))?;
+            stream.set_nodelay(true).map_err(socket("TCP_NODELAY"))?;
+        }
+        Ok(Self {
+            client,
+            proxy_to_client,
+            proxy_to_node,
+            node,
+            slot,
+            bindings,
+            tuples: [front_tuple, back_tuple],
+        })
+    }
+
+    /// Login bytes over TCP, an arm, a spliced command with a large response, a trap, and the next arm.
+    fn run(&self) -> Result<(), SelfTestError> {
+        let mut gate = Gate::default();
+        pass(
+            &self.client,
+            &self.proxy_to_client,
+            b"login",
+            "relay to the daemon",
+        )?;
+        pass(
+            &self.proxy_to_node,
+            &self.node,
+            b"login",
+            "relay to the node",
+        )?;
+        pass(
+            &self.node,
+            &self.proxy_to_node,
+            b"ok",
+            "relay from the node",
+        )?;
+        pass(
+            &self.proxy_to_client,
+            &self.client,
+            b"ok",
+            "relay to the client",
+        )?;
+        let mut offsets = Offsets {
+            read_from_client: 5,
+            written_to_client: 2,
+            read_from_node: 2,
+            written_to_node: 5,
+        };
+        self.slot.arm(gate.offer(), offsets);
+        self.splice(gate)?;
+        pass(
+            &self.client,
+            &self.proxy_to_client,
+            b"\x02\0\0\0\x02d",
+            "trap",
+        )?;
+        let progress = self.slot.progress();
+        if !matches!(
+            gate.standing(&progress),
+            Standing::Ended {
+                command_remaining: 0,
+                ..
+            }
+        ) {
+            return Err(wrong(
+                "trap",
+                format!("the regime is {:?}", gate.standing(&progress)),
+            ));
+        }
+        pass(
+            &self.proxy_to_node,
+            &self.node,
+            b"\x02\0\0\0\x02d",
+            "relay after the trap",
+        )?;
+        pass(&self.node, &self.proxy_to_node, OK, "answer after the trap")?;
+        pass(
+            &self.proxy_to_client,
+            &self.client,
+            OK,
+            "answer to the client after the trap",
+        )?;
+        offsets.read_from_client += 6;
+        offsets.written_to_node += 6;
+        offsets.read_from_node += 11;
+        offsets.written_to_client += 11;
+        self.slot.arm(gate.offer(), offsets);
+        self.splice(gate)
+    }
+
+    /// `SELECT 1`, answered with one large row, both in the kernel.
+    fn splice(&self, gate: Gate) -> Result<(), SelfTestError> {
+        let before = self.slot.progress();
+        pass(
+            &self.client,
+            &self.node,
+            b"\x09\0\0\0\x03SELECT 1",
+            "spliced command",
+        )?;
+        let response = large_response();
+        let mut node = &self.node;
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| node.write_all(&response));
+            let mut received = vec![0; response.len()];
+            (&self.client)
+                .read_exact(&mut received)
+                .map_err(socket("spliced response"))?;
+            if received != response {
+                return Err(wrong("spliced response", "bytes differ"));
+            }
+            writer
+                .join()
+                .map_err(|_| wrong("spliced response", "writer panicked"))?
+                .map_err(socket("spliced response"))
+        })?;
+        let progress = self.slot.progress();
+        let to_client = progress.bytes_to_client - before.bytes_to_client;
+        if gate.standing(&progress) != Standing::Open || to_client != response.len() as u64 {
+            return Err(wrong(
+                "spliced response",
+                format!("{to_client} bytes spliced, {:?}", gate.standing(&progress)),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether `FIONREAD` on the client's socket counts bytes that came over TCP. Waits for them by `poll`.
+    fn counts_unread_bytes(&self) -> Result<bool, SelfTestError> {
+        (&self.proxy_to_client)
+            .write_all(b"unread")
+            .map_err(socket("FIONREAD"))?;
+        let mut byte = [0];
+        self.client.peek(&mut byte).map_err(socket("FIONREAD"))?;
+        let deadline = Instant::now() + Duration::from_millis(100);
+        loop {
+            let count = unread(&self.client).map_err(socket("FIONREAD"))?;
+            if count == 6 {
+                return Ok(true);
+            }
+            if Instant::now() > deadline {
+                return Ok(false);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for TestSession {
+    fn drop(&mut self) {
+        self.slot.close();
+        for (local, remote) in self.tuples {
+            self.bindings.remove(local, remote);
+        }
+    }
+}
+
+/// An OK packet with autocommit on, sequence 1.
+const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
+
+/// A result set of one column with one large row.
+fn large_response() -> Vec<u8> {
+    let eof = |sequence| [5, 0, 0, sequence, 0xfe, 0, 0, 2, 0];
+    let mut bytes = vec![1, 0, 0, 1, 1];
+    bytes.extend(b"\x04\0\0\x02\x03def");
+    bytes.extend(eof(3));
+    let length = u32::try_from(ROW_BYTES).unwrap_or(u32::MAX).to_le_bytes();
+    bytes.extend(length.iter().take(3));
+    bytes.push(4);
+    bytes.extend((0..ROW_BYTES).map(|at| u8::try_from(at % 251).unwrap_or(0)));
+    bytes.extend(eof(5));
+    bytes
+}
+
+/// Writes on one socket and expects exactly these bytes on another.
+fn pass(
+    mut from: &TcpStream,
+    mut to: &TcpStream,
+    bytes: &[u8],
+    step: &'static str,
+) -> Result<(), SelfTestError> {
+    from.write_all(bytes).map_err(socket(step))?;
+    let mut received = vec![0; bytes.len()];
+    to.read_exact(&mut received).map_err(socket(step))?;
+    if received == bytes {
+        Ok(())
+    } else {
+        Err(wrong(step, format!("received {received:02x?}")))
+    }
+}
+
+/// A listener on a free port of loopback.
+fn bound(step: &'static str) -> Result<TcpListener, SelfTestError> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(socket(step))
+}
+
+/// Connects from a port that `on_bound` is told of before the SYN goes out.
+fn connect(
+    to: SocketAddr,
+    on_bound: impl FnOnce(SocketAddr) -> Result<(), SelfTestError>,
+) -> Result<TcpStream, SelfTestError> {
+    let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+        .map_err(socket("socket"))?;
+    stream
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .map_err(socket("bind"))?;
+    let local = stream.local_addr().map_err(socket("bind"))?;
+    on_bound(
+        local
+            .as_socket()
+            .ok_or_else(|| wrong("bind", "not an IP socket"))?,
+    )?;
+    stream
+        .connect_timeout(&to.into(), STEP_TIMEOUT)
+        .map_err(socket("connect"))?;
+    Ok(stream.into())
+}
+
+/// Bytes that wait to be read.
+#[expect(unsafe_code, reason = "std has no FIONREAD")]
+fn unread(stream: &TcpStream) -> io::Result<libc::c_int> {
+    let mut count: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int.
+    let result = unsafe { libc::ioctl(stream.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result == 0 {
+        Ok(count)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Names the step that failed.
+fn socket(step: &'static str) -> impl Fn(io::Error) -> SelfTestError {
+    move |source| SelfTestError::Socket { step, source }
+}
+
+/// A step with a wrong result.
+fn wrong(step: &'static str, found: impl Into<String>) -> SelfTestError {
+    SelfTestError::Wrong {
+        step,
+        found: found.into(),
+    }
+}

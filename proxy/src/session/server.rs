@@ -1,0 +1,55 @@
+//! A server session: one connection of a client session to one database node.
+
+use std::net::SocketAddr;
+
+use super::{ConnectionId, ServerState, SsId};
+
+/// One connection to a node, held for one client session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerSession {
+    /// The proxy's id.
+    pub ss_id: SsId,
+    /// The node's address.
+    pub node: SocketAddr,
+    /// The node's id of the connection.
+    pub connection_id: ConnectionId,
+    /// Where the connection is in its life.
+    pub state: ServerState,
+    /// The versions of the client session's state that this connection has been brought to.
+    pub versions: Versions,
+    /// The node's last known status says that a transaction is open, or the status could not be known.
+    pub in_transaction: bool,
+    /// Transactions that have ended on this connection.
+    pub transactions: u64,
+}
+
+impl ServerSession {
+    /// A connection whose login has begun.
+    pub fn new(ss_id: SsId, node: SocketAddr, connection_id: ConnectionId) -> Self {
+        Self {
+            ss_id,
+            node,
+            connection_id,
+            state: ServerState::Init,
+            versions: Versions::default(),
+            in_transaction: false,
+            transactions: 0,
+        }
+    }
+}
+
+/// One counter per class of session state. Every change raises the client session's counter; a server session with a lower one lacks
+/// the change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Versions {
+    /// System variables that change often (`autocommit`, `ob_query_timeout`, …).
+    pub hot_sys_var: u64,
+    /// All other system variables.
+    pub sys_var: u64,
+    /// User variables.
+    pub user_var: u64,
+    /// `last_insert_id`.
+    pub last_insert_id: u64,
+    /// The current database.
+    pub db_name: u64,
+}

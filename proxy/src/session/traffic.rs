@@ -1,0 +1,132 @@
+//! How a session's bytes move, and what has moved.
+
+use sluice_ebpf::reason::TrapReason;
+
+/// Where a session's bytes move when it is not trapped. Decided once, when the session is first armed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Path {
+    /// In the kernel, between two sockets of this host's programs.
+    Local,
+    /// Through the daemon.
+    Relay,
+}
+
+impl Path {
+    /// The text that users see.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// How a session's bytes move now.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Mode {
+    /// In the kernel.
+    Spliced,
+    /// The daemon has asked the kernel to splice; the kernel has not begun.
+    Armed,
+    /// Through the daemon.
+    Relayed,
+}
+
+impl Mode {
+    /// The text that users see.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Spliced => "spliced",
+            Self::Armed => "armed",
+            Self::Relayed => "relayed",
+        }
+    }
+}
+
+/// Counters of one session, since it was accepted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Commands that the kernel moved.
+    pub spliced_commands: u64,
+    /// Commands that the daemon moved or answered.
+    pub relayed_commands: u64,
+    /// Bytes that the kernel moved from the client to a node.
+    pub spliced_bytes_to_node: u64,
+    /// Bytes that the kernel moved from a node to the client.
+    pub spliced_bytes_to_client: u64,
+    /// Bytes that the daemon moved from the client to a node.
+    pub relayed_bytes_to_node: u64,
+    /// Bytes that the daemon moved from a node to the client, or wrote itself.
+    pub relayed_bytes_to_client: u64,
+    /// Responses of which the kernel stopped the splicing because the reader was slow.
+    pub spills: u64,
+    /// Commands that the kernel handed up, by reason.
+    pub traps: TrapCounts,
+    /// Why the last of them was handed up.
+    pub last_trap: Option<TrapReason>,
+}
+
+impl Traffic {
+    /// Counts one trapped command.
+    pub fn trap(&mut self, reason: TrapReason) {
+        self.traps.add(reason);
+        self.last_trap = Some(reason);
+    }
+}
+
+/// One counter per [`TrapReason`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrapCounts([u64; TrapReason::ALL.len()]);
+
+impl TrapCounts {
+    /// Counts one trap.
+    pub fn add(&mut self, reason: TrapReason) {
+        for (count, of) in self.0.iter_mut().zip(TrapReason::ALL) {
+            *count += u64::from(*of == reason);
+        }
+    }
+
+    /// Adds counts by the reasons' numbers, as the kernel keeps them.
+    pub fn add_all(&mut self, counts: &[u32]) {
+        for (count, reason) in self.0.iter_mut().zip(TrapReason::ALL) {
+            *count += u64::from(counts.get(*reason as usize).copied().unwrap_or(0));
+        }
+    }
+
+    /// How often this reason occurred.
+    pub fn of(&self, reason: TrapReason) -> u64 {
+        self.iter()
+            .find_map(|(of, count)| (of == reason).then_some(count))
+            .unwrap_or(0)
+    }
+
+    /// Every reason with its count, in the order of the reasons.
+    pub fn iter(&self) -> impl Iterator<Item = (TrapReason, u64)> {
+        TrapReason::ALL.iter().copied().zip(self.0.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traps_are_counted_by_reason() {
+        let mut traffic = Traffic::default();
+        for &reason in TrapReason::ALL {
+            assert_eq!(traffic.traps.of(reason), 0);
+            traffic.trap(reason);
+            assert_eq!(traffic.last_trap, Some(reason));
+        }
+        traffic.trap(TrapReason::Variable);
+        let counts: u64 = traffic.traps.iter().map(|(_, count)| count).sum();
+        assert_eq!(counts, TrapReason::ALL.len() as u64 + 1);
+        assert_eq!(
+            (
+                traffic.traps.of(TrapReason::Variable),
+                traffic.traps.of(TrapReason::Command)
+            ),
+            (2, 1)
+        );
+    }
+}

@@ -1,0 +1,117 @@
+//! MySQL 9.7, unpacked into a folder of its own (`SLUICE_TEST_MYSQL_ROOT`, made by `cargo xtask setup`) and started through that folder's
+//! own dynamic loader, because it is built for a newer C library than this machine's.
+
+use crate::{
+    place,
+    server::{self, Kind, PASSWORD, Recipe, Server, USER, USER_OPEN},
+    wire::Login,
+};
+use anyhow::{Context as _, Result};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// The folder that holds the server, if there is one.
+pub fn root() -> Option<PathBuf> {
+    env::var_os("SLUICE_TEST_MYSQL_ROOT")
+        .map(PathBuf::from)
+        .filter(|root| root.join("usr/sbin/mysqld").exists())
+}
+
+fn mysqld(root: &Path, data: &Path) -> Command {
+    let library = |folder: &str| {
+        root.join(folder)
+            .join("x86_64-linux-gnu")
+            .display()
+            .to_string()
+    };
+    let loader = [
+        root.join("usr/lib64/ld-linux-x86-64.so.2"),
+        root.join("lib64/ld-linux-x86-64.so.2"),
+    ]
+    .into_iter()
+    .find(|loader| loader.exists())
+    .unwrap_or_else(|| library("usr/lib").into());
+    let mut command = Command::new(loader);
+    command
+        .arg("--library-path")
+        .arg(format!("{}:{}", library("usr/lib"), library("lib")));
+    command.arg(root.join("usr/sbin/mysqld"));
+    command.args([
+        "--no-defaults",
+        "--user=root",
+        "--secure-file-priv=NULL",
+        "--pid-file=pid",
+        "--mysqlx=OFF",
+    ]);
+    command.arg(format!(
+        "--lc-messages-dir={}",
+        root.join("usr/share/mysql").display()
+    ));
+    command.arg(format!(
+        "--character-sets-dir={}",
+        root.join("usr/share/mysql/charsets").display()
+    ));
+    command.arg(format!(
+        "--plugin-dir={}",
+        root.join("usr/lib/mysql/plugin").display()
+    ));
+    command.arg(format!("--datadir={}", data.display()));
+    command
+}
+
+/// Starts a server.
+///
+/// # Errors
+///
+/// When it is not on this machine or does not come up.
+pub fn start() -> Result<Server> {
+    let root = root().context("SLUICE_TEST_MYSQL_ROOT names no MySQL")?;
+    let template = place::template("mysql", |folder| {
+        server::run(
+            mysqld(&root, &folder.join("data"))
+                .args(["--initialize-insecure", "--innodb-redo-log-capacity=16M"]),
+        )?;
+        let accounts = [
+            format!(
+                "CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED WITH caching_sha2_password BY '{PASSWORD}'"
+            ),
+            format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
+            format!(
+                "CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' IDENTIFIED WITH caching_sha2_password BY ''"
+            ),
+        ];
+        Ok(fs::write(
+            folder.join("init.sql"),
+            accounts.join(";\n") + ";\n",
+        )?)
+    })?;
+    Server::start(&Recipe {
+        kind: Kind::MySql,
+        prepare: &|folder| server::copy_folder(&template, folder),
+        command: &|folder, address| {
+            let mut command = mysqld(&root, &folder.join("data"));
+            command.args([
+                "--socket=s",
+                "--max-connections=1200",
+                "--max-allowed-packet=256M",
+                "--local-infile=ON",
+            ]);
+            command.args([
+                "--innodb-buffer-pool-size=24M",
+                "--innodb-redo-log-capacity=16M",
+                "--skip-log-bin",
+            ]);
+            command.arg(format!("--init-file={}", folder.join("init.sql").display()));
+            command
+                .arg(format!("--port={}", address.port()))
+                .arg(format!("--bind-address={}", address.ip()));
+            Ok(command)
+        },
+        finish: &|_| Ok(()),
+        probe: Login::new(USER, PASSWORD),
+        netns: None,
+    })
+}

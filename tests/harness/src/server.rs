@@ -1,0 +1,244 @@
+//! A database server of any make, private to the tests.
+
+use crate::{
+    netns::Netns,
+    place,
+    process::{self, Process},
+    wait,
+    wire::{Connection, Login},
+};
+use anyhow::{Context as _, Result, bail};
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// The account of the tests: may do everything. The plugin is the server's usual one.
+pub const USER: &str = "app";
+/// [`USER`]'s password.
+pub const PASSWORD: &str = "secret";
+/// An account without a password.
+pub const USER_OPEN: &str = "open";
+
+/// Makes of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// MariaDB from the distribution; must be there.
+    MariaDb,
+    /// MySQL 9.7; where it can be had.
+    MySql,
+    /// OceanBase's single-node edition; where it can be had.
+    SeekDb,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::MariaDb, Self::MySql, Self::SeekDb];
+
+    /// As part of a test's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MariaDb => "mariadb",
+            Self::MySql => "mysql",
+            Self::SeekDb => "seekdb",
+        }
+    }
+}
+
+/// A running server; dropping it kills it and removes its files.
+#[derive(Debug)]
+pub struct Server {
+    kind: Kind,
+    address: SocketAddr,
+    folder: PathBuf,
+    process: Mutex<Process>,
+}
+
+/// How one make of server is started.
+pub struct Recipe<'a> {
+    /// Make.
+    pub kind: Kind,
+    /// Makes a data folder's content ready.
+    pub prepare: &'a dyn Fn(&Path) -> Result<()>,
+    /// The command for a data folder, an address and a port.
+    pub command: &'a dyn Fn(&Path, SocketAddr) -> Result<Command>,
+    /// Ran once it accepts connections, with its address.
+    pub finish: &'a dyn Fn(SocketAddr) -> Result<()>,
+    /// Who can log in once it is up.
+    pub probe: Login,
+    /// Where it runs, if not in the machine's own network.
+    pub netns: Option<&'a Netns>,
+}
+
+/// Looks for a port of 127.0.0.1 that nobody has now.
+///
+/// # Errors
+///
+/// When no socket can be bound.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
+}
+
+impl Server {
+    /// Starts a server and waits until it can be logged in to.
+    ///
+    /// # Errors
+    ///
+    /// With the end of the server's log.
+    pub fn start(recipe: &Recipe<'_>) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..2 {
+            match Self::try_start(recipe) {
+                Ok(server) => return Ok(server),
+                // Someone else can take a free port before the server binds it.
+                Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.context("no attempt")?)
+    }
+
+    fn try_start(recipe: &Recipe<'_>) -> Result<Self> {
+        let folder = place::fresh(recipe.kind.name())?;
+        (recipe.prepare)(&folder)?;
+        let host = recipe
+            .netns
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::address);
+        let address = SocketAddr::new(host, free_port()?);
+        let mut command = (recipe.command)(&folder, address)?;
+        let log = fs::File::create(folder.join("log"))?;
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if let Some(netns) = recipe.netns {
+            command = netns.inside(&command);
+        }
+        let process = process::spawn(recipe.kind.name(), command)?;
+        let server = Self {
+            kind: recipe.kind,
+            address,
+            folder,
+            process: Mutex::new(process),
+        };
+        let mut refused = None;
+        let up = wait::until_true(
+            &format!("{} is up", recipe.kind.name()),
+            Duration::from_secs(30),
+            || {
+                if let Some(status) = server.process()?.ended()? {
+                    bail!(
+                        "{} ended ({status}): {}",
+                        recipe.kind.name(),
+                        server.log_tail()
+                    );
+                }
+                let login = &recipe.probe;
+                let probe = || Connection::open(address, login).map(drop);
+                refused = recipe
+                    .netns
+                    .map_or_else(&probe, |netns| netns.enter(&probe)?)
+                    .err();
+                Ok(refused.is_none())
+            },
+        );
+        up.with_context(|| format!("{}\nthe last login: {refused:#?}", server.log_tail()))?;
+        (recipe.finish)(address)?;
+        Ok(server)
+    }
+
+    fn process(&self) -> Result<MutexGuard<'_, Process>> {
+        self.process
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a test panicked while it held the server"))
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read(self.folder.join("log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let lines: Vec<_> = text.lines().rev().take(15).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    /// Its make.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Kills it at once (SIGKILL).
+    ///
+    /// # Errors
+    ///
+    /// When waitpid(2) fails.
+    pub fn kill(&self) -> Result<()> {
+        self.process()?.kill()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.process()?.signal(signal)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Ok(process) = self.process.get_mut() {
+            drop(process.kill());
+        }
+        // What cannot be removed now goes with the whole folder at the end.
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// Copies a prepared data folder.
+///
+/// # Errors
+///
+/// When `cp` fails.
+pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    let status = Command::new("cp")
+        .args(["-a", "--reflink=auto"])
+        .arg(from.join("."))
+        .arg(to)
+        .status()?;
+    if !status.success() {
+        bail!("cp {} {}: {status}", from.display(), to.display());
+    }
+    Ok(())
+}
+
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// When it fails, with what it printed.
+pub fn run(command: &mut Command) -> Result<String> {
+    let output = command
+        .output()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!(
+            "{} ended with {}: {text}{}",
+            command.get_program().display(),
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(text)
+}

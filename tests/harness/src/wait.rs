@@ -1,0 +1,67 @@
+//! Waiting for a condition, never for a time: the only place of the tests that sleeps.
+
+use anyhow::{Result, bail};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Between two looks at a condition.
+const STEP: Duration = Duration::from_millis(2);
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the state of another process, of a server or of the kernel sends no event that could be awaited instead"
+)]
+fn pause() {
+    thread::sleep(STEP);
+}
+
+/// Polls `probe` until it yields a value, which is returned.
+///
+/// # Errors
+///
+/// What `probe` returns; at the `deadline`, an error that names `what` was awaited.
+pub fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = probe()? {
+            return Ok(value);
+        }
+        if start.elapsed() > deadline {
+            bail!("after {deadline:?} still not: {what}");
+        }
+        pause();
+    }
+}
+
+/// Polls `condition` until it is true.
+///
+/// # Errors
+///
+/// As [`until`].
+pub fn until_true(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    until(what, deadline, || Ok(condition()?.then_some(())))
+}
+
+/// Polls `observe` for all of `span`, for what must *not* happen in that time or what is to be watched during it.
+///
+/// # Errors
+///
+/// The first error of `observe`.
+pub fn throughout(span: Duration, mut observe: impl FnMut() -> Result<()>) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < span {
+        observe()?;
+        pause();
+    }
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! demo
+use anyhow::Result;
+/// x
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Exit
+    #[arg(long)]
+    x: bool,
+}
+pub(crate) fn run(_: &Arguments) -> Result<()> {
+    Ok(())
+}

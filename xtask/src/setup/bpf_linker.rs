@@ -1,0 +1,34 @@
+//! bpf-linker: turns the compiler's LLVM bitcode into a BPF object with BTF.
+
+use crate::run;
+use crate::toolchain::{LLVM_MAJOR, find_linker};
+use anyhow::Result;
+
+/// What it is for.
+pub(crate) const WHY: &str = "building the BPF programs; compiles for about 40 s";
+
+/// True where there is none that starts.
+pub(crate) fn is_missing() -> bool {
+    find_linker().is_none()
+}
+
+/// Builds it against Debian's LLVM, which `apt` has installed before.
+pub(crate) fn install() -> Result<()> {
+    let feature = format!("llvm-{LLVM_MAJOR}");
+    let mut command = run::cargo(&[
+        "install",
+        "bpf-linker",
+        "--version",
+        "0.13.0",
+        "--locked",
+        "--force",
+    ]);
+    command.args(["--no-default-features", "--features", &feature]);
+    // llvm-sys is told not to link (feature no-llvm-linking), so nothing but this names the folder of libLLVM.
+    command.env(
+        "RUSTFLAGS",
+        format!("-L native=/usr/lib/llvm-{LLVM_MAJOR}/lib"),
+    );
+    command.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    run::run(&mut command)
+}

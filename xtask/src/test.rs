@@ -1,0 +1,71 @@
+//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers.
+
+use crate::{build, place, run, servers, setup};
+use anyhow::Result;
+use std::time::Instant;
+
+/// Run every test.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only the tests whose name contains this
+    filter: Option<String>,
+    /// Arguments for the test programs, after `--`
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+/// Runs all tests and ends with a summary that names what could not be tested here.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::ensure(setup::Goal::Test)?;
+    let servers = servers::prepare();
+    // The daemon is tested as it is shipped, and gigabytes go through it.
+    build::build_daemon()?;
+    let results = [
+        (
+            "unit tests",
+            run_tests(&["test", "--locked"], arguments, &[]),
+        ),
+        (
+            "end-to-end tests",
+            run_tests(
+                &["test", "--locked", "--package", "sluice-tests"],
+                arguments,
+                &servers.environment,
+            ),
+        ),
+    ];
+    println!("\nsummary");
+    let mut outcome = Ok(());
+    for (name, (result, seconds)) in results {
+        println!(
+            "  {name}: {} in {seconds:.0} s",
+            if result.is_ok() { "passed" } else { "FAILED" }
+        );
+        outcome = outcome.and(result);
+    }
+    for (name, why) in &servers.absent {
+        println!("  not tested against {name}: {why}");
+    }
+    if !place::is_root() {
+        println!("  not tested, for want of root: splicing (--splice require), network namespaces");
+    }
+    outcome
+}
+
+/// Runs one `cargo test`; returns how it went and how many seconds it took.
+fn run_tests(
+    cargo: &[&str],
+    arguments: &Arguments,
+    environment: &[(&'static str, std::path::PathBuf)],
+) -> (Result<()>, f64) {
+    let start = Instant::now();
+    let mut command = run::cargo(cargo);
+    command
+        .args(&arguments.filter)
+        .arg("--")
+        .args(&arguments.rest);
+    command
+        .env("SLUICE_BIN", place::daemon())
+        .envs(environment.iter().map(|(name, path)| (name, path)));
+    (run::run(&mut command), start.elapsed().as_secs_f64())
+}
