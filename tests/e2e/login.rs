@@ -1,13 +1,300 @@
-//! Logins.
+//! Logins: each plugin, each refusal, and what the server learns of the client.
 
-use crate::case::Case;
-use anyhow::Result;
-use sluice_tests::{path::Stage, server::Kind};
+use crate::{case::Case, driver};
+use anyhow::{Context as _, Result, bail, ensure};
+use mysql_async::prelude::Queryable as _;
+use sluice_tests::{
+    client,
+    mariadb::USER_ED25519,
+    path::Stage,
+    python,
+    server::{self, Kind, PASSWORD, USER, USER_OPEN},
+    wire::{Connection, Login, Outcome},
+};
+use std::{
+    collections::BTreeMap,
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
 
-pub(crate) const CASES: &[Case] = &[Case::new("good", good).with(&Kind::ALL)];
+pub(crate) const CASES: &[Case] = &[
+    Case::new("good", good).with(&Kind::ALL),
+    Case::new("drivers", drivers).with(&Kind::ALL),
+    Case::new("refusals_equal_direct", refusals_equal_direct).with(&Kind::ALL),
+    Case::new("empty_password", empty_password).with(&Kind::ALL),
+    Case::new("database", database).with(&Kind::ALL),
+    Case::new("ed25519", ed25519),
+    Case::new("caching_sha2", caching_sha2).with(&[Kind::MySql]),
+    Case::new("tenant_and_cluster", tenant_and_cluster).daemon(),
+    Case::new("attributes", attributes)
+        .with(&[Kind::MariaDb, Kind::MySql])
+        .daemon(),
+    Case::new("greeting", greeting).with(&Kind::ALL).daemon(),
+    Case::new("node_down", node_down).daemon(),
+    Case::new("node_hangs", node_hangs).daemon(),
+];
+
+const WHO: &str = "SELECT CURRENT_USER()";
 
 fn good(stage: &Stage) -> Result<()> {
-    let user = stage.open()?.run("SELECT CURRENT_USER()")?.text()?;
-    assert_eq!(user, "app@%");
+    let mut connection = stage.open()?;
+    assert_eq!(connection.run(WHO)?.text()?, "app@%");
+    connection
+        .command(&[0x0E])?
+        .outcome
+        .ok()
+        .context("COM_PING")
+}
+
+fn drivers(stage: &Stage) -> Result<()> {
+    let address = stage.address();
+    assert_eq!(
+        client::mariadb_prints(address, USER, PASSWORD, &[], WHO)?,
+        "app@%",
+        "mariadb"
+    );
+    assert_eq!(
+        python::run(include_str!("python/who.py"), address, &[USER, PASSWORD])?,
+        "app@%",
+        "PyMySQL"
+    );
+    let who: Option<String> = driver::run(async {
+        let mut connection = driver::open(address, USER, PASSWORD).await?;
+        let who = connection.query_first(WHO).await?;
+        connection.disconnect().await?;
+        Ok(who)
+    })?;
+    assert_eq!(who.as_deref(), Some("app@%"), "mysql_async");
+    Ok(())
+}
+
+fn refusal(address: SocketAddr, login: &Login) -> Result<Outcome> {
+    let mut connection = match Connection::greet(address) {
+        Ok(connection) => connection,
+        Err(error) => return error.downcast::<Outcome>(),
+    };
+    match connection.log_in(login)? {
+        Outcome::Ok { .. } => bail!("{} was let in", login.user),
+        refused @ Outcome::Error { .. } => Ok(refused),
+    }
+}
+
+fn refusals_equal_direct(stage: &Stage) -> Result<()> {
+    for (code, login) in [
+        (1045, Login::new(USER, "wrong")),
+        (1045, Login::new(USER, "")),
+        (1045, Login::new("nobody", "secret")),
+        (1045, Login::new(USER_OPEN, "not empty")),
+        (
+            1049,
+            Login::new(USER, PASSWORD).database("no_such_database"),
+        ),
+    ] {
+        let refused = refusal(stage.address(), &login).with_context(|| format!("{login:?}"))?;
+        assert_eq!(refused.code(), code, "{login:?}: {refused}");
+        assert_eq!(refused, refusal(stage.node(), &login)?, "{login:?}");
+    }
+    stage.open()?.run(WHO)?;
+    Ok(())
+}
+
+fn empty_password(stage: &Stage) -> Result<()> {
+    let mut connection = Connection::open(stage.address(), &Login::new(USER_OPEN, ""))?;
+    assert_eq!(connection.run(WHO)?.text()?, "open@%");
+    assert_eq!(
+        client::mariadb_prints(stage.address(), USER_OPEN, "", &[], WHO)?,
+        "open@%"
+    );
+    Ok(())
+}
+
+fn database(stage: &Stage) -> Result<()> {
+    let name = stage.database()?;
+    let mut connection =
+        Connection::open(stage.address(), &Login::new(USER, PASSWORD).database(&name))?;
+    assert_eq!(connection.run("SELECT DATABASE()")?.text()?, name);
+    connection.run("CREATE TABLE here (a INT)")?;
+    stage
+        .open_direct()?
+        .run(&format!("SELECT * FROM {name}.here"))?;
+    Ok(())
+}
+
+fn ed25519(stage: &Stage) -> Result<()> {
+    assert_eq!(
+        client::mariadb_prints(stage.address(), USER_ED25519, PASSWORD, &[], WHO)?,
+        "ed@%"
+    );
+    let refused = client::mariadb(stage.address(), USER_ED25519, "wrong", &[], WHO)?;
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    ensure!(
+        !refused.status.success() && words.contains("1045"),
+        "a wrong password: {words}"
+    );
+    Ok(())
+}
+
+fn caching_sha2(stage: &Stage) -> Result<()> {
+    let user = format!("sha_{}", stage.path.name());
+    stage.open_direct()?.run(&format!(
+        "CREATE USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY 'sha secret'"
+    ))?;
+    let login = Login::new(&user, "sha secret");
+    let wrong = Login::new(&user, "sha wrong");
+    for full_path in [true, false] {
+        assert_eq!(refusal(stage.address(), &wrong)?.code(), 1045);
+        let mut connection = Connection::open(stage.address(), &login)?;
+        // The server knows no hash of the password until the first login, and asks for the password itself.
+        assert_eq!(connection.password_sent(), full_path, "full path");
+        assert_eq!(connection.run(WHO)?.text()?, format!("{user}@%"));
+    }
+    stage.open_direct()?.run("FLUSH PRIVILEGES")?;
+    assert_eq!(
+        client::mariadb_prints(stage.address(), &user, "sha secret", &["--skip-ssl"], WHO)?,
+        format!("{user}@%")
+    );
+    Ok(())
+}
+
+fn tenant_and_cluster(stage: &Stage) -> Result<()> {
+    let mut connection =
+        Connection::open(stage.address(), &Login::new("app@shop#orders", PASSWORD))?;
+    assert_eq!(
+        connection.run(WHO)?.text()?,
+        "app@%",
+        "the node is given the bare name"
+    );
+    let id = connection.greeting().thread_id.to_string();
+    let sessions = connection.run("SHOW PROXYSESSION")?.table()?;
+    let text = |cell: &Option<Vec<u8>>| {
+        cell.as_ref()
+            .map(|cell| String::from_utf8_lossy(cell).into_owned())
+    };
+    let own: Vec<_> = sessions
+        .iter()
+        .filter(|row| row.get(1).and_then(text) == Some(id.clone()))
+        .collect();
+    let [row] = own.as_slice() else {
+        bail!("{} rows with Id {id} of {sessions:?}", own.len())
+    };
+    assert_eq!(row.len(), 13, "columns");
+    let named: Vec<_> = row.iter().skip(2).take(3).filter_map(text).collect();
+    assert_eq!(named, ["orders", "shop", "app"], "Cluster, Tenant, User");
+    let port = connection.stream().local_addr()?;
+    assert_eq!(row.get(5).and_then(text), Some(port.to_string()), "Host");
+    Ok(())
+}
+
+fn attributes(stage: &Stage) -> Result<()> {
+    let login = Login::new(USER, PASSWORD)
+        .attribute("program_name", "e2e")
+        .attribute("_platform", "q".repeat(300).as_str());
+    let mut connection = Connection::open(stage.address(), &login)?;
+    let rows = connection.run(
+        "SELECT attr_name, attr_value FROM performance_schema.session_connect_attrs WHERE processlist_id = CONNECTION_ID()",
+    )?;
+    let mut seen = BTreeMap::new();
+    for row in rows.table()? {
+        let [Some(name), Some(value)] = row.as_slice() else {
+            bail!("not a pair: {row:?}")
+        };
+        seen.insert(
+            String::from_utf8(name.clone())?,
+            String::from_utf8(value.clone())?,
+        );
+    }
+    assert_eq!(
+        seen.get("program_name").map(String::as_str),
+        Some("e2e"),
+        "{seen:?}"
+    );
+    assert_eq!(
+        seen.get("_platform").map(String::len),
+        Some(300),
+        "{seen:?}"
+    );
+    assert_eq!(
+        seen.get("_client_ip").map(String::as_str),
+        Some("127.0.0.1"),
+        "{seen:?}"
+    );
+    Ok(())
+}
+
+/// The greeting is the node's, but for the id, which is the session's in the proxy, and the scramble.
+fn greeting(stage: &Stage) -> Result<()> {
+    // The proxy may learn the node's greeting from its first login.
+    drop(stage.open()?);
+    let node = stage.open_direct()?;
+    let (mut first, second) = (stage.open()?, stage.open()?);
+    let [a, b] = [first.greeting().clone(), second.greeting().clone()];
+    assert_eq!(a.version, node.greeting().version);
+    assert_eq!(a.collation, node.greeting().collation);
+    assert_eq!(a.plugin, node.greeting().plugin);
+    assert_eq!(
+        a.capabilities & !node.greeting().capabilities,
+        0,
+        "offered beyond the node's capabilities"
+    );
+    assert_ne!(a.thread_id, b.thread_id);
+    assert_ne!(a.scramble, b.scramble);
+    let ids: Vec<_> = first
+        .run("SHOW PROXYSESSION")?
+        .table()?
+        .into_iter()
+        .filter_map(|row| row.into_iter().nth(1)?)
+        .collect();
+    ensure!(
+        ids.contains(&a.thread_id.to_string().into_bytes()),
+        "{} is not among {ids:?}",
+        a.thread_id
+    );
+    // Forwarded: this is the node's own id of the server session.
+    let id = first.run("SELECT CONNECTION_ID()")?.text()?;
+    let mut direct = stage.open_direct()?;
+    let seen = direct.run("SHOW PROCESSLIST")?.table()?;
+    ensure!(
+        seen.iter()
+            .any(|row| row.first() == Some(&Some(id.clone().into_bytes()))),
+        "the node has no {id}: {seen:?}"
+    );
+    Ok(())
+}
+
+fn node_down(stage: &Stage) -> Result<()> {
+    let node = SocketAddr::from(([127, 0, 0, 1], server::free_port()?));
+    let front = stage.private(node, &[])?;
+    let Outcome::Error {
+        code,
+        state,
+        message,
+    } = refusal(front.address(), &Login::new(USER, PASSWORD))?
+    else {
+        bail!("let in without a node")
+    };
+    assert_eq!((code, state.as_str()), (2003, "HY000"), "{message}");
+    ensure!(
+        message.starts_with(&format!("Can't connect to MySQL server on '{node}' (")),
+        "{message}"
+    );
+    assert_eq!(front.daemon()?.ended()?, None);
+    Ok(())
+}
+
+fn node_hangs(stage: &Stage) -> Result<()> {
+    // The kernel completes the connection; nobody ever reads or writes it.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let front = stage.private(
+        silent.local_addr()?,
+        &["--connect-timeout", "1s", "--login-timeout", "5s"],
+    )?;
+    let start = Instant::now();
+    let refused = refusal(front.address(), &Login::new(USER, PASSWORD))?;
+    assert_eq!(refused.code(), 2003, "{refused}");
+    ensure!(
+        start.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        start.elapsed()
+    );
     Ok(())
 }

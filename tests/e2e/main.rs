@@ -7,8 +7,28 @@
     reason = "what was left out, and why, belongs on the screen"
 )]
 
+mod abandoned;
+mod attribute;
 mod case;
+mod close;
+mod command_line;
+mod daemon_away;
+mod driver;
+mod foreign_sockets;
+mod hostile;
+mod kill;
+mod local_infile;
 mod login;
+mod many_connections;
+mod multi;
+mod pipelined;
+mod prepared;
+mod session;
+mod spill;
+mod spliced;
+mod torture;
+mod transaction;
+mod values;
 
 use anyhow::Result;
 use case::Case;
@@ -24,7 +44,27 @@ use std::{collections::BTreeMap, process::ExitCode};
 /// Most tests wait more than they compute.
 const THREADS: usize = 4;
 
-const CASES: &[(&str, &[Case])] = &[("login", login::CASES)];
+const CASES: &[(&str, &[Case])] = &[
+    ("login", login::CASES),
+    ("abandoned", abandoned::CASES),
+    ("values", values::CASES),
+    ("prepared", prepared::CASES),
+    ("transaction", transaction::CASES),
+    ("local_infile", local_infile::CASES),
+    ("multi", multi::CASES),
+    ("session", session::CASES),
+    ("spliced", spliced::CASES),
+    ("spill", spill::CASES),
+    ("pipelined", pipelined::CASES),
+    ("kill", kill::CASES),
+    ("close", close::CASES),
+    ("many_connections", many_connections::CASES),
+    ("hostile", hostile::CASES),
+    ("foreign_sockets", foreign_sockets::CASES),
+    ("daemon_away", daemon_away::CASES),
+    ("command_line", command_line::CASES),
+    ("torture", torture::CASES),
+];
 
 fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();

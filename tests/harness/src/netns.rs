@@ -3,7 +3,7 @@
 //! Servers treat the loopback address specially: MariaDB keeps no record of failed handshakes for it (`is_ip_loopback` in
 //! `sql/hostname.cc`), so what a proxy does to `max_connect_errors` shows only from another address.
 
-use crate::server;
+use crate::{server, wait};
 use anyhow::{Context as _, Result};
 use std::{
     fs, io,
@@ -91,9 +91,7 @@ impl Netns {
                 }
                 Ok(body())
             });
-            inside
-                .join()
-                .map_err(|_| anyhow::anyhow!("panicked within the network"))?
+            wait::joined(inside.join(), "the thread within the network")?
         })
     }
 

@@ -6,6 +6,7 @@ use crate::{
     place, seekdb,
     server::{Kind, PASSWORD, Server, USER},
     sluice::Sluice,
+    wait,
     wire::{Connection, Login},
 };
 use anyhow::{Context as _, Result, ensure};
@@ -17,6 +18,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 /// How bytes get from client to server.
@@ -216,6 +218,22 @@ impl Stage {
     /// When the login fails.
     pub fn open_direct(&self) -> Result<Connection> {
         Connection::open(self.node(), &Login::new(USER, PASSWORD))
+    }
+
+    /// Waits until the node no longer knows the connection of this id.
+    ///
+    /// # Errors
+    ///
+    /// When it still does after a quarter of a minute.
+    pub fn gone_from_node(&self, id: &str) -> Result<()> {
+        let mut direct = self.open_direct()?;
+        let sql = format!("SELECT COUNT(*) FROM information_schema.processlist WHERE id = {id}");
+        let gone = || Ok(direct.run(&sql)?.text()? == "0");
+        wait::until_true(
+            &format!("the node's connection {id} is gone"),
+            Duration::from_secs(15),
+            gone,
+        )
     }
 
     /// Makes an empty database for one test and returns its name.

@@ -7,7 +7,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, ExitStatus},
     sync::{
-        Mutex, OnceLock,
+        Mutex, OnceLock, PoisonError,
         mpsc::{Sender, channel},
     },
     thread,
@@ -45,7 +45,7 @@ pub fn spawn(name: &str, mut command: Command) -> Result<Process> {
     let (answer, child) = channel();
     spawner()
         .lock()
-        .map_err(|_| anyhow::anyhow!("the spawner's lock is poisoned"))?
+        .unwrap_or_else(PoisonError::into_inner)
         .send((command, answer))?;
     let child = child.recv()?.with_context(|| format!("start {name}"))?;
     Ok(Process {

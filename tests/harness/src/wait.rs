@@ -1,6 +1,6 @@
 //! Waiting for a condition, never for a time: the only place of the tests that sleeps.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::{
     thread,
     time::{Duration, Instant},
@@ -64,4 +64,21 @@ pub fn throughout(span: Duration, mut observe: impl FnMut() -> Result<()>) -> Re
         pause();
     }
     Ok(())
+}
+
+/// What a thread returned.
+///
+/// # Errors
+///
+/// When it panicked, with `who` it was and its words.
+pub fn joined<T>(result: thread::Result<T>, who: &str) -> Result<T> {
+    result.map_err(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str);
+        anyhow!(
+            "{who} panicked: {}",
+            words
+                .or(panic.downcast_ref::<&str>().copied())
+                .unwrap_or("without words")
+        )
+    })
 }

@@ -20,7 +20,7 @@ pub fn query(sql: &[u8]) -> Vec<u8> {
     [&[0x03], sql].concat()
 }
 
-/// `COM_STMT_EXECUTE`'s payload; every parameter is sent as a string (MYSQL_TYPE_VAR_STRING), `None` for one that was sent by
+/// `COM_STMT_EXECUTE`'s payload; every parameter is sent as a string (`MYSQL_TYPE_VAR_STRING`), `None` for one that was sent by
 /// `COM_STMT_SEND_LONG_DATA`.
 pub fn execute(id: u32, cursor: u8, parameters: &[Option<&[u8]>]) -> Vec<u8> {
     let mut payload = vec![0x17];

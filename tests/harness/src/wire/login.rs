@@ -121,7 +121,8 @@ impl Greeting {
     pub(super) fn parse(packet: &[u8]) -> Result<Self> {
         let (first, rest) = packet.split_first().context("an empty greeting")?;
         if *first == 0xFF {
-            bail!("greeted with {}", Outcome::parse_error(packet)?);
+            return Err(anyhow::Error::new(Outcome::parse_error(packet)?)
+                .context("an error in the greeting's place"));
         }
         ensure!(*first == 10, "protocol version {first}");
         let (version, rest) = split_text(rest)?;
@@ -169,11 +170,9 @@ impl Connection {
         let mut connection = Self::greet(address)?;
         match connection.log_in(login)? {
             Outcome::Ok { .. } => Ok(connection),
-            Outcome::Error {
-                code,
-                state,
-                message,
-            } => bail!("login refused: {code} ({state}): {message}"),
+            refused @ Outcome::Error { .. } => {
+                Err(anyhow::Error::new(refused).context("login refused"))
+            }
         }
     }
 
@@ -255,6 +254,7 @@ impl Connection {
                     for (byte, mask) in secret.iter_mut().zip(nonce.iter().take(20).cycle()) {
                         *byte ^= mask;
                     }
+                    self.password_sent = true;
                     self.send_packet(&crypto::encrypt(&secret, key))?;
                 }
                 other => bail!("unexpected in a login: {other:?}"),

@@ -22,7 +22,7 @@ use std::{
 pub const PACKET_BYTES_MAX: usize = 0xFF_FFFF;
 
 /// No answer takes this long: past it a test fails instead of hanging.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A connection, logged in or not.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Connection {
     greeting: Greeting,
     /// What client and server agreed on.
     capabilities: u32,
+    /// Whether the login had to send the password, encrypted with the server's public key.
+    password_sent: bool,
 }
 
 /// Cuts a payload into packets, the first numbered `sequence`; returns the bytes and the number that comes next.
@@ -75,6 +77,7 @@ impl Connection {
             sequence: 0,
             greeting: Greeting::default(),
             capabilities: 0,
+            password_sent: false,
         };
         let packet = connection.read_packet().context("read the greeting")?;
         connection.greeting = Greeting::parse(&packet)?;
@@ -94,6 +97,11 @@ impl Connection {
     /// The capabilities in force.
     pub fn capabilities(&self) -> u32 {
         self.capabilities
+    }
+
+    /// Whether the login took `caching_sha2_password`'s full path.
+    pub fn password_sent(&self) -> bool {
+        self.password_sent
     }
 
     fn has(&self, capability: u32) -> bool {
@@ -132,9 +140,10 @@ impl Connection {
         self.send_packet(payload)
     }
 
-    /// Says that the next packet read is the first of an answer (for commands that were sent with [`Connection::send_raw`]).
-    pub fn expect_answer(&mut self) {
-        self.sequence = 1;
+    /// Says that the next packet read is the first of an answer, and its number: one more than the last of the command, which was sent
+    /// with [`Connection::send_raw`].
+    pub fn expect_answer(&mut self, number: u8) {
+        self.sequence = number;
     }
 
     /// Reads one payload, joined if it is longer than a packet.

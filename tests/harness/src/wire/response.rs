@@ -39,6 +39,9 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// An error packet in a greeting's place is an error of its own, which a test can look for (`downcast_ref`).
+impl std::error::Error for Outcome {}
+
 impl Outcome {
     pub(super) fn parse(packet: &[u8]) -> Result<Self> {
         match packet.first() {

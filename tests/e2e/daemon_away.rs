@@ -1,0 +1,153 @@
+//! The daemon's end: both sides of its sessions see it, and the kernel keeps nothing of it.
+
+use crate::case::Case;
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    path::{Front, Path, Stage},
+    server::{self, PASSWORD, USER},
+    wait,
+    wire::{Connection, Login},
+};
+use std::{
+    collections::BTreeSet,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("killed", killed).daemon(),
+    Case::new("stopped_by_signal", stopped_by_signal).daemon(),
+    Case::new("nothing_left_in_the_kernel", nothing_left_in_the_kernel).only(Path::Spliced),
+    Case::new("another_daemon_goes_on", another_daemon_goes_on).only(Path::Spliced),
+];
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+fn sessions(front: &Front, count: usize) -> Result<Vec<(Connection, String)>> {
+    (0..count)
+        .map(|_| {
+            let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+            let id = connection.run("SELECT CONNECTION_ID()")?.text()?;
+            Ok((connection, id))
+        })
+        .collect()
+}
+
+fn all_gone(stage: &Stage, sessions: Vec<(Connection, String)>) -> Result<()> {
+    for (mut connection, id) in sessions {
+        ensure!(
+            connection.closed_within(DEADLINE)?,
+            "a client's connection is open"
+        );
+        stage.gone_from_node(&id)?;
+    }
+    Ok(())
+}
+
+fn killed(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let sessions = sessions(&front, 10)?;
+    front.daemon()?.kill()?;
+    all_gone(stage, sessions)?;
+    ensure!(
+        Connection::greet(front.address()).is_err(),
+        "someone still listens"
+    );
+    Ok(())
+}
+
+fn stopped_by_signal(stage: &Stage) -> Result<()> {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let front = stage.private(stage.node(), &[])?;
+        let sessions = sessions(&front, 10)?;
+        let start = Instant::now();
+        front.daemon()?.signal(signal)?;
+        let status = wait::until("the daemon ended", Duration::from_secs(20), || {
+            front.daemon()?.ended()
+        })?;
+        assert_eq!(
+            status.code(),
+            Some(0),
+            "after signal {signal} and {:?}: {}",
+            start.elapsed(),
+            front.daemon()?.log_text()
+        );
+        all_gone(stage, sessions)?;
+    }
+    Ok(())
+}
+
+/// The ids of what bpftool shows of a kind that a process holds.
+fn held(kind: &str, pid: u32) -> Result<BTreeSet<u64>> {
+    let shown = server::run(Command::new("bpftool").args(["--json", kind, "show"]))?;
+    let list: serde_json::Value = serde_json::from_str(&shown)?;
+    let objects = list.as_array().context("bpftool shows no list")?;
+    let of = |object: &serde_json::Value| {
+        let pids = object.get("pids")?.as_array()?;
+        pids.iter()
+            .any(|holder| {
+                holder.get("pid").and_then(serde_json::Value::as_u64) == Some(u64::from(pid))
+            })
+            .then_some(())?;
+        object.get("id")?.as_u64()
+    };
+    Ok(objects.iter().filter_map(of).collect())
+}
+
+/// The ids of all that bpftool shows of a kind.
+fn existing(kind: &str) -> Result<BTreeSet<u64>> {
+    let shown = server::run(Command::new("bpftool").args(["--json", kind, "show"]))?;
+    let list: serde_json::Value = serde_json::from_str(&shown)?;
+    let objects = list.as_array().context("bpftool shows no list")?;
+    Ok(objects
+        .iter()
+        .filter_map(|object| object.get("id")?.as_u64())
+        .collect())
+}
+
+fn nothing_left_in_the_kernel(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let sessions = sessions(&front, 10)?;
+    let pid = front.daemon()?.pid();
+    let kinds = ["prog", "map", "link"];
+    let before: Vec<_> = kinds
+        .iter()
+        .map(|kind| held(kind, pid))
+        .collect::<Result<_>>()?;
+    for (kind, ids) in kinds.iter().zip(&before) {
+        ensure!(!ids.is_empty(), "the daemon holds no {kind}");
+    }
+    front.daemon()?.kill()?;
+    all_gone(stage, sessions)?;
+    for (kind, ids) in kinds.iter().zip(&before) {
+        // The kernel frees them after a grace period.
+        wait::until_true(
+            &format!("no {kind} of the dead daemon is left"),
+            DEADLINE,
+            || Ok(existing(kind)?.is_disjoint(ids)),
+        )?;
+    }
+    Ok(())
+}
+
+fn another_daemon_goes_on(stage: &Stage) -> Result<()> {
+    let (first, second) = (
+        stage.private(stage.node(), &[])?,
+        stage.private(stage.node(), &[])?,
+    );
+    let (lost, mut kept) = (sessions(&first, 5)?, sessions(&second, 5)?);
+    first.daemon()?.kill()?;
+    all_gone(stage, lost)?;
+    for (connection, _) in &mut kept {
+        let before = crate::attribute::splice(connection)?;
+        for number in 0..20 {
+            assert_eq!(
+                connection.run(&format!("SELECT {number}"))?.text()?,
+                number.to_string()
+            );
+        }
+        let after = crate::attribute::splice(connection)?;
+        assert_eq!(after.grown(&before, "spliced_commands")?, 20, "{after:?}");
+    }
+    Ok(())
+}

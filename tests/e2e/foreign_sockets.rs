@@ -1,0 +1,112 @@
+//! Sockets that are not ours behave as without Sluice, and ours as sockets do: FIONREAD and poll included.
+
+use crate::case::Case;
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    memory,
+    path::Stage,
+    pattern::Random,
+    python,
+    server::{PASSWORD, USER},
+    wait,
+    wire::{Response, command},
+};
+use std::{
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    thread,
+    time::Duration,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("unrelated_pair", unrelated_pair),
+    Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
+    Case::new("poll_from_python", poll_from_python),
+];
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Two sockets on loopback that have nothing to do with the daemon, while sessions come, talk and go.
+fn unrelated_pair(stage: &Stage) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let mut near = TcpStream::connect(listener.local_addr()?)?;
+    let (mut far, _) = listener.accept()?;
+    let mut random = Random::new(61);
+    for round in 0..30 {
+        let mut session = stage.open()?;
+        session.run("SELECT 1")?;
+        near.write_all(b"pending")?;
+        wait::until_true("FIONREAD says 7", DEADLINE, || {
+            Ok(memory::pending_bytes(&far)? == 7)
+        })?;
+        far.read_exact(&mut [0; 7])?;
+        assert_eq!(memory::pending_bytes(&far)?, 0);
+        // A packet of MySQL's, too: it is where it goes that counts, not what it says.
+        let mut sent = sluice_tests::wire::frame(&command::query(b"SELECT 1"), 0).0;
+        sent.extend(random.bytes(300_000 * (round % 3)));
+        let got = thread::scope(|scope| {
+            let reader = scope.spawn(|| -> Result<Vec<u8>> {
+                let mut got = vec![0; sent.len()];
+                far.read_exact(&mut got)?;
+                far.write_all(&got)?;
+                Ok(got)
+            });
+            near.write_all(&sent)?;
+            let mut back = vec![0; sent.len()];
+            near.read_exact(&mut back)?;
+            ensure!(back == sent, "came back as others");
+            wait::joined(reader.join(), "the reader")?
+        })?;
+        ensure!(got == sent, "arrived as others");
+        session.run("SELECT 1")?;
+    }
+    drop(near);
+    assert_eq!(far.read(&mut [0; 1])?, 0, "the end of the stream");
+    Ok(())
+}
+
+fn length_of(response: &Response) -> usize {
+    response.packets.iter().map(|packet| packet.len() + 4).sum()
+}
+
+fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    connection.run("SET @v = 3")?;
+    // Spliced, trapped, spliced again, answered by a large result.
+    for sql in [
+        "SELECT 1",
+        "SELECT REPEAT('f', 5000)",
+        "SELECT @v",
+        "SHOW VARIABLES LIKE 'port'",
+        "SELECT 2",
+        "SELECT REPEAT('g', 60000)",
+    ] {
+        let wanted = connection.run(sql)?;
+        connection.send_command(&command::query(sql.as_bytes()))?;
+        let length = length_of(&wanted);
+        let mut seen = 0;
+        wait::until_true(&format!("{sql}: FIONREAD says {length}"), DEADLINE, || {
+            seen = memory::pending_bytes(connection.stream())?;
+            Ok(seen == length)
+        })
+        .with_context(|| format!("it says {seen}"))?;
+        let answer = connection.read_response(&[])?;
+        ensure!(answer == wanted, "{sql}");
+        assert_eq!(
+            memory::pending_bytes(connection.stream())?,
+            0,
+            "{sql}: nothing is left"
+        );
+    }
+    Ok(())
+}
+
+fn poll_from_python(stage: &Stage) -> Result<()> {
+    let printed = python::run(
+        include_str!("python/poll.py"),
+        stage.address(),
+        &[USER, PASSWORD],
+    )?;
+    assert_eq!(printed, "40 answers polled");
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Proof that a session's bytes really move in the kernel: the kernel's counters grow and the daemon's do not, and a stopped daemon
+//! stops nothing.
+
+use crate::{attribute, case::Case};
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    path::{Path, Stage},
+    pattern::Random,
+    server::Kind,
+    wire::{Connection, command},
+};
+use std::time::Duration;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("counters_move", counters_move)
+        .with(&Kind::ALL)
+        .only(Path::Spliced),
+    Case::new("every_verb", every_verb).only(Path::Spliced),
+    Case::new("prepared_execute", prepared_execute)
+        .with(&[Kind::MariaDb, Kind::MySql])
+        .only(Path::Spliced),
+    Case::new("large_commands_and_answers", large_commands_and_answers).only(Path::Spliced),
+    Case::new("daemon_stopped", daemon_stopped).only(Path::Spliced),
+    Case::new("trap_and_splice_again", trap_and_splice_again)
+        .with(&Kind::ALL)
+        .only(Path::Spliced),
+    Case::new("off_means_off", off_means_off).only(Path::Relayed),
+];
+
+/// Runs `body` between two looks at the counters; all of its commands must have been spliced.
+fn all_spliced(
+    connection: &mut Connection,
+    commands: u64,
+    body: impl FnOnce(&mut Connection) -> Result<()>,
+) -> Result<()> {
+    let before = attribute::splice(connection)?;
+    assert_eq!(before.text("path")?, "local", "{before:?}");
+    body(connection)?;
+    let after = attribute::splice(connection)?;
+    assert_eq!(
+        after.grown(&before, "spliced_commands")?,
+        commands,
+        "spliced_commands; {before:?} {after:?}"
+    );
+    assert_eq!(
+        after.grown(&before, "relayed_bytes_to_node")?,
+        0,
+        "relayed_bytes_to_node; {before:?} {after:?}"
+    );
+    assert_eq!(
+        after.grown(&before, "relayed_bytes_to_client")?,
+        0,
+        "relayed_bytes_to_client; {before:?} {after:?}"
+    );
+    Ok(())
+}
+
+fn counters_move(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    let before = attribute::splice(&mut connection)?;
+    all_spliced(&mut connection, 200, |connection| {
+        for number in 0..200 {
+            assert_eq!(
+                connection
+                    .run(&format!("SELECT {number}, REPEAT('s', 500)"))?
+                    .table()?
+                    .len(),
+                1
+            );
+        }
+        Ok(())
+    })?;
+    let after = attribute::splice(&mut connection)?;
+    let (there, back) = (
+        after.grown(&before, "spliced_bytes_to_node")?,
+        after.grown(&before, "spliced_bytes_to_client")?,
+    );
+    ensure!(
+        (200 * 20..200 * 100).contains(&there),
+        "{there} bytes to the node"
+    );
+    ensure!(
+        (200 * 500..200 * 1000).contains(&back),
+        "{back} bytes to the client"
+    );
+    Ok(())
+}
+
+fn every_verb(stage: &Stage) -> Result<()> {
+    let table = format!("{}.t", stage.database()?);
+    stage.open_direct()?.run(&format!(
+        "CREATE TABLE {table} (id INT PRIMARY KEY, v VARCHAR(100))"
+    ))?;
+    let mut connection = stage.open()?;
+    let statements = [
+        format!("INSERT INTO {table} VALUES (1, 'a@b.c; x'), (2, 'two')"),
+        format!("SELECT * FROM {table} WHERE id = 1"),
+        format!("  /* a comment */ select v from {table} -- the end"),
+        format!("UPDATE {table} SET v = 'changed' WHERE id = 2"),
+        format!("REPLACE INTO {table} VALUES (3, 'three')"),
+        format!("WITH w AS (SELECT 1 AS one) SELECT one, id FROM w, {table}"),
+        "VALUES (1, 2), (3, 4)".to_owned(),
+        format!("DELETE FROM {table} WHERE id < 3"),
+        format!("SELECT COUNT(*) FROM {table}"),
+        "SELECT no_such_column".to_owned(),
+        "SELECT CONNECTION_ID()".to_owned(),
+    ];
+    all_spliced(
+        &mut connection,
+        u64::try_from(statements.len())?,
+        |connection| {
+            for statement in &statements {
+                let outcome = connection.query(statement)?.outcome;
+                ensure!(
+                    outcome.code()
+                        == if statement.contains("no_such") {
+                            1054
+                        } else {
+                            0
+                        },
+                    "{statement}: {outcome}"
+                );
+            }
+            Ok(())
+        },
+    )?;
+    assert_eq!(
+        stage
+            .open_direct()?
+            .run(&format!("SELECT v FROM {table}"))?
+            .text()?,
+        "three"
+    );
+    Ok(())
+}
+
+fn prepared_execute(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    let statement = connection.prepare("SELECT CONCAT(?, 'x')")?;
+    all_spliced(&mut connection, 100, |connection| {
+        for number in 0..100 {
+            let value = format!("{number}-");
+            let response = connection.execute(&statement, &[Some(value.as_bytes())])?;
+            response.outcome.ok()?;
+            let row = response
+                .rows
+                .first()
+                .and_then(|rows| response.packets.get(rows.start))
+                .context("a row")?;
+            ensure!(row.ends_with(format!("{value}x").as_bytes()), "{row:?}");
+        }
+        Ok(())
+    })
+}
+
+/// Below the bound at which a response spills.
+fn large_commands_and_answers(stage: &Stage) -> Result<()> {
+    let mut random = Random::new(31);
+    let mut connection = stage.open()?;
+    all_spliced(&mut connection, 40, |connection| {
+        for step in 1..=40 {
+            let value = random.letters(step * 10_000);
+            let answer = connection
+                .command(&command::query(
+                    &[b"SELECT MD5('", &value[..], b"')"].concat(),
+                ))?
+                .text()?;
+            assert_eq!(answer.len(), 32);
+        }
+        Ok(())
+    })?;
+    all_spliced(&mut connection, 20, |connection| {
+        for step in 1..=20 {
+            let answer = connection
+                .run(&format!("SELECT REPEAT('l', {step}0000)"))?
+                .cell()?;
+            ensure!(answer == vec![b'l'; step * 10_000], "step {step}");
+        }
+        Ok(())
+    })
+}
+
+/// Lets a stopped process go on even if the test fails.
+struct Stopped<'a>(&'a sluice_tests::sluice::Sluice);
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        // If it is gone, there is nothing to continue.
+        drop(self.0.signal(libc::SIGCONT));
+    }
+}
+
+fn daemon_stopped(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let daemon = front.daemon()?;
+    let login =
+        sluice_tests::wire::Login::new(sluice_tests::server::USER, sluice_tests::server::PASSWORD);
+    let mut connection = Connection::open(front.address(), &login)?;
+    connection.run("SELECT 'armed'")?;
+    daemon.signal(libc::SIGSTOP)?;
+    {
+        let _stopped = Stopped(daemon);
+        for number in 0..500 {
+            assert_eq!(
+                connection.run(&format!("SELECT {number}"))?.text()?,
+                number.to_string()
+            );
+        }
+        let large = connection.run("SELECT REPEAT('g', 300000)")?.cell()?;
+        ensure!(large == vec![b'g'; 300_000], "a large answer");
+        // What must be trapped waits for the daemon: it really is stopped.
+        connection.send_command(&command::query(b"SET @v = 5"))?;
+        ensure!(
+            !connection.closed_within(Duration::from_millis(300))?,
+            "closed"
+        );
+    }
+    connection.expect_answer(1);
+    connection.read_response(&[])?.outcome.ok()?;
+    assert_eq!(connection.run("SELECT @v")?.text()?, "5");
+    Ok(())
+}
+
+fn trap_and_splice_again(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    let before = attribute::splice(&mut connection)?;
+    for round in 0..50 {
+        connection.run(&format!("SET @v = {round}"))?;
+        assert_eq!(connection.run("SELECT @v")?.text()?, round.to_string());
+        assert_eq!(connection.run("SELECT 1")?.text()?, "1");
+    }
+    let after = attribute::splice(&mut connection)?;
+    // `SET @v` and `SELECT @v` trap; the plain SELECT behind them does not.
+    ensure!(
+        after.grown(&before, "relayed_bytes_to_node")? > 0,
+        "nothing trapped: {after:?}"
+    );
+    ensure!(
+        after.grown(&before, "spliced_commands")? >= 49,
+        "not spliced again: {before:?} {after:?}"
+    );
+    all_spliced(&mut connection, 50, |connection| {
+        for _ in 0..50 {
+            connection.run("SELECT 1")?;
+        }
+        Ok(())
+    })
+}
+
+fn off_means_off(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    for _ in 0..50 {
+        connection.run("SELECT 1")?;
+    }
+    let splice = attribute::splice(&mut connection)?;
+    assert_eq!(splice.text("path")?, "relay", "{splice:?}");
+    assert_eq!(splice.number("spliced_commands")?, 0, "{splice:?}");
+    assert_eq!(splice.number("spliced_bytes_to_client")?, 0, "{splice:?}");
+    ensure!(
+        splice.number("relayed_bytes_to_client")? > 50 * 20,
+        "{splice:?}"
+    );
+    ensure!(!splice.text("relay_reason")?.is_empty(), "{splice:?}");
+    Ok(())
+}
