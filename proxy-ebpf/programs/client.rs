@@ -6,7 +6,7 @@ use sluice_ebpf::{
     classify::{self, CommandClass, SCAN_BYTES_MAX},
     reason::TrapReason,
     record::{Leg, STATEMENTS, Session, TRAPS},
-    response::{Expect, Window},
+    response::{Expect, Window, format},
 };
 
 use crate::{
@@ -97,9 +97,9 @@ fn command(
     let byte = (head >> 32) as u8;
     match classify::command_class(byte) {
         CommandClass::Trap(reason) => return Err(reason),
-        CommandClass::Simple if length == 1 => {}
-        CommandClass::Simple => return Err(TrapReason::Framing),
-        CommandClass::Statement => statement(&data, record, length)?,
+        CommandClass::Simple(_) if length == 1 => {}
+        CommandClass::Simple(_) => return Err(TrapReason::Framing),
+        CommandClass::Statement(_) => statement(&data, record, length)?,
         CommandClass::Text => {
             if size < length + 4 {
                 return Err(TrapReason::Framing);
@@ -113,7 +113,7 @@ fn command(
                 }
                 data = Data::of(msg);
             }
-            text(&data, length)?;
+            text(&data, record, length)?;
         }
     }
     let expect = Expect::of(byte);
@@ -154,8 +154,9 @@ fn statement(data: &Data, record: &Session, length: u32) -> Result<(), TrapReaso
 
 /// Runs the automaton over a statement's text.
 #[inline(always)]
-fn text(data: &Data, length: u32) -> Result<(), TrapReason> {
-    let mut state = automaton::START;
+fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
+    let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
+    let mut state = if attributes { automaton::START_WITH_ATTRIBUTES } else { automaton::START };
     for at in 0..SCAN_BYTES_MAX as u32 {
         if at + 1 >= length {
             break;
@@ -164,8 +165,8 @@ fn text(data: &Data, length: u32) -> Result<(), TrapReason> {
         state = automaton::step(state, byte);
     }
     match automaton::code(state) {
-        0 => Ok(()),
-        reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Verb)),
+        automaton::code::SPLICE.. => Ok(()),
+        reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
     }
 }
 

@@ -40,6 +40,9 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
             }
             publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
             if record.node.response.is_done() {
+                if record.node.response.ends_transaction() {
+                    publish!(record.node.transactions, record.node.transactions + 1);
+                }
                 publish!(record.node.answered, commands);
             }
         }

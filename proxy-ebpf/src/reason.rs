@@ -58,6 +58,8 @@ reasons! {
         Outstanding = 14 => "slow reader",
         /// The other end's socket is gone.
         PeerGone = 15 => "peer gone",
+        /// A byte or comment that servers, character sets or modes read differently (`{`, `$$`, control bytes, `--` before a line end).
+        Unclear = 16 => "unclear byte",
     }
 }
 

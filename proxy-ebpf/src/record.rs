@@ -10,7 +10,7 @@ use crate::response::Response;
 /// Entries of the statement table: prepared statements whose `EXECUTE` the kernel may splice, by `id % STATEMENTS`.
 pub const STATEMENTS: usize = 64;
 /// Slots for counts by [`TrapReason`](crate::reason::TrapReason).
-pub const TRAPS: usize = 16;
+pub const TRAPS: usize = 32;
 
 /// A TCP connection as one of its ends sees it: IPv4 addresses in their IPv4-mapped IPv6 form, all in network byte order, so that
 /// a dual-stack socket and an IPv4 one have the same key; ports in host byte order.
@@ -156,6 +156,8 @@ pub struct Node {
     pub answered: u64,
     /// Bytes spliced towards the client.
     pub bytes: u64,
+    /// Spliced commands after which no transaction was open: the transactions that ended so.
+    pub transactions: u64,
     /// Times that a response was spilled.
     pub spills: u32,
     /// The program's own place to count in; means nothing between messages.
@@ -185,7 +187,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 960,
+    size_of::<Session>() == 1088,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -78,8 +78,12 @@ pub mod format {
     pub const DEPRECATE_EOF: u8 = 1;
     /// `MARIADB_CLIENT_CACHE_METADATA`: a byte after the column count says whether definitions follow.
     pub const CACHE_METADATA: u8 = 2;
+    /// `CLIENT_QUERY_ATTRIBUTES`: a statement's text has its attributes in front (of interest to the classifier alone).
+    pub const QUERY_ATTRIBUTES: u8 = 4;
 }
 
+/// `SERVER_STATUS_IN_TRANS` of the status flags: a transaction is open.
+const IN_TRANSACTION: u16 = 0x0001;
 /// `SERVER_MORE_RESULTS_EXISTS` of the status flags: another response follows.
 const MORE_RESULTS: u16 = 0x0008;
 /// `SERVER_STATUS_CURSOR_EXISTS`: rows come by `COM_STMT_FETCH`, none follow here.
@@ -199,6 +203,12 @@ impl Response {
             2 => Outcome::Error,
             _ => Outcome::Unknown,
         }
+    }
+
+    /// No transaction is open after this response: its command ended one, be it a transaction of its own (autocommit).
+    #[inline(always)]
+    pub const fn ends_transaction(&self) -> bool {
+        self.outcome == Outcome::Ok as u8 && self.status & IN_TRANSACTION == 0
     }
 
     /// Status flags of the last OK or EOF packet ("Status Flags").

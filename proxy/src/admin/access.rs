@@ -2,12 +2,8 @@
 //! through here: no answer or error tells of a session that its caller must not know of.
 
 use super::{AdminError, Caller, Snapshot};
-use crate::session::{ConnectionId, CsId, Session};
+use crate::session::{ConnectionId, CsId, PROXY_TENANT, SYS_TENANT, Session};
 
-/// The tenant whose users administrate a cluster.
-pub const SYS_TENANT: &str = "sys";
-/// The tenant of the proxy itself, which no node knows.
-pub const PROXY_TENANT: &str = "proxysys";
 /// The user who administrates the proxy.
 const ROOT: &str = "root";
 

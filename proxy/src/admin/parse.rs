@@ -17,8 +17,12 @@ pub(super) enum Mismatch {
 ///
 /// The error is [`AdminError::bad_command`]: the statement can only be meant for the proxy, but is not well formed.
 pub fn parse(text: &[u8]) -> Option<Result<Statement, AdminError>> {
+    let tokens = Tokens::new(text).trimmed();
+    let Some(Token::Word(_)) = tokens.clone().next() else {
+        return None;
+    };
     let (spec, mut rest) = specs()
-        .filter_map(|spec| Some((spec, behind(spec, text)?)))
+        .filter_map(|spec| Some((spec, behind(spec, tokens.clone())?)))
         .max_by_key(|(spec, _)| spec.words.len())?;
     match (spec.parse)(&mut rest) {
         Ok(arguments) => Some(Ok(Statement { spec, arguments })),
@@ -28,8 +32,7 @@ pub fn parse(text: &[u8]) -> Option<Result<Statement, AdminError>> {
 }
 
 /// What follows a statement's words, if the text begins with them.
-fn behind<'a>(spec: &Spec, text: &'a [u8]) -> Option<Tokens<'a>> {
-    let mut tokens = Tokens::new(text);
+fn behind<'a>(spec: &Spec, mut tokens: Tokens<'a>) -> Option<Tokens<'a>> {
     spec.words
         .iter()
         .all(|word| tokens.accept_word(word))

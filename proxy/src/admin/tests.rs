@@ -2,6 +2,8 @@ use super::fixture::{ask, login, manual, table};
 use super::*;
 use crate::session::{ConnectionId, CsId};
 use proptest::prelude::*;
+use sluice_ebpf::automaton::{self, TextVerdict};
+use sluice_ebpf::classify::classify_text;
 
 #[test]
 fn kill_gives_orders() {
@@ -89,6 +91,27 @@ fn every_example_is_its_own_statement() {
     }
 }
 
+/// Whether the kernel would hand a text up to the daemon.
+fn traps(text: &str) -> bool {
+    matches!(
+        classify_text(automaton::START, text.as_bytes()),
+        TextVerdict::Trap(_)
+    )
+}
+
+#[test]
+fn every_example_traps() {
+    for spec in specs() {
+        for text in [
+            spec.example.to_owned(),
+            spec.example.to_lowercase(),
+            format!("{};", spec.example),
+        ] {
+            assert!(traps(&text), "{text}");
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn any_tail_is_read_to_an_end(at in 0..specs().count(), tail in "[ 0-9a-zA-Z'\"`\\\\;()*/#-]{0,40}") {
@@ -99,5 +122,19 @@ proptest! {
             let caller = Caller { cs_id: CsId(1), login: &login, has_super: false };
             statement.answer(&Snapshot { sessions: &[], caller });
         }
+    }
+
+    #[test]
+    fn whatever_is_a_statement_traps(
+        at in 0..specs().count(),
+        blanks in prop::collection::vec("[ \t\n]|/\\*[^*!M/+]?\\*/|# x\n|-- x\n", 4),
+        tail in "\\( ?\\)( AS [a-z`']{1,5})?;?|[ 0-9a-zA-Z'\"`\\\\;()*/#-]{0,20}",
+        lower in any::<bool>(),
+    ) {
+        let words = specs().nth(at).unwrap().words;
+        let head = blanks.iter().zip(words).flat_map(|(blank, word)| [blank.as_str(), word]);
+        let text: String = head.chain([tail.as_str()]).collect();
+        let text = if lower { text.to_lowercase() } else { text };
+        prop_assert!(parse(text.as_bytes()).is_none() || traps(&text), "{}", text);
     }
 }

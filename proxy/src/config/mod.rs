@@ -1,1 +1,152 @@
-//! placeholder
+//! From the text of a configuration file and the command line to [`Settings`]. Pure: reading the file is the caller's.
+
+mod cluster;
+mod file;
+mod value;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+pub use cluster::{Account, Cluster, Secret};
+pub use value::{
+    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, NodeAddress, ProxyId, Splice,
+    Timeout, Workers,
+};
+
+/// Everything that can be set, checked, with defaults filled in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// Where clients connect. Port 0: the system chooses one.
+    pub listen: SocketAddr,
+    /// Whether sessions are spliced.
+    pub splice: Splice,
+    /// Worker threads. `None`: one per core.
+    pub workers: Option<u32>,
+    /// Client sessions that may live at once.
+    pub max_connections: u32,
+    /// From accept to the end of the login; a client that takes longer is dropped.
+    pub login_timeout: Duration,
+    /// For a TCP connection to a node.
+    pub connect_timeout: Duration,
+    /// Bytes outstanding towards a slow reader before a response is spilled to the daemon.
+    pub splice_limit: u64,
+    /// What is logged.
+    pub log: LogSettings,
+    /// This proxy's number in its fleet: 13 bits of every client session's id.
+    pub proxy_id: u32,
+    /// The tenant of logins that name none.
+    pub default_tenant: String,
+    /// The cluster of logins that name none: the name of one of `clusters`.
+    pub default_cluster: String,
+    /// At least one; the names differ.
+    pub clusters: Vec<Cluster>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LogSettings {
+    /// Form of a line.
+    pub format: LogFormat,
+    /// Least severe level that is logged.
+    pub level: LogLevel,
+}
+
+/// What the command line says. It wins over the file.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[expect(
+    missing_docs,
+    reason = "as in `Settings`; `server` makes a cluster of one node"
+)]
+pub struct Overrides {
+    pub listen: Option<SocketAddr>,
+    pub server: Option<NodeAddress>,
+    pub splice: Option<Splice>,
+    pub workers: Option<Workers>,
+    pub max_connections: Option<MaxConnections>,
+    pub login_timeout: Option<Timeout>,
+    pub connect_timeout: Option<Timeout>,
+    pub splice_limit: Option<ByteCount>,
+    pub log_format: Option<LogFormat>,
+    pub log_level: Option<LogLevel>,
+}
+
+/// What is wrong with the configuration, where, and what would be right.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{}{message}", line.map_or_else(String::new, |line| format!("line {line}: ")))]
+pub struct ConfigError {
+    /// Line of the file, counted from 1. `None` if no line is to blame.
+    pub line: Option<usize>,
+    /// Key, value and remedy.
+    pub message: String,
+}
+
+/// ODP's port.
+const PORT_DEFAULT: u16 = 2883;
+const MAX_CONNECTIONS_DEFAULT: u32 = 10_000;
+const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const SPLICE_LIMIT_DEFAULT: u64 = 1 << 20;
+const PROXY_ID_DEFAULT: u32 = 1;
+/// ODP's default.
+const TENANT_DEFAULT: &str = "sys";
+/// The cluster's name where only one node is given.
+const CLUSTER_DEFAULT: &str = "default";
+
+/// The settings that a file's text (empty: no file) and the command line make together.
+///
+/// # Errors
+/// The first thing that is wrong. The message never holds a password.
+pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
+    let file = file::parse(text)?;
+    let clusters = file.clusters(text, line.server)?;
+    let default_cluster = file.default_cluster(text, &clusters)?;
+    Ok(Settings {
+        listen: line
+            .listen
+            .or(file.listen.map(value::Listen::address))
+            .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT_DEFAULT).into()),
+        splice: line.splice.or(file.splice).unwrap_or(Splice::Auto),
+        workers: line.workers.or(file.workers).map(Workers::get),
+        max_connections: line
+            .max_connections
+            .or(file.max_connections)
+            .map_or(MAX_CONNECTIONS_DEFAULT, MaxConnections::get),
+        login_timeout: line
+            .login_timeout
+            .or(file.login_timeout)
+            .map_or(LOGIN_TIMEOUT_DEFAULT, Timeout::get),
+        connect_timeout: line
+            .connect_timeout
+            .or(file.connect_timeout)
+            .map_or(CONNECT_TIMEOUT_DEFAULT, Timeout::get),
+        splice_limit: line
+            .splice_limit
+            .or(file.splice_limit)
+            .map_or(SPLICE_LIMIT_DEFAULT, ByteCount::get),
+        log: LogSettings {
+            format: line
+                .log_format
+                .or(file.log.format)
+                .unwrap_or(LogFormat::Text),
+            level: line.log_level.or(file.log.level).unwrap_or(LogLevel::Info),
+        },
+        proxy_id: file.proxy_id.map_or(PROXY_ID_DEFAULT, ProxyId::get),
+        default_tenant: file
+            .default_tenant
+            .map_or_else(|| TENANT_DEFAULT.to_owned(), value::Name::into_string),
+        default_cluster,
+        clusters,
+    })
+}
+
+impl Settings {
+    /// The cluster that a login means by this name.
+    pub fn cluster(&self, name: &str) -> Option<&Cluster> {
+        self.clusters
+            .iter()
+            .find(|cluster| cluster.takes_any_name || cluster.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

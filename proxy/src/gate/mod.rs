@@ -32,6 +32,8 @@ pub struct Progress {
     pub bytes_to_node: u64,
     /// Bytes spliced towards the client.
     pub bytes_to_client: u64,
+    /// Transactions that ended in the kernel.
+    pub transactions: u64,
     /// Times that a response was spilled.
     pub spills: u32,
     /// Why the last command was handed up.

@@ -114,7 +114,7 @@ impl Slot {
 
     /// Gives the record to a session: clears it, then writes the session's number, which makes the programs believe it.
     /// The number must be new: a stale leg of an earlier session never has it.
-    pub fn open(&self, session: u64, outstanding_bytes_max: u32, format: u8) {
+    pub fn open(&self, session: u64, outstanding_bytes_max: u32) {
         self.close();
         let at = self.at();
         // SAFETY: with `host.session` 0 no program writes to the record; the bytes of all fields may be zero.
@@ -123,9 +123,14 @@ impl Slot {
             std::ptr::write_bytes(&raw mut (*at).node, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).host, 0, 1);
             (&raw mut (*at).host.outstanding_bytes_max).write_volatile(outstanding_bytes_max);
-            (&raw mut (*at).host.format).write_volatile(u32::from(format));
         }
         word!(self, host.session).store(session, Ordering::SeqCst);
+    }
+
+    /// Sets the session's [`format`](sluice_ebpf::response::format) bits; before the first [`Slot::arm`].
+    pub fn set_format(&self, format: u8) {
+        // SAFETY: aligned, in the mapping; the programs read it only in a regime.
+        unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
     }
 
     /// Takes the record from its session: whatever its app sockets send from now on passes.
@@ -204,6 +209,7 @@ impl Slot {
             answered,
             bytes_to_node: load(word!(self, client.bytes)),
             bytes_to_client: load(word!(self, node.bytes)),
+            transactions: load(word!(self, node.transactions)),
             spills: half!(self, node.spills),
             trap: TrapReason::from_u32(half!(self, client.trap)),
             traps,

@@ -91,7 +91,7 @@ impl TestSession {
         let session = 1;
         let slot = Slot::new(kernel.records(), 0)
             .ok_or_else(|| wrong("record", "the map has no record"))?;
-        slot.open(session, OUTSTANDING_BYTES_MAX, 0);
+        slot.open(session, OUTSTANDING_BYTES_MAX);
         let mut bindings = kernel.bindings()?;
         let (front, back) = (bound("listen")?, bound("listen")?);
         let node_address = back.local_addr().map_err(socket("listen"))?;

@@ -1,1 +1,67 @@
-//! placeholder
+//! Sockets: the listener that workers share and the legs of sessions.
+
+mod leg;
+
+pub use leg::{Leg, READ_CHUNK};
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+/// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn` (4096 since Linux 5.4).
+const BACKLOG: i32 = 4096;
+/// How long a leg is silent before the kernel asks whether its peer still lives.
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+/// The time between such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How many of them may stay unanswered before the connection is dead.
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A listening socket at `address`, not blocking and ready for `tokio::net::TcpListener::from_std`.
+///
+/// With `reuse_port` every worker opens one of its own at the same address, and the kernel spreads connections over them; all
+/// must be open before the first is accepted from, or a connection that waits at one that closes is lost. An address
+/// with port 0 gets a free port: open the first listener with it, the others with the `local_addr` that came of it.
+///
+/// # Errors
+/// Those of `socket`, `bind` and `listen`.
+pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_nonblocking(true)?;
+    // A daemon that starts again must not wait for the last one's connections in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(reuse_port)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Options that every leg has: no delay (commands are small and waited for), keep-alive (a peer that vanished is found).
+fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_an_address() {
+        let first = listen(SocketAddr::from(([127, 0, 0, 1], 0)), true).unwrap();
+        let address = first.local_addr().unwrap();
+        let second = listen(address, true).unwrap();
+        assert_eq!(second.local_addr().unwrap(), address);
+        assert!(listen(address, false).is_err());
+    }
+}

@@ -1,1 +1,9 @@
-//! placeholder
+//! Connections to database nodes: dialling, the node's greeting, and packets in sequence until the login is done.
+
+mod connect;
+mod greeting;
+mod login_leg;
+
+pub use connect::{Announce, ConnectError, Dialled, connect, is_local};
+pub use greeting::{GreetError, Remembered, greet, greeting_probe};
+pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};

@@ -1,1 +1,116 @@
-//! placeholder
+//! From a login to a node. For now a cluster's first node serves all of its logins.
+
+use crate::config::{Cluster, NodeAddress, Settings};
+use crate::session::{Login, PROXY_TENANT};
+
+/// Where a login goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Route<'a> {
+    /// The cluster that it means.
+    pub cluster: &'a Cluster,
+    /// The node to log in to.
+    pub node: &'a NodeAddress,
+}
+
+/// Why a login goes nowhere. The texts are for the client and hold nothing that it has not said itself.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RouteError {
+    /// No cluster has this name.
+    #[error("Unknown cluster '{0}'")]
+    UnknownCluster(String),
+    /// The cluster has no such tenant, or none that may log in here.
+    #[error("Unknown tenant '{tenant}' in cluster '{cluster}'")]
+    UnknownTenant {
+        /// What the client asked for.
+        tenant: String,
+        /// In which cluster.
+        cluster: String,
+    },
+    /// The cluster has no node.
+    #[error("No node in cluster '{0}'")]
+    NoNode(String),
+}
+
+/// Chooses the node for a login whose defaults are filled in.
+///
+/// # Errors
+/// [`RouteError`]: nothing was dialled.
+pub fn route<'a>(settings: &'a Settings, login: &Login) -> Result<Route<'a>, RouteError> {
+    let unknown_cluster = || RouteError::UnknownCluster(login.cluster.clone());
+    let cluster = settings
+        .cluster(&login.cluster)
+        .ok_or_else(unknown_cluster)?;
+    // The proxy's own tenant stands above all others: no node's password may open it.
+    let is_allowed = login.tenant != PROXY_TENANT
+        && (cluster.tenants.is_empty() || cluster.tenants.contains(&login.tenant));
+    if !is_allowed {
+        return Err(RouteError::UnknownTenant {
+            tenant: login.tenant.clone(),
+            cluster: login.cluster.clone(),
+        });
+    }
+    let node = cluster
+        .nodes
+        .first()
+        .ok_or_else(|| RouteError::NoNode(login.cluster.clone()))?;
+    Ok(Route { cluster, node })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Overrides, settings};
+
+    fn login(tenant: &str, cluster: &str) -> Login {
+        Login {
+            user: "app".to_owned(),
+            tenant: tenant.to_owned(),
+            cluster: cluster.to_owned(),
+        }
+    }
+
+    fn answer(settings: &Settings, tenant: &str, cluster: &str) -> String {
+        match route(settings, &login(tenant, cluster)) {
+            Ok(route) => route.node.to_string(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_login_goes_to_its_clusters_first_node() {
+        let text = r#"
+            [[cluster]]
+            name = "east"
+            kind = "oceanbase"
+            tenants = ["sys", "shop"]
+            nodes = ["a:2881", "b:2881"]
+            [[cluster]]
+            name = "west"
+            kind = "mysql"
+            nodes = ["c:3306"]
+        "#;
+        let settings = settings(text, Overrides::default()).unwrap();
+        for (tenant, cluster, expected) in [
+            ("shop", "east", "a:2881"),
+            ("any", "west", "c:3306"),
+            ("bank", "east", "Unknown tenant 'bank' in cluster 'east'"),
+            ("Shop", "east", "Unknown tenant 'Shop' in cluster 'east'"),
+            ("sys", "north", "Unknown cluster 'north'"),
+            (
+                "proxysys",
+                "west",
+                "Unknown tenant 'proxysys' in cluster 'west'",
+            ),
+        ] {
+            assert_eq!(answer(&settings, tenant, cluster), expected);
+        }
+    }
+
+    #[test]
+    fn a_single_server_takes_every_name() {
+        let settings = settings("server = \"a:3306\"", Overrides::default()).unwrap();
+        assert_eq!(answer(&settings, "shop", "east"), "a:3306");
+        assert_eq!(answer(&settings, "sys", "default"), "a:3306");
+        assert!(answer(&settings, "proxysys", "default").starts_with("Unknown tenant"));
+    }
+}

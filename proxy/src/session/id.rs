@@ -60,21 +60,18 @@ pub struct IdSequence {
 
 impl IdSequence {
     /// The largest proxy id: 13 bits.
-    pub const PROXY_ID_MAX: u16 = (1 << 13) - 1;
+    pub const PROXY_ID_MAX: u32 = (1 << 13) - 1;
     /// How many sessions can live at once: the sequence's 18 bits without 0.
     pub const LIVE_MAX: u32 = (1 << Self::SEQUENCE_BITS) - 1;
 
     const SEQUENCE_BITS: u32 = 18;
 
     /// The sequence of a proxy. `None` if the proxy id has more than 13 bits.
-    pub const fn new(proxy_id: u16) -> Option<Self> {
+    pub const fn new(proxy_id: u32) -> Option<Self> {
         if proxy_id > Self::PROXY_ID_MAX {
             return None;
         }
-        Some(Self {
-            proxy_id: proxy_id as u32,
-            last: 0,
-        })
+        Some(Self { proxy_id, last: 0 })
     }
 
     /// The next id of which `is_live` says no. `None` when all of them are live. An id just freed is given out again only after all

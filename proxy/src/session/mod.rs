@@ -1,7 +1,10 @@
 //! One logical connection as plain data: who the client is, which server sessions it holds, how its bytes move. Sockets and tasks are
 //! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
+pub mod auth_exchange;
 pub mod id;
+pub mod login_end;
+pub mod login_name;
 pub mod phase;
 pub mod server;
 pub mod traffic;
@@ -59,6 +62,11 @@ pub struct Session {
     /// What has moved.
     pub traffic: Traffic,
 }
+
+/// The tenant whose users administrate a cluster.
+pub const SYS_TENANT: &str = "sys";
+/// The tenant of the proxy itself, which no node knows.
+pub const PROXY_TENANT: &str = "proxysys";
 
 /// The parts of a login name, with the defaults filled in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -48,6 +48,14 @@ impl<'a> Tokens<'a> {
         Self { rest: text }
     }
 
+    /// Passes the white space and comments before the next token, for who will look at it more than once.
+    #[must_use]
+    pub fn trimmed(mut self) -> Self {
+        // What is unclear stays where it is: the next token says so.
+        let (Ok(()) | Err(Unclear)) = self.skip_blank();
+        self
+    }
+
     /// Takes the next token if it is that keyword.
     pub fn accept_word(&mut self, keyword: &str) -> bool {
         let mut ahead = self.clone();

@@ -1,0 +1,28 @@
+//! The absorbing states, one for each reason to trap, numbered from 0.
+
+use crate::reason::TrapReason;
+
+/// Also the state of every row that is not used.
+pub(super) const UNCLEAR: u8 = 0;
+pub(super) const VERB: u8 = 1;
+pub(super) const VARIABLE: u8 = 2;
+pub(super) const MULTI_STATEMENT: u8 = 3;
+pub(super) const EXECUTABLE_COMMENT: u8 = 4;
+pub(super) const INTO: u8 = 5;
+pub(super) const FUNCTION: u8 = 6;
+pub(super) const BACKSLASH: u8 = 7;
+
+/// The verdicts of the absorbing states.
+pub(super) const REASON: [u8; 8] = [
+    TrapReason::Unclear as u8,
+    TrapReason::Verb as u8,
+    TrapReason::Variable as u8,
+    TrapReason::MultiStatement as u8,
+    TrapReason::ExecutableComment as u8,
+    TrapReason::Into as u8,
+    TrapReason::Function as u8,
+    TrapReason::Backslash as u8,
+];
+
+/// The verdict of a text that ends inside quotes or a block comment.
+pub(super) const UNTERMINATED: u8 = TrapReason::Unterminated as u8;

@@ -1,0 +1,118 @@
+//! Clusters: `[[cluster]]` of the configuration file.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use super::value::{ClusterKind, Name, NodeAddress};
+
+/// A group of nodes that hold the same data.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Cluster {
+    /// Its name in logins (`user@tenant#name`).
+    pub name: String,
+    /// It was made of a single server, to which nobody gave a name: every cluster's name in a login means it.
+    pub takes_any_name: bool,
+    /// What its nodes are.
+    pub kind: ClusterKind,
+    /// The tenants that may log in. Empty: any.
+    pub tenants: Vec<String>,
+    /// At least one; all differ.
+    pub nodes: Vec<NodeAddress>,
+    /// The account by which the proxy looks after the nodes.
+    pub monitor: Option<Account>,
+}
+
+/// An account at the nodes.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// User name.
+    pub user: String,
+    /// Password; empty by default.
+    #[serde(default)]
+    pub password: Secret,
+}
+
+/// A text that is not printed.
+#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl Cluster {
+    /// The cluster of a proxy that was told of one server only.
+    pub(super) fn of_one_node(name: &str, node: NodeAddress) -> Self {
+        Self {
+            name: name.to_owned(),
+            takes_any_name: true,
+            kind: ClusterKind::MySql,
+            tenants: Vec::new(),
+            nodes: vec![node],
+            monitor: None,
+        }
+    }
+}
+
+/// `[[cluster]]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ClusterTable {
+    name: Name,
+    kind: ClusterKind,
+    #[serde(default)]
+    tenants: Vec<Name>,
+    nodes: Vec<NodeAddress>,
+    monitor: Option<Account>,
+}
+
+impl ClusterTable {
+    /// The cluster, or what is wrong with it.
+    pub(super) fn check(&self) -> Result<Cluster, String> {
+        let tenants: Vec<_> = self
+            .tenants
+            .iter()
+            .map(|tenant| tenant.as_str().to_owned())
+            .collect();
+        if self.nodes.is_empty() {
+            return Err("cluster.nodes = []: give at least one \"HOST:PORT\"".to_owned());
+        }
+        if let Some(node) = repeated(&self.nodes) {
+            return Err(format!("cluster.nodes: \"{node}\" stands there twice"));
+        }
+        if let Some(tenant) = repeated(&tenants) {
+            return Err(format!("cluster.tenants: \"{tenant}\" stands there twice"));
+        }
+        Ok(Cluster {
+            name: self.name.as_str().to_owned(),
+            takes_any_name: false,
+            kind: self.kind,
+            tenants,
+            nodes: self.nodes.clone(),
+            monitor: self.monitor.clone(),
+        })
+    }
+}
+
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    let mut rest = items;
+    while let Some((first, behind)) = rest.split_first() {
+        if behind.contains(first) {
+            return Some(first);
+        }
+        rest = behind;
+    }
+    None
+}

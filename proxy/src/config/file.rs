@@ -1,0 +1,155 @@
+//! The configuration file as it is written: TOML, every key optional, an unknown one an error.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::cluster::{Cluster, ClusterTable};
+use super::value::{
+    ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, NodeAddress, ProxyId, Splice,
+    Timeout, Workers,
+};
+use super::{CLUSTER_DEFAULT, ConfigError};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) listen: Option<Listen>,
+    server: Option<Spanned<NodeAddress>>,
+    pub(super) splice: Option<Splice>,
+    pub(super) workers: Option<Workers>,
+    pub(super) max_connections: Option<MaxConnections>,
+    pub(super) login_timeout: Option<Timeout>,
+    pub(super) connect_timeout: Option<Timeout>,
+    pub(super) splice_limit: Option<ByteCount>,
+    pub(super) proxy_id: Option<ProxyId>,
+    pub(super) default_tenant: Option<Name>,
+    default_cluster: Option<Spanned<Name>>,
+    pub(super) log: LogTable,
+    cluster: Vec<Spanned<ClusterTable>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct LogTable {
+    pub(super) format: Option<LogFormat>,
+    pub(super) level: Option<LogLevel>,
+}
+
+/// Reads the file's text.
+pub(super) fn parse(text: &str) -> Result<File, ConfigError> {
+    toml::from_str(text).map_err(|error| describe(text, error))
+}
+
+impl File {
+    /// The clusters: one of a single node where the command line or the file names a server, else the file's.
+    pub(super) fn clusters(
+        &self,
+        text: &str,
+        server: Option<NodeAddress>,
+    ) -> Result<Vec<Cluster>, ConfigError> {
+        if let (Some(key), [_, ..]) = (&self.server, &*self.cluster) {
+            let message = "server: stands beside [[cluster]]; make it one of that cluster's nodes";
+            return Err(at(text, key, message.to_owned()));
+        }
+        if let Some(node) = server.or_else(|| self.server.as_ref().map(|key| key.get_ref().clone()))
+        {
+            let name = self
+                .default_cluster
+                .as_ref()
+                .map_or(CLUSTER_DEFAULT, |name| name.get_ref().as_str());
+            return Ok(vec![Cluster::of_one_node(name, node)]);
+        }
+        if self.cluster.is_empty() {
+            let message = "no node to connect to: give --server HOST:PORT, or server or [[cluster]] in the file";
+            return Err(ConfigError {
+                line: None,
+                message: message.to_owned(),
+            });
+        }
+        let mut clusters: Vec<Cluster> = Vec::with_capacity(self.cluster.len());
+        for table in &self.cluster {
+            let cluster = table
+                .get_ref()
+                .check()
+                .map_err(|message| at(text, table, message))?;
+            if clusters.iter().any(|other| other.name == cluster.name) {
+                let message = format!(
+                    "cluster.name = \"{}\": a cluster above has this name",
+                    cluster.name
+                );
+                return Err(at(text, table, message));
+            }
+            clusters.push(cluster);
+        }
+        Ok(clusters)
+    }
+
+    /// The name of the default cluster: the key's, else the first cluster's.
+    pub(super) fn default_cluster(
+        &self,
+        text: &str,
+        clusters: &[Cluster],
+    ) -> Result<String, ConfigError> {
+        let names: Vec<_> = clusters
+            .iter()
+            .map(|cluster| cluster.name.as_str())
+            .collect();
+        let Some(key) = &self.default_cluster else {
+            return Ok(names.first().copied().unwrap_or(CLUSTER_DEFAULT).to_owned());
+        };
+        let name = key.get_ref().as_str();
+        if names.contains(&name) {
+            return Ok(name.to_owned());
+        }
+        let names = names.join(", ");
+        Err(at(
+            text,
+            key,
+            format!("default_cluster = \"{name}\": no such cluster; there is {names}"),
+        ))
+    }
+}
+
+/// An error at the place of a value.
+fn at<T>(text: &str, value: &Spanned<T>, message: String) -> ConfigError {
+    ConfigError {
+        line: line_of(text, value.span().start),
+        message,
+    }
+}
+
+/// The line that holds the byte at this offset.
+fn line_of(text: &str, offset: usize) -> Option<usize> {
+    let before = text.as_bytes().get(..offset)?;
+    Some(before.split(|&byte| byte == b'\n').count())
+}
+
+/// How serde begins the two messages that quote names of fields only.
+const UNKNOWN_FIELD: &str = "unknown field";
+const MISSING_FIELD: &str = "missing field";
+
+/// Says what toml found: where, in which key, what. toml's own text would quote the line, and with it a password.
+fn describe(text: &str, mut error: toml::de::Error) -> ConfigError {
+    let line = error.span().and_then(|span| line_of(text, span.start));
+    error.set_input(None);
+    // Without the input the text is the message and, on a line of its own, the path of keys.
+    let full = error.to_string();
+    let key = full
+        .trim_end()
+        .rsplit_once("\nin `")
+        .map_or("", |(_, key)| key.trim_end_matches('`'));
+    // What is said of a value may quote it too; of a field, only its name.
+    let names_field = [UNKNOWN_FIELD, MISSING_FIELD]
+        .iter()
+        .any(|kind| error.message().starts_with(kind));
+    let message = if key.contains("monitor") && !names_field {
+        "give user and password, both in quotes"
+    } else {
+        error.message()
+    };
+    let colon = if key.is_empty() { "" } else { ": " };
+    ConfigError {
+        line,
+        message: format!("{key}{colon}{message}"),
+    }
+}

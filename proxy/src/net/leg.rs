@@ -1,0 +1,265 @@
+//! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::BytesMut;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+/// How much [`Leg::fill`] reads at once, in bytes.
+pub const READ_CHUNK: usize = 16 * 1024;
+
+/// One connection. Every byte read from it or written to it since it was opened is counted: the kernel arms a session where its
+/// own count of passed bytes equals these (design.md, section 4). Hence nothing reads or writes the socket but this type.
+///
+/// Methods take `&self` so that one task can wait for several things at once; a leg belongs to one task.
+#[derive(Debug)]
+pub struct Leg {
+    stream: TcpStream,
+    peer: SocketAddr,
+    local: SocketAddr,
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Leg {
+    /// Takes a connection from which nothing has been read and to which nothing has been written, and sets a leg's options.
+    ///
+    /// # Errors
+    /// Those of the socket calls; a connection that was reset already gives `NotConnected`.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        super::set_options(&SockRef::from(&stream))?;
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        Ok(Self {
+            stream,
+            peer,
+            local,
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        })
+    }
+
+    /// The other end's address.
+    pub const fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// This end's address.
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Bytes read since the connection's first one.
+    pub fn read_bytes(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    /// Bytes written since the connection's first one. They may still wait in the socket.
+    pub fn written_bytes(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Waits until there is something to read: bytes, the end of the stream, or an error.
+    ///
+    /// # Errors
+    /// Those of the reactor.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    /// Waits until there is room to write.
+    ///
+    /// # Errors
+    /// Those of the reactor.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.stream.writable().await
+    }
+
+    /// Reads what is there, 0 at the end of the stream. `WouldBlock` may come without a system call, where the reactor has seen
+    /// no new bytes; see [`Self::read_now`].
+    ///
+    /// # Errors
+    /// `WouldBlock`, or those of `recv`.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.stream.try_read(buf);
+        self.count_read(read)
+    }
+
+    /// Reads by a system call in any case, whatever the reactor knows. After a stop generation this is the barrier of
+    /// design.md, section 4.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or those of `recv`.
+    pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = (&*SockRef::from(&self.stream)).read(buf);
+        self.count_read(read)
+    }
+
+    /// Writes what there is room for.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or those of `send`.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.stream.try_write(bytes);
+        self.count_written(written)
+    }
+
+    /// Writes everything. Dropped before its end, [`Self::written_bytes`] tells how much was written.
+    ///
+    /// # Errors
+    /// Those of `send`; `WriteZero` if the socket takes nothing.
+    pub async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        if rest.is_empty() {
+            return Ok(());
+        }
+        // Most writes fit at once: the reactor is asked only if they do not.
+        let mut written = self.count_written((&*SockRef::from(&self.stream)).write(rest));
+        loop {
+            match written {
+                Ok(len) => {
+                    rest = rest.get(len..).unwrap_or_default();
+                    if rest.is_empty() {
+                        return Ok(());
+                    }
+                    if len == 0 {
+                        return Err(io::ErrorKind::WriteZero.into());
+                    }
+                }
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(error),
+            }
+            self.stream.writable().await?;
+            written = self.try_write(rest);
+        }
+    }
+
+    /// Waits for bytes and appends up to [`READ_CHUNK`] of them to `buf`; 0 is the end of the stream. Dropped before its end,
+    /// it has read nothing.
+    ///
+    /// # Errors
+    /// Those of `recv`.
+    pub async fn fill(&self, buf: &mut BytesMut) -> io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            buf.reserve(READ_CHUNK);
+            let read = self
+                .stream
+                .try_read_buf(&mut bytes::BufMut::limit(&mut *buf, READ_CHUNK));
+            match self.count_read(read) {
+                Err(error) if is_transient(&error) => {}
+                done => return done,
+            }
+        }
+    }
+
+    /// Ends the stream towards the peer; reading goes on.
+    ///
+    /// # Errors
+    /// Those of `shutdown`.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
+    fn count_read(&self, read: io::Result<usize>) -> io::Result<usize> {
+        count(&self.read, read)
+    }
+
+    fn count_written(&self, written: io::Result<usize>) -> io::Result<usize> {
+        count(&self.written, written)
+    }
+}
+
+impl AsRawFd for Leg {
+    fn as_raw_fd(&self) -> RawFd {
+        self.stream.as_raw_fd()
+    }
+}
+
+impl AsFd for Leg {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Adds a call's bytes to a counter that only one task writes.
+fn count(counter: &AtomicU64, result: io::Result<usize>) -> io::Result<usize> {
+    if let Ok(len) = result {
+        counter.store(
+            counter.load(Ordering::Relaxed).saturating_add(len as u64),
+            Ordering::Relaxed,
+        );
+    }
+    result
+}
+
+/// Whether to wait and try again. A socket in a sock map can say so after a wake-up (sockmap.md).
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn pair() -> (Leg, Leg) {
+        let listener = crate::net::listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        (Leg::new(near).unwrap(), Leg::new(far).unwrap())
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_counted_whichever_way_it_went() {
+        let (near, far) = pair().await;
+        assert_eq!(near.peer_addr(), far.local_addr());
+        let big = vec![7; 4 << 20];
+        let reader = async {
+            let mut buf = BytesMut::new();
+            while buf.len() < big.len() {
+                assert!(far.fill(&mut buf).await.unwrap() <= READ_CHUNK);
+            }
+            buf.len()
+        };
+        let (written, read) = tokio::join!(near.write_all(&big), reader);
+        written.unwrap();
+        assert_eq!(
+            (near.written_bytes(), far.read_bytes()),
+            (big.len() as u64, read as u64)
+        );
+
+        near.writable().await.unwrap();
+        assert_eq!(near.try_write(b"abc").unwrap(), 3);
+        far.readable().await.unwrap();
+        let mut buf = [0; 2];
+        assert_eq!(far.try_read(&mut buf).unwrap(), 2);
+        assert_eq!(far.read_now(&mut buf).unwrap(), 1);
+        assert_eq!(
+            far.read_now(&mut buf).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
+        assert_eq!(
+            (near.written_bytes(), far.read_bytes()),
+            (big.len() as u64 + 3, read as u64 + 3)
+        );
+    }
+
+    #[tokio::test]
+    async fn the_end_of_one_direction_leaves_the_other() {
+        let (near, far) = pair().await;
+        near.shutdown_write().unwrap();
+        let mut buf = BytesMut::new();
+        assert_eq!(far.fill(&mut buf).await.unwrap(), 0);
+        far.write_all(b"late").await.unwrap();
+        assert_eq!(near.fill(&mut buf).await.unwrap(), 4);
+    }
+}

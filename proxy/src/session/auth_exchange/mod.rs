@@ -1,0 +1,315 @@
+//! The decisions of a login: what a login packet asks for, what the node is told instead, and whose turn it is until OK or ERR.
+//!
+//! The proxy knows no passwords. The client answers *the node's* scramble, which reaches it in an `AuthSwitchRequest`; everything
+//! after that is handed on as it is. `COM_CHANGE_USER` is the same dialogue with another first packet.
+
+mod request;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+use crate::protocol::Malformed;
+use crate::protocol::auth::{ASK_PLUGIN, AuthSwitchRequest, ChangeUser, MORE_DATA, SWITCH};
+use crate::protocol::capability::Capabilities;
+use crate::protocol::handshake::LoginPacket;
+use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
+
+pub use request::{Request, append_attributes};
+
+/// A side that sends more packets than this before OK or ERR is cut off. The longest dialogue of a known plugin (PAM with
+/// several questions after two switches) stays well below.
+pub const ROUNDS_MAX: u8 = 16;
+/// The plugin with a packet that asks for no answer: "fast authentication succeeded".
+const CACHING_SHA2: &[u8] = b"caching_sha2_password";
+const FAST_AUTH_SUCCESS: [u8; 2] = [MORE_DATA, 0x03];
+
+/// How the node's scramble reaches the client.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Style {
+    /// The node is logged in to with a plugin that no account uses, and itself asks for the account's own. One request reaches
+    /// the client, with the right plugin at once: most client libraries follow one request only.
+    Ask,
+    /// The proxy makes the request from the node's greeting, and the answer becomes the node's login packet. For nodes that
+    /// make no requests of their own.
+    Forward,
+}
+
+impl Style {
+    /// The style for a server of this version: `OceanBase` compares the first answer with its greeting's scramble.
+    pub fn of(version: &[u8]) -> Self {
+        let oceanbase = b"OceanBase";
+        if version
+            .windows(oceanbase.len())
+            .any(|part| part.eq_ignore_ascii_case(oceanbase))
+        {
+            Self::Forward
+        } else {
+            Self::Ask
+        }
+    }
+}
+
+/// The plugin and scramble of a node's greeting.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Scramble {
+    /// The plugin's name.
+    pub plugin: Bytes,
+    /// The scramble, without a closing NUL.
+    pub scramble: Bytes,
+}
+
+/// A payload and the side that it is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Send {
+    /// To the client.
+    Client(Bytes),
+    /// To the node.
+    Node(Bytes),
+}
+
+/// What a node's packet means for the login.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It goes on.
+    Open,
+    /// The node's OK.
+    Accepted(OkPacket),
+    /// The node's ERR.
+    Refused(ErrPacket),
+}
+
+/// Why a dialogue cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// More than [`ROUNDS_MAX`] packets from one side.
+    #[error("more than {ROUNDS_MAX} rounds of authentication")]
+    TooManyRounds,
+    /// The node said something that has no place here.
+    #[error("unexpected packet of the node")]
+    Unexpected,
+    /// The node's last word cannot be read.
+    #[error("the node's answer: {0}")]
+    Malformed(#[from] Malformed),
+}
+
+/// The node's first packet, for which the client's answer may be missing.
+#[derive(Clone, Debug)]
+enum Draft {
+    Login(Box<LoginPacket>),
+    ChangeUser(Box<ChangeUser>, Capabilities),
+}
+
+impl Draft {
+    /// The payload, with what the client answered for this plugin.
+    fn complete(self, plugin: Bytes, auth: Bytes) -> Bytes {
+        match self {
+            Self::Login(packet) => LoginPacket {
+                plugin: Some(plugin),
+                auth,
+                ..*packet
+            }
+            .encode()
+            .freeze(),
+            Self::ChangeUser(command, capabilities) => ChangeUser {
+                plugin: Some(plugin),
+                auth,
+                ..*command
+            }
+            .encode(capabilities)
+            .freeze(),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum State {
+    /// The client has the proxy's request; its answer completes the node's first packet.
+    Answer { draft: Draft, plugin: Bytes },
+    /// Packets are handed on. `client_owes`: the node asked something that the client has not answered yet.
+    Dialogue {
+        plugin: Option<Bytes>,
+        client_owes: bool,
+    },
+    /// OK or ERR has been seen.
+    Done,
+}
+
+/// One dialogue, from the node's greeting (or the client's `COM_CHANGE_USER`) to OK or ERR.
+#[derive(Debug)]
+pub struct Exchange {
+    state: State,
+    client_packets: u8,
+    node_packets: u8,
+}
+
+impl Exchange {
+    /// Begins a login with the packet made by [`Request::towards_node`], at a node that has greeted with `scramble`.
+    pub fn login(packet: LoginPacket, scramble: &Scramble, style: Style) -> (Self, Send) {
+        Self::begin(Draft::Login(Box::new(packet)), scramble, style)
+    }
+
+    /// Begins a change of user. `to_node` are the capabilities of the node's leg, `scramble` those of its greeting.
+    pub fn change_user(
+        command: ChangeUser,
+        to_node: Capabilities,
+        scramble: &Scramble,
+        style: Style,
+    ) -> (Self, Send) {
+        Self::begin(
+            Draft::ChangeUser(Box::new(command), to_node),
+            scramble,
+            style,
+        )
+    }
+
+    fn begin(draft: Draft, scramble: &Scramble, style: Style) -> (Self, Send) {
+        let (state, send) = match style {
+            Style::Ask => {
+                let payload =
+                    draft.complete(Bytes::from_static(ASK_PLUGIN.as_bytes()), Bytes::new());
+                (
+                    State::Dialogue {
+                        plugin: None,
+                        client_owes: false,
+                    },
+                    Send::Node(payload),
+                )
+            }
+            Style::Forward => {
+                let mut data = scramble.scramble.to_vec();
+                data.push(0);
+                let request = AuthSwitchRequest {
+                    plugin: scramble.plugin.clone(),
+                    data: data.into(),
+                };
+                let state = State::Answer {
+                    draft,
+                    plugin: scramble.plugin.clone(),
+                };
+                (state, Send::Client(request.encode().freeze()))
+            }
+        };
+        (
+            Self {
+                state,
+                client_packets: 0,
+                node_packets: 0,
+            },
+            send,
+        )
+    }
+
+    /// Whether the next packet is the client's. While it is not, what the client sends is left where it is: it may be a
+    /// command, sent before the node's OK.
+    pub const fn client_owes(&self) -> bool {
+        match self.state {
+            State::Answer { .. } => true,
+            State::Dialogue { client_owes, .. } => client_owes,
+            State::Done => false,
+        }
+    }
+
+    /// What to answer the node for a client that has left, `None` if the node waits for nothing. A node counts
+    /// connections that are given up in the middle of a login, and in the end blocks the address they come from (error 1129);
+    /// a wrong answer it does not count.
+    pub const fn farewell(&self) -> Option<Bytes> {
+        if self.client_owes() {
+            Some(Bytes::new())
+        } else {
+            None
+        }
+    }
+
+    /// Takes the client's answer and returns what the node is sent.
+    ///
+    /// # Errors
+    /// [`ExchangeError::TooManyRounds`]; [`ExchangeError::Unexpected`] where the client owes nothing.
+    pub fn client_packet(&mut self, payload: Bytes) -> Result<Bytes, ExchangeError> {
+        self.client_packets = count(self.client_packets)?;
+        match std::mem::replace(&mut self.state, State::Done) {
+            State::Answer { draft, plugin } => {
+                self.state = State::Dialogue {
+                    plugin: Some(plugin.clone()),
+                    client_owes: false,
+                };
+                Ok(draft.complete(plugin, payload))
+            }
+            State::Dialogue {
+                plugin,
+                client_owes: true,
+            } => {
+                self.state = State::Dialogue {
+                    plugin,
+                    client_owes: false,
+                };
+                Ok(payload)
+            }
+            state @ (State::Dialogue {
+                client_owes: false, ..
+            }
+            | State::Done) => {
+                self.state = state;
+                Err(ExchangeError::Unexpected)
+            }
+        }
+    }
+
+    /// Takes a packet of the node and returns what the client is sent, byte for byte but for an ERR without SQLSTATE.
+    /// `agreed` are the capabilities of both legs.
+    ///
+    /// # Errors
+    /// [`ExchangeError`], after which both legs are to be closed.
+    pub fn node_packet(
+        &mut self,
+        payload: Bytes,
+        agreed: Capabilities,
+    ) -> Result<(Bytes, Outcome), ExchangeError> {
+        self.node_packets = count(self.node_packets)?;
+        if payload.first() == Some(&ERR) {
+            self.state = State::Done;
+            let err = ErrPacket::parse(&payload)?;
+            let payload = if err.state.is_some() {
+                payload
+            } else {
+                err.encode().freeze()
+            };
+            return Ok((payload, Outcome::Refused(err)));
+        }
+        let State::Dialogue {
+            plugin,
+            client_owes,
+        } = &mut self.state
+        else {
+            return Err(ExchangeError::Unexpected);
+        };
+        match payload.first() {
+            Some(&OK) => {
+                self.state = State::Done;
+                let ok = OkPacket::parse(&payload, agreed)?;
+                return Ok((payload, Outcome::Accepted(ok)));
+            }
+            Some(&SWITCH) => {
+                // The request of MySQL 4.0 has no name; a client that does not know it says so itself.
+                *plugin = AuthSwitchRequest::parse(&payload)
+                    .ok()
+                    .map(|request| request.plugin);
+                *client_owes = true;
+            }
+            _ if payload[..] == FAST_AUTH_SUCCESS && plugin.as_deref() == Some(CACHING_SHA2) => {
+                *client_owes = false;
+            }
+            _ => *client_owes = true,
+        }
+        Ok((payload, Outcome::Open))
+    }
+}
+
+/// One packet more.
+fn count(packets: u8) -> Result<u8, ExchangeError> {
+    if packets < ROUNDS_MAX {
+        Ok(packets.saturating_add(1))
+    } else {
+        Err(ExchangeError::TooManyRounds)
+    }
+}

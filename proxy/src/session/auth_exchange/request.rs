@@ -1,0 +1,104 @@
+//! What a login packet asks for, and the packet that the node gets instead.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::protocol::capability::Capabilities;
+use crate::protocol::error::MysqlError;
+use crate::protocol::field::put_lenenc_bytes;
+use crate::protocol::handshake::{ATTRIBUTES_MAX, Attributes, LoginPacket};
+use crate::session::login_name::{LoginName, Rules};
+
+/// A client's wish to log in.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The packet as it came.
+    pub packet: LoginPacket,
+    /// Its user name, taken apart.
+    pub name: LoginName,
+    /// The capabilities that hold on both legs.
+    pub agreed: Capabilities,
+}
+
+impl Request {
+    /// Reads a client's login packet; `advertised` is what the proxy's greeting offered.
+    ///
+    /// # Errors
+    /// What to answer instead: 1043 for anything that is no login packet or asks for TLS, which was not offered; 1251 for a
+    /// client that cannot be asked to answer another scramble.
+    pub fn read(
+        payload: &[u8],
+        advertised: Capabilities,
+        rules: Rules<'_>,
+    ) -> Result<Self, MysqlError> {
+        if LoginPacket::wants_tls(payload) {
+            return Err(MysqlError::bad_handshake());
+        }
+        let packet =
+            LoginPacket::parse(payload).map_err(|_malformed| MysqlError::bad_handshake())?;
+        if !packet.capabilities.contains(Capabilities::PLUGIN_AUTH) {
+            return Err(MysqlError::auth_mode());
+        }
+        let name = LoginName::parse(&packet.user, rules);
+        let agreed = Capabilities::agree(advertised, packet.capabilities);
+        Ok(Self {
+            packet,
+            name,
+            agreed,
+        })
+    }
+
+    /// Whether a node that greets with `node` can be used as agreed with the client. It cannot where it offers less than the
+    /// node from whose greeting the proxy's was made.
+    pub fn fits(&self, node: Capabilities) -> bool {
+        let possible = Capabilities::agree(Capabilities::advertise(node), self.packet.capabilities);
+        possible
+            .towards_node(Capabilities::CONNECT_ATTRS.with(Capabilities::LENENC_AUTH))
+            .contains(self.agreed)
+    }
+
+    /// The login packet for the node: as the client's, under the name `user`, with more attributes and, for now, no answer.
+    pub fn towards_node(
+        &self,
+        node: Capabilities,
+        user: Bytes,
+        attributes: &[(&str, &str)],
+    ) -> LoginPacket {
+        let mut capabilities = self.agreed.towards_node(node);
+        if self.packet.database.is_none() {
+            // Flag and field must fit: the node would take the next field for the database.
+            capabilities = capabilities.without(Capabilities::CONNECT_WITH_DB);
+        }
+        LoginPacket {
+            capabilities,
+            user,
+            auth: Bytes::new(),
+            attributes: Some(append_attributes(
+                self.packet.attributes.as_ref(),
+                attributes,
+            )),
+            ..self.packet.clone()
+        }
+    }
+
+    /// The database that the client asks for; an empty name is none.
+    pub fn database(&self) -> Option<&Bytes> {
+        self.packet
+            .database
+            .as_ref()
+            .filter(|name| !name.is_empty())
+    }
+}
+
+/// A client's connection attributes and some more. Where that is more than a server takes, the client's alone.
+pub fn append_attributes(own: Option<&Attributes>, more: &[(&str, &str)]) -> Attributes {
+    let own = own.map_or(&b""[..], |own| own);
+    let mut all = BytesMut::from(own);
+    for (name, value) in more {
+        put_lenenc_bytes(&mut all, name.as_bytes());
+        put_lenenc_bytes(&mut all, value.as_bytes());
+    }
+    if all.len() > ATTRIBUTES_MAX {
+        all.truncate(own.len());
+    }
+    all.freeze()
+}

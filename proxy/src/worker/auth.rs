@@ -1,0 +1,146 @@
+//! Carries the packets of one authentication between client and node; what they mean is `session::auth_exchange`'s.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::node::{LegError, LoginLeg};
+use crate::protocol::capability::Capabilities;
+use crate::protocol::command;
+use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
+use crate::session::auth_exchange::{Exchange, ExchangeError, Outcome, ROUNDS_MAX, Send};
+use crate::session::login_end::LoginReason;
+
+/// How long the last words to one side may take while the other has gone.
+const PARTING: Duration = Duration::from_secs(1);
+/// How many bytes of a client that is refused are read and forgotten.
+const DISMISS_READ_MAX: u64 = 1 << 20;
+
+/// Why a dialogue ended without OK.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The client's leg.
+    Client(LegError),
+    /// The node's leg.
+    Node(LegError),
+    /// What one of them said.
+    Exchange(ExchangeError),
+    /// The node said no; the client knows.
+    Refused(ErrPacket),
+}
+
+impl Broken {
+    /// The reason for the log.
+    pub(super) const fn reason(&self) -> LoginReason {
+        match self {
+            Self::Client(error) => client_reason(error),
+            Self::Node(error) => node_reason(error),
+            Self::Exchange(_) => LoginReason::NodeProtocol,
+            Self::Refused(_) => LoginReason::NodeRefused,
+        }
+    }
+}
+
+/// Why a client's leg gave no packet.
+pub(super) const fn client_reason(error: &LegError) -> LoginReason {
+    match error {
+        LegError::Closed | LegError::Io(_) => LoginReason::ClientClosed,
+        LegError::TooLong | LegError::OutOfOrder => LoginReason::ClientProtocol,
+    }
+}
+
+/// Why a node's leg gave no packet.
+pub(super) const fn node_reason(error: &LegError) -> LoginReason {
+    match error {
+        LegError::Closed | LegError::Io(_) => LoginReason::NodeClosed,
+        LegError::TooLong | LegError::OutOfOrder => LoginReason::NodeProtocol,
+    }
+}
+
+/// Carries packets until OK, which the client then has. It may be dropped at any time: [`Exchange::client_owes`] tells whom it
+/// waited for.
+pub(super) async fn converse(
+    client: &mut LoginLeg<'_>,
+    node: &mut LoginLeg<'_>,
+    exchange: &mut Exchange,
+    first: Send,
+    agreed: Capabilities,
+) -> Result<OkPacket, Broken> {
+    let io = LegError::Io;
+    match first {
+        Send::Client(payload) => client
+            .write(&payload)
+            .await
+            .map_err(io)
+            .map_err(Broken::Client)?,
+        Send::Node(payload) => node
+            .write(&payload)
+            .await
+            .map_err(io)
+            .map_err(Broken::Node)?,
+    }
+    loop {
+        if exchange.client_owes()
+            && let Some(payload) = client.take().map_err(Broken::Client)?
+        {
+            let payload = exchange.client_packet(payload).map_err(Broken::Exchange)?;
+            node.write(&payload)
+                .await
+                .map_err(io)
+                .map_err(Broken::Node)?;
+        } else if let Some(payload) = node.take().map_err(Broken::Node)? {
+            let (payload, outcome) = exchange
+                .node_packet(payload, agreed)
+                .map_err(Broken::Exchange)?;
+            let written = client.write(&payload).await;
+            match outcome {
+                Outcome::Open => written.map_err(io).map_err(Broken::Client)?,
+                // A client that left right before is found by whoever reads from it next.
+                Outcome::Accepted(ok) => return Ok(ok),
+                Outcome::Refused(err) => return Err(Broken::Refused(err)),
+            }
+        } else {
+            tokio::select! {
+                filled = node.fill() => filled.map_err(Broken::Node)?,
+                filled = client.fill(), if client.has_room() => filled.map_err(Broken::Client)?,
+            }
+        }
+    }
+}
+
+/// Ends a node's side of a dialogue whose client is out, so that the node does not count it as given up: `farewell` and then
+/// nothing is answered to whatever it asks, until its ERR; should it say OK, it is told to quit.
+pub(super) async fn part_from_node(node: &mut LoginLeg<'_>, farewell: Option<Bytes>) {
+    let words = async {
+        if let Some(payload) = farewell {
+            node.write(&payload).await?;
+        }
+        for _ in 0..ROUNDS_MAX {
+            match node.read().await?.first() {
+                Some(&ERR) => break,
+                Some(&OK) => {
+                    node.restart();
+                    node.write(&[command::QUIT]).await?;
+                    break;
+                }
+                _ => node.write(&[]).await?,
+            }
+        }
+        Ok::<_, LegError>(())
+    };
+    // Whether the node listens changes nothing: its leg is closed next.
+    let _ = timeout(PARTING, words).await;
+}
+
+/// Says the last word to a client and waits, not for long, until it has closed: so that it can read that word.
+pub(super) async fn dismiss(client: &mut LoginLeg<'_>, payload: Option<&[u8]>) {
+    let words = async {
+        if let Some(payload) = payload {
+            client.write(payload).await?;
+        }
+        client.drain(DISMISS_READ_MAX).await
+    };
+    // A client that does not read has had its chance.
+    let _ = timeout(PARTING, words).await;
+}

@@ -1,0 +1,390 @@
+//! The station between accept and serve: from the proxy's greeting to a client and a node that are logged in to each other.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use super::auth::{Broken, client_reason, converse, dismiss, node_reason, part_from_node};
+use crate::net::Leg;
+use crate::node::{Announce, ConnectError, GreetError, LegError, LoginLeg, connect, greet};
+use crate::protocol::capability::Capabilities;
+use crate::protocol::error::MysqlError;
+use crate::protocol::handshake::Greeting;
+use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
+use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
+use crate::session::login_end::LoginReason;
+use crate::session::login_name::{LoginName, Rules};
+
+/// What the proxy brings to every login.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// The proxy's own greeting: version, character set and plugin of the node, [`Capabilities::advertise`] of its capabilities,
+    /// `cs_id` as thread id, a scramble of its own.
+    pub greeting: &'a Greeting,
+    /// How user names are read.
+    pub names: Rules<'a>,
+    /// From the greeting to OK.
+    pub login_timeout: Duration,
+    /// From the dialling of the node to its greeting.
+    pub connect_timeout: Duration,
+    /// The client session's id, for the node's connection attributes.
+    pub cs_id: u32,
+    /// Sluice's version, for the node's connection attributes.
+    pub proxy_version: &'a str,
+}
+
+/// Where a login goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// The node.
+    pub address: SocketAddr,
+    /// Whether the node gets the user name as typed (`OceanBase`, which knows tenants) or the bare one.
+    pub full_name: bool,
+}
+
+/// A session that is about to be served.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The client's leg.
+    pub client: Leg,
+    /// What the client has sent beyond its login.
+    pub client_rest: BytesMut,
+    /// The node's leg.
+    pub node: Leg,
+    /// What the node has sent beyond its OK.
+    pub node_rest: BytesMut,
+    /// What holds on both legs.
+    pub capabilities: Capabilities,
+    /// The client's collation.
+    pub collation: u16,
+    /// The user, and what it is logged in to.
+    pub name: LoginName,
+    /// The database to begin in.
+    pub database: Option<String>,
+    /// The node's greeting: version, connection id, and the scramble that [`super::change_user`] needs.
+    pub node_greeting: Greeting,
+    /// The node.
+    pub target: Target,
+    /// Whether the node's leg has been announced: the node is on this host.
+    pub node_is_local: bool,
+    /// The node's OK.
+    pub ok: OkPacket,
+}
+
+/// A login that failed, with what the log line needs. The client's leg is still open, for whoever keeps books about it.
+#[derive(Debug)]
+pub struct LoginEnd {
+    /// The client's leg.
+    pub client: Leg,
+    /// Why, and by whose doing.
+    pub reason: LoginReason,
+    /// More about it.
+    pub detail: Option<String>,
+    /// What the client was told: number and text.
+    pub told: Option<(u16, String)>,
+    /// The user, once known.
+    pub name: Option<LoginName>,
+    /// The node, once chosen.
+    pub node: Option<SocketAddr>,
+    /// The node's connection id, once it has greeted.
+    pub node_connection_id: Option<u32>,
+}
+
+/// What becomes known on the way.
+#[derive(Default)]
+struct Known {
+    name: Option<LoginName>,
+    node: Option<SocketAddr>,
+    node_connection_id: Option<u32>,
+}
+
+struct Failure {
+    reason: LoginReason,
+    detail: Option<String>,
+    /// What the client is still to be told.
+    tell: Option<MysqlError>,
+    /// What the node has told it.
+    refused: Option<ErrPacket>,
+}
+
+impl Failure {
+    const fn new(reason: LoginReason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            tell: None,
+            refused: None,
+        }
+    }
+
+    fn detail(mut self, detail: &(impl ToString + ?Sized)) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+
+    fn telling(mut self, error: MysqlError) -> Self {
+        self.tell = Some(error);
+        self
+    }
+
+    /// A failure of the node, of which the client gets error 2003.
+    fn of_node(reason: LoginReason, address: SocketAddr, text: &(impl ToString + ?Sized)) -> Self {
+        let text = text.to_string();
+        Self::new(reason)
+            .telling(MysqlError::cannot_connect(address, &text))
+            .detail(&text)
+    }
+}
+
+/// The node's half of a session.
+struct NodeSide {
+    leg: Leg,
+    rest: BytesMut,
+    greeting: Greeting,
+    target: Target,
+    is_local: bool,
+    ok: OkPacket,
+}
+
+/// Logs a client in to the node that `route` chooses. The node is dialled once the login packet is in hand, not before.
+///
+/// # Errors
+/// [`LoginEnd`]. The client has been told, and the node's leg is closed.
+pub async fn login<A: Announce>(
+    client: Leg,
+    terms: Terms<'_>,
+    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    announce: &A,
+) -> Result<LoggedIn, Box<LoginEnd>> {
+    let mut known = Known::default();
+    let mut client_leg = LoginLeg::new(&client, BytesMut::new(), 0);
+    let failure = match attempt(&mut client_leg, terms, route, announce, &mut known).await {
+        Ok((request, node)) => {
+            let client_rest = client_leg.into_rest();
+            return Ok(LoggedIn {
+                client,
+                client_rest,
+                node: node.leg,
+                node_rest: node.rest,
+                capabilities: request.agreed,
+                collation: request.packet.collation(),
+                database: request
+                    .database()
+                    .map(|name| String::from_utf8_lossy(name).into_owned()),
+                name: request.name,
+                node_greeting: node.greeting,
+                target: node.target,
+                node_is_local: node.is_local,
+                ok: node.ok,
+            });
+        }
+        Err(failure) => failure,
+    };
+    if failure.tell.is_some() || failure.refused.is_some() {
+        dismiss(
+            &mut client_leg,
+            failure.tell.as_ref().map(encode_error).as_deref(),
+        )
+        .await;
+    }
+    let told = failure
+        .tell
+        .map(|error| (error.code.number, error.message))
+        .or_else(|| failure.refused.map(|err| (err.number, err.message_lossy())));
+    let Known {
+        name,
+        node,
+        node_connection_id,
+    } = known;
+    let (reason, detail) = (failure.reason, failure.detail);
+    Err(Box::new(LoginEnd {
+        client,
+        reason,
+        detail,
+        told,
+        name,
+        node,
+        node_connection_id,
+    }))
+}
+
+async fn attempt<A: Announce>(
+    client: &mut LoginLeg<'_>,
+    terms: Terms<'_>,
+    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    announce: &A,
+    known: &mut Known,
+) -> Result<(Request, NodeSide), Failure> {
+    let deadline = Instant::now() + terms.login_timeout;
+    let payload = match timeout_at(deadline, hear(client, terms.greeting)).await {
+        Ok(heard) => heard?,
+        Err(_elapsed) => {
+            return Err(Failure::new(LoginReason::ClientTimeout).detail("no login packet"));
+        }
+    };
+    let request = Request::read(&payload, terms.greeting.capabilities, terms.names)
+        .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
+    known.name = Some(request.name.clone());
+    let target = route(&request.name)
+        .map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?;
+    known.node = Some(target.address);
+    let node = join(client, &request, terms, target, deadline, announce, known).await?;
+    Ok((request, node))
+}
+
+/// Greets the client and waits for its login packet.
+async fn hear(client: &mut LoginLeg<'_>, greeting: &Greeting) -> Result<Bytes, Failure> {
+    let heard = match client.write(&greeting.encode()).await {
+        Ok(()) => client.read().await,
+        Err(error) => Err(LegError::Io(error)),
+    };
+    heard.map_err(|error| match error {
+        LegError::Closed | LegError::Io(_) if !client.has_heard() => {
+            Failure::new(LoginReason::Probe)
+        }
+        error => client_failure(&error),
+    })
+}
+
+/// Dials the node and logs the client in to it.
+async fn join<A: Announce>(
+    client: &mut LoginLeg<'_>,
+    request: &Request,
+    terms: Terms<'_>,
+    target: Target,
+    deadline: Instant,
+    announce: &A,
+    known: &mut Known,
+) -> Result<NodeSide, Failure> {
+    let connect_deadline = deadline.min(Instant::now() + terms.connect_timeout);
+    let dialled = connect(target.address, connect_deadline, announce)
+        .await
+        .map_err(|error| unreachable_node(&error, target.address))?;
+    let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
+    let greeting = match greet(&mut node, connect_deadline).await {
+        Ok(greeting) => greeting,
+        Err(error) => return Err(no_greeting(error, target.address)),
+    };
+    known.node_connection_id = Some(greeting.thread_id);
+    if !request.fits(greeting.capabilities) {
+        part_from_node(&mut node, Some(Bytes::new())).await;
+        let text = "the server has changed, connect again";
+        return Err(Failure::of_node(
+            LoginReason::NodeChanged,
+            target.address,
+            text,
+        ));
+    }
+    let ok = authenticate(
+        client, &mut node, request, &greeting, terms, target, deadline,
+    )
+    .await?;
+    let rest = node.into_rest();
+    let is_local = dialled.is_announced();
+    Ok(NodeSide {
+        leg: dialled.keep(),
+        rest,
+        greeting,
+        target,
+        is_local,
+        ok,
+    })
+}
+
+/// The dialogue with a node that has greeted.
+async fn authenticate(
+    client: &mut LoginLeg<'_>,
+    node: &mut LoginLeg<'_>,
+    request: &Request,
+    greeting: &Greeting,
+    terms: Terms<'_>,
+    target: Target,
+    deadline: Instant,
+) -> Result<OkPacket, Failure> {
+    let user = if target.full_name {
+        &request.name.full
+    } else {
+        &request.name.user
+    };
+    let attributes = [
+        ("_client_ip", client.peer_ip().to_string()),
+        ("proxy_name", "sluice".to_owned()),
+        ("proxy_version", terms.proxy_version.to_owned()),
+        ("proxy_session_id", terms.cs_id.to_string()),
+    ];
+    let attributes = attributes
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let packet = request.towards_node(greeting.capabilities, user.clone(), &attributes);
+    let scramble = Scramble {
+        plugin: greeting.plugin.clone(),
+        scramble: greeting.scramble.clone(),
+    };
+    let (mut exchange, first) = Exchange::login(packet, &scramble, Style::of(&greeting.version));
+    let talk = converse(client, node, &mut exchange, first, request.agreed);
+    let failure = match timeout_at(deadline, talk).await {
+        Ok(Ok(ok)) => return Ok(ok),
+        Ok(Err(broken)) => broken_login(broken, target.address),
+        Err(_elapsed) if exchange.client_owes() => {
+            Failure::new(LoginReason::ClientTimeout).detail("authentication")
+        }
+        Err(_elapsed) => {
+            Failure::of_node(LoginReason::NodeTimeout, target.address, "login timed out")
+        }
+    };
+    if failure.refused.is_none() {
+        part_from_node(node, exchange.farewell()).await;
+    }
+    Err(failure)
+}
+
+fn client_failure(error: &LegError) -> Failure {
+    let failure = Failure::new(client_reason(error)).detail(error);
+    match error {
+        LegError::Closed | LegError::Io(_) => failure,
+        LegError::TooLong => failure.telling(MysqlError::packet_too_large()),
+        LegError::OutOfOrder => failure.telling(MysqlError::packets_out_of_order()),
+    }
+}
+
+fn unreachable_node(error: &ConnectError, address: SocketAddr) -> Failure {
+    Failure::of_node(LoginReason::NodeUnreachable, address, &error)
+}
+
+fn no_greeting(error: GreetError, address: SocketAddr) -> Failure {
+    match error {
+        GreetError::Refused(err) => {
+            // Number and text are the node's; an SQLSTATE it could not send yet.
+            let state = crate::protocol::error::state_of(err.number);
+            let code = crate::protocol::error::Code {
+                number: err.number,
+                state,
+            };
+            Failure::new(LoginReason::NodeRefused)
+                .telling(MysqlError::new(code, err.message_lossy()))
+        }
+        GreetError::Connect(error) => unreachable_node(&error, address),
+        GreetError::Leg(error) => Failure::of_node(node_reason(&error), address, &error),
+        GreetError::Malformed(error) => {
+            Failure::of_node(LoginReason::NodeProtocol, address, &error)
+        }
+        GreetError::Timeout => {
+            Failure::of_node(LoginReason::NodeTimeout, address, "no greeting in time")
+        }
+    }
+}
+
+fn broken_login(broken: Broken, address: SocketAddr) -> Failure {
+    let reason = broken.reason();
+    match broken {
+        Broken::Client(error) => client_failure(&error),
+        Broken::Node(error) => Failure::of_node(reason, address, &error),
+        Broken::Exchange(error) => Failure::of_node(reason, address, &error),
+        Broken::Refused(err) => Failure {
+            refused: Some(err),
+            ..Failure::new(reason)
+        },
+    }
+}
