@@ -156,7 +156,11 @@ fn statement(data: &Data, record: &Session, length: u32) -> Result<(), TrapReaso
 #[inline(always)]
 fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
     let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
-    let mut state = if attributes { automaton::START_WITH_ATTRIBUTES } else { automaton::START };
+    let mut state = if attributes {
+        automaton::START_WITH_ATTRIBUTES
+    } else {
+        automaton::START
+    };
     for at in 0..SCAN_BYTES_MAX as u32 {
         if at + 1 >= length {
             break;

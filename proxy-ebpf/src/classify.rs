@@ -1,6 +1,6 @@
 //! What one command of the client/server protocol is, and whether the kernel may pass it on.
 //!
-//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`](crate::automaton::step)) over
+//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`]) over
 //! the bytes of a message; [`classify`] is the whole of it, for the daemon and for the tests.
 
 use crate::automaton::{self, Kind, TextVerdict};
@@ -56,7 +56,7 @@ pub enum CommandClass {
     Statement(StatementCommand),
     /// May be spliced.
     Simple(SimpleCommand),
-    /// The daemon must see it: all other commands, COM_STMT_CLOSE among them, as the daemon keeps the table of statements.
+    /// The daemon must see it: all other commands, `COM_STMT_CLOSE` among them, as the daemon keeps the table of statements.
     Trap(TrapReason),
 }
 
@@ -95,7 +95,7 @@ pub fn classify(payload: &[u8], statement: impl Fn(u32) -> Option<Kind>) -> Verd
 }
 
 /// [`classify`] with the automaton's first state: [`automaton::START_WITH_ATTRIBUTES`] where the session has negotiated
-/// CLIENT_QUERY_ATTRIBUTES.
+/// `CLIENT_QUERY_ATTRIBUTES`.
 pub fn classify_from(
     start: u8,
     payload: &[u8],
@@ -125,7 +125,7 @@ pub fn classify_from(
     }
 }
 
-/// Classifies a text, as of a COM_QUERY or COM_STMT_PREPARE without its first byte.
+/// Classifies a text, as of a `COM_QUERY` or `COM_STMT_PREPARE` without its first byte.
 pub fn classify_text(start: u8, text: &[u8]) -> TextVerdict {
     if text.len() > SCAN_BYTES_MAX {
         return TextVerdict::Trap(TrapReason::TooLong);

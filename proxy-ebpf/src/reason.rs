@@ -28,7 +28,7 @@ macro_rules! reasons {
 reasons! {
     /// Why the kernel handed a command up to the daemon.
     TrapReason {
-        /// A command that changes session state or that only the daemon may answer (SET, USE, SHOW, COM_CHANGE_USER, …).
+        /// A command that changes session state or that only the daemon may answer (SET, USE, SHOW, `COM_CHANGE_USER`, …).
         Command = 1 => "command",
         /// A statement whose verb is not on the list of spliceable ones.
         Verb = 2 => "statement verb",
@@ -42,7 +42,7 @@ reasons! {
         Into = 6 => "INTO",
         /// A function that the daemon answers or must see (`PROXY_VERSION`, `GET_LOCK`, …).
         Function = 7 => "function",
-        /// A backslash before a quote: its meaning depends on sql_mode and character set.
+        /// A backslash before a quote: its meaning depends on `sql_mode` and character set.
         Backslash = 8 => "backslash before a quote",
         /// Text that ends inside a string, an identifier or a comment.
         Unterminated = 9 => "unterminated text",

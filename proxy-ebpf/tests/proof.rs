@@ -73,8 +73,9 @@ fn nothing_is_spliced_against_the_reference() {
         match prove(server, automaton::step) {
             Ok(seen) => {
                 pairs += seen.len();
-                seen.keys()
-                    .for_each(|(state, _)| reached[usize::from(*state)] = true);
+                for (state, _) in seen.keys() {
+                    reached[usize::from(*state)] = true;
+                }
             }
             Err(text) => panic!("{server:?}: {text}"),
         }

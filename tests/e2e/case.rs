@@ -18,7 +18,13 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) const fn new(name: &'static str, run: fn(&Stage) -> Result<()>) -> Self {
-        Self { name, run, kinds: &[Kind::MariaDb], only: None, daemon: false }
+        Self {
+            name,
+            run,
+            kinds: &[Kind::MariaDb],
+            only: None,
+            daemon: false,
+        }
     }
 
     /// With these makes of server.
@@ -47,8 +53,12 @@ impl Case {
         }
         match (path, self.only) {
             (Path::Direct, _) if self.daemon => Some("direct, it is about the daemon"),
-            (_, Some(Path::Spliced)) if path != Path::Spliced => Some("relayed, it is about splicing"),
-            (_, Some(Path::Relayed)) if path != Path::Relayed => Some("spliced, it is about relaying"),
+            (_, Some(Path::Spliced)) if path != Path::Spliced => {
+                Some("relayed, it is about splicing")
+            }
+            (_, Some(Path::Relayed)) if path != Path::Relayed => {
+                Some("spliced, it is about relaying")
+            }
             _ => None,
         }
     }

@@ -2,7 +2,10 @@
 //!
 //! `cargo xtask test` runs them all. By hand: `cargo test -p sluice-tests -- spliced::mariadb::login`. A test's name is its path, its
 //! server, its module and itself. `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves.
-#![expect(clippy::print_stderr, reason = "what was left out, and why, belongs on the screen")]
+#![expect(
+    clippy::print_stderr,
+    reason = "what was left out, and why, belongs on the screen"
+)]
 
 mod case;
 mod login;

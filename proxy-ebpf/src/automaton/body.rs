@@ -1,4 +1,5 @@
 //! What may follow the verb of a statement that reads or writes.
+#![expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
 
 use super::builder::Builder;
 use super::class::{
@@ -16,12 +17,10 @@ pub(super) struct Body {
     pub(super) word: u8,
     /// Right after a closing quote.
     pub(super) quoted: u8,
-    /// The first byte of a hint's text.
-    pub(super) hint: u8,
 }
 
 /// Functions that the daemon answers or whose effect it must know. A prefix that no other function has is enough. In quotes they
-/// are the same functions (MariaDB 10.11 runs `` `get_lock`('a', 1) `` and, with ANSI_QUOTES, `"get_lock"('a', 1)`), hence no
+/// are the same functions (MariaDB 10.11 runs `` `get_lock`('a', 1) `` and, with `ANSI_QUOTES`, `"get_lock"('a', 1)`), hence no
 /// parenthesis may follow a quoted word.
 const FUNCTIONS: [&[u8]; 5] = [
     b"GET_LO",
@@ -42,7 +41,6 @@ pub(super) const fn body(b: &mut Builder, code: u8, tail: u8, writes: Option<Bod
         between,
         word: b.like(between),
         quoted: b.like(between),
-        hint: 0,
     };
     let [word_dash, no_call, high, slash, dash] = [
         b.like(between),
@@ -51,11 +49,8 @@ pub(super) const fn body(b: &mut Builder, code: u8, tail: u8, writes: Option<Bod
         b.like(between),
         b.like(between),
     ];
-    let body = Body {
-        hint: b.hint(no_call),
-        ..body
-    };
-    let comment = b.comment(no_call, body.hint);
+    let hint = b.hint(no_call);
+    let comment = b.comment(no_call, hint);
     let line = b.line(no_call, code);
 
     b.fill(between, between);
@@ -105,7 +100,8 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
     b.on_word(word, word);
     b.on(word, DASH, word_dash);
     b.on(word, HASH, trap::UNCLEAR);
-    let into = b.state(trap::INTO, trap::REASON[trap::INTO as usize]);
+    // OUTFILE and DUMPFILE stand nowhere but behind INTO, and the only INTO that does not trap (`head::insert`) names a table.
+    let into = b.state(trap::INTO, trap::code(trap::INTO));
     b.on_word(into, word);
     b.on(into, DIGIT, between);
     b.word(between, b"INTO", word, into);
@@ -128,8 +124,8 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
 
 /// Strings and quoted identifiers. A doubled quote is the end of one and the begin of the next: for what is inside, the same.
 ///
-/// Backslashes escape in `'…'` and `"…"` (`get_text()` in `sql_lex.cc`), but not with NO_BACKSLASH_ESCAPES, nor in `"…"` with
-/// ANSI_QUOTES: one that would escape the closing quote traps. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
+/// Backslashes escape in `'…'` and `"…"` (`get_text()` in `sql_lex.cc`), but not with `NO_BACKSLASH_ESCAPES`, nor in `"…"` with
+/// `ANSI_QUOTES`: one that would escape the closing quote traps. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
 const fn quotes(
     b: &mut Builder,
     Body {

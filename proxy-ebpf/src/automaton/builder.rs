@@ -1,5 +1,9 @@
 //! Rows of the automaton while they are written, at compile time only: a mistake here is a compile error, never a panic.
-#![expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "evaluated at compile time only"
+)]
 
 use super::class::{
     self, BACKSLASH, BACKTICK, COLUMNS, DASH, DOLLAR, NUL, ONE, QUOTE, SLASH, STAR, STRANGE,
@@ -22,7 +26,7 @@ impl Builder {
     pub(super) const fn new() -> Self {
         let mut builder = Self {
             next: [[trap::UNCLEAR; COLUMNS]; STATES_MAX],
-            code: [trap::REASON[trap::UNCLEAR as usize]; STATES_MAX],
+            code: [trap::code(trap::UNCLEAR); STATES_MAX],
             len: 0,
         };
         while builder.len < trap::REASON.len() {

@@ -57,7 +57,7 @@ pub(super) const NUL: u8 = 49;
 /// The byte 1: the number of parameter sets in front of a text with query attributes.
 pub(super) const ONE: u8 = 50;
 /// Bytes that no plain statement has outside quotes: other control bytes, and `[ ] { }`, which are quotes or escapes in some
-/// mode (ODBC's `{fn …}`; `[` quotes identifiers under MariaDB's sql_mode MSSQL).
+/// mode (ODBC's `{fn …}`; `[` quotes identifiers under MariaDB's `sql_mode` MSSQL).
 pub(super) const STRANGE: u8 = 51;
 /// Bytes from 128 up: identifiers in UTF-8, possibly white space in a one-byte character set (0xa0 in latin1).
 pub(super) const HIGH: u8 = 52;

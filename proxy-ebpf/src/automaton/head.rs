@@ -9,7 +9,7 @@ use super::class::{
 use super::{code, trap};
 
 /// The verdict of a text that ends before its verb.
-const NO_VERB: u8 = trap::REASON[trap::VERB as usize];
+const NO_VERB: u8 = trap::code(trap::VERB);
 
 /// The states before the verb; returns the first one and the one for a text with query attributes.
 pub(super) const fn head(b: &mut Builder, read: Body, write: Body, tail: u8) -> [u8; 2] {
@@ -42,7 +42,7 @@ pub(super) const fn head(b: &mut Builder, read: Body, write: Body, tail: u8) -> 
     transaction(b, start, tail);
 
     // A client that negotiated CLIENT_QUERY_ATTRIBUTES puts the numbers of parameters (0) and of parameter sets (1) in front.
-    let attributes = b.state(trap::UNCLEAR, trap::REASON[trap::UNCLEAR as usize]);
+    let attributes = b.state(trap::UNCLEAR, trap::code(trap::UNCLEAR));
     let sets = b.like(attributes);
     b.on(attributes, NUL, sets);
     b.on(sets, ONE, start);
@@ -67,7 +67,7 @@ const fn insert(b: &mut Builder, write: Body) -> u8 {
 
     let hint = b.hint(modifiers);
     let comment = b.comment(modifiers, hint);
-    let slash = b.state(trap::UNCLEAR, trap::REASON[trap::UNCLEAR as usize]);
+    let slash = b.state(trap::UNCLEAR, trap::code(trap::UNCLEAR));
     b.on(slash, STAR, comment);
     b.on_each(modifiers, &SPACES, modifiers);
     b.on(modifiers, SLASH, slash);

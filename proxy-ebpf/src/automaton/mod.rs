@@ -1,6 +1,6 @@
-//! The text of a COM_QUERY or COM_STMT_PREPARE, classified by a finite automaton over its bytes.
+//! The text of a `COM_QUERY` or `COM_STMT_PREPARE`, classified by a finite automaton over its bytes.
 //!
-//! A false trap costs microseconds, a false splice loses session state: where lexers differ (sql_mode, character set, MySQL's
+//! A false trap costs microseconds, a false splice loses session state: where lexers differ (`sql_mode`, character set, MySQL's
 //! `sql_lex.cc`, MariaDB's, OceanBase's `sql_parser_mysql_mode.l`), the automaton traps rather than choose. `tests/proof.rs`
 //! shows for every text of every length that what it splices is one statement of an allowed kind for all of them; what it holds
 //! for are character sets in which no byte below 0x80 but a letter is part of a longer character (not gbk, gb18030, big5,
@@ -55,7 +55,7 @@ pub mod code {
 }
 
 impl TextVerdict {
-    /// The verdict of a byte made by [`code`]; anything else traps.
+    /// The verdict of a byte made by [`code()`]; anything else traps.
     pub const fn from_code(code: u8) -> Self {
         match code {
             code::READ => Self::Splice(Kind::Read),
@@ -74,7 +74,7 @@ const NEXT_LEN: usize = STATES_MAX * COLUMNS;
 
 /// The state before the first byte of a text.
 pub const START: u8 = BUILT.start;
-/// The same for a session with CLIENT_QUERY_ATTRIBUTES (MySQL 8.0.23), whose text has a count of parameters (0) and of sets of
+/// The same for a session with `CLIENT_QUERY_ATTRIBUTES` (MySQL 8.0.23), whose text has a count of parameters (0) and of sets of
 /// them (1) in front; any other count traps.
 pub const START_WITH_ATTRIBUTES: u8 = BUILT.start_with_attributes;
 /// States in use; all others trap.
@@ -88,7 +88,7 @@ static CLASS: [u8; 256] = class::table();
 static NEXT: [u8; NEXT_LEN] = BUILT.next;
 static CODE: [u8; STATES_MAX] = BUILT.code;
 
-const _: () = assert!(NEXT_LEN == 16 * 1024);
+const _: () = assert!(NEXT_LEN == 16 * 1024 && STATES <= 255 && BYTE_CLASSES <= 64);
 
 /// The state after one more byte.
 #[inline(always)]

@@ -24,5 +24,11 @@ pub(super) const REASON: [u8; 8] = [
     TrapReason::Backslash as u8,
 ];
 
+/// The verdict of an absorbing state.
+#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
+pub(super) const fn code(state: u8) -> u8 {
+    REASON[state as usize]
+}
+
 /// The verdict of a text that ends inside quotes or a block comment.
 pub(super) const UNTERMINATED: u8 = TrapReason::Unterminated as u8;

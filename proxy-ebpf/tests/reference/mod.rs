@@ -11,10 +11,14 @@ use word::Word;
 
 /// How the server at hand reads a text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent of each other; all combinations are walked"
+)]
 pub(crate) struct Server {
-    /// Backslashes escape in strings; not so with sql_mode NO_BACKSLASH_ESCAPES.
+    /// Backslashes escape in strings; not so with `sql_mode` `NO_BACKSLASH_ESCAPES`.
     pub(crate) escapes: bool,
-    /// `"` quotes identifiers (sql_mode ANSI_QUOTES).
+    /// `"` quotes identifiers (`sql_mode` `ANSI_QUOTES`).
     pub(crate) ansi_quotes: bool,
     /// Bytes from 0x80 up are white space, as 0xa0 is in latin1, not part of identifiers.
     pub(crate) high_is_space: bool,

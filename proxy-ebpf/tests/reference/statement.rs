@@ -79,14 +79,14 @@ impl Statement {
     #[must_use]
     pub(crate) fn and(self, token: Token) -> Self {
         match (self, token) {
-            (Self::Offends(_), _) => self,
+            (Self::Offends(offence), _) => Self::Offends(offence),
             (Self::Ended(_), _) => Self::Offends(Offence::SecondStatement),
             (_, Token::Symbol(b'@')) => Self::Offends(Offence::Variable),
             (_, Token::Symbol(b';')) => match self.end() {
                 Ok(kind) => Self::Ended(kind),
                 Err(offence) => Self::Offends(offence),
             },
-            (Self::Nothing, Token::Symbol(b'(')) => self,
+            (Self::Nothing, Token::Symbol(b'(')) => Self::Nothing,
             (Self::Nothing, Token::Word(word)) => Self::verb(word),
             (Self::Reads { writes, call }, _) => match in_body(token, call) {
                 Err(offence) => Self::Offends(offence),

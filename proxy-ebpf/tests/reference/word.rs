@@ -1,4 +1,5 @@
 //! The words that matter, recognised a byte at a time without keeping the word.
+#![expect(clippy::indexing_slicing, reason = "indexes made here")]
 
 /// Sorted, so that the words with a common beginning stand together.
 const WORDS: [&str; 28] = [

@@ -14,15 +14,15 @@ const ATTEMPTS: usize = 4;
 /// Who must know the local address of a connection to a node on this host as long as it exists. The node's end is captured
 /// when it is established, at its SYN's answer: by then the address must be known.
 pub trait Announce {
-    /// A socket is bound to `local` and about to connect.
-    fn bound(&self, local: SocketAddr);
+    /// A socket is bound to `local` and about to connect to `node`.
+    fn bound(&self, node: SocketAddr, local: SocketAddr);
     /// That socket is about to be closed. Called for sockets that never became a session's only.
-    fn unbound(&self, local: SocketAddr);
+    fn unbound(&self, node: SocketAddr, local: SocketAddr);
 }
 
 impl Announce for () {
-    fn bound(&self, _local: SocketAddr) {}
-    fn unbound(&self, _local: SocketAddr) {}
+    fn bound(&self, _node: SocketAddr, _local: SocketAddr) {}
+    fn unbound(&self, _node: SocketAddr, _local: SocketAddr) {}
 }
 
 /// Why a node cannot be reached; the texts are the reasons in the client's error 2003.
@@ -65,6 +65,7 @@ impl<A: Announce> Dialled<'_, A> {
 /// An announced address, revoked when dropped.
 struct Announced<'a, A: Announce> {
     to: &'a A,
+    node: SocketAddr,
     local: Option<SocketAddr>,
 }
 
@@ -77,7 +78,7 @@ impl<A: Announce> Announced<'_, A> {
 impl<A: Announce> Drop for Announced<'_, A> {
     fn drop(&mut self) {
         if let Some(local) = self.local {
-            self.to.unbound(local);
+            self.to.unbound(self.node, local);
         }
     }
 }
@@ -136,11 +137,12 @@ async fn connect_bound<A: Announce>(
     source.set_port(0);
     socket.bind(source)?;
     let local = socket.local_addr()?;
-    announce.bound(local);
+    announce.bound(address, local);
     // Declared before the stream exists and dropped after it on failure: the address is then stale for the moment in between,
     // in which no connection with it can be established.
     let announced = Announced {
         to: announce,
+        node: address,
         local: Some(local),
     };
     let leg = Leg::new(socket.connect(address).await?)?;
@@ -190,10 +192,10 @@ mod tests {
     struct Book(RefCell<Vec<SocketAddr>>);
 
     impl Announce for Book {
-        fn bound(&self, local: SocketAddr) {
+        fn bound(&self, _node: SocketAddr, local: SocketAddr) {
             self.0.borrow_mut().push(local);
         }
-        fn unbound(&self, local: SocketAddr) {
+        fn unbound(&self, _node: SocketAddr, local: SocketAddr) {
             self.0.borrow_mut().retain(|known| *known != local);
         }
     }

@@ -2,6 +2,8 @@
 //! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
 pub mod auth_exchange;
+pub mod charset;
+pub mod command;
 pub mod id;
 pub mod login_end;
 pub mod login_name;

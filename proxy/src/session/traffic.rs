@@ -86,6 +86,13 @@ impl TrapCounts {
         }
     }
 
+    /// Adds counts by the reasons' numbers, as the kernel keeps them.
+    pub fn add_all(&mut self, counts: &[u32]) {
+        for (count, reason) in self.0.iter_mut().zip(TrapReason::ALL) {
+            *count += u64::from(counts.get(*reason as usize).copied().unwrap_or(0));
+        }
+    }
+
     /// How often this reason occurred.
     pub fn of(&self, reason: TrapReason) -> u64 {
         self.iter()

@@ -11,7 +11,7 @@ use crate::net::Leg;
 use crate::node::{Announce, ConnectError, GreetError, LegError, LoginLeg, connect, greet};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
-use crate::protocol::handshake::Greeting;
+use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::login_end::LoginReason;
@@ -155,7 +155,7 @@ struct NodeSide {
 pub async fn login<A: Announce>(
     client: Leg,
     terms: Terms<'_>,
-    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
     announce: &A,
 ) -> Result<LoggedIn, Box<LoginEnd>> {
     let mut known = Known::default();
@@ -213,7 +213,7 @@ pub async fn login<A: Announce>(
 async fn attempt<A: Announce>(
     client: &mut LoginLeg<'_>,
     terms: Terms<'_>,
-    route: impl FnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
     announce: &A,
     known: &mut Known,
 ) -> Result<(Request, NodeSide), Failure> {
@@ -228,6 +228,7 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     let target = route(&request.name)
+        .await
         .map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?;
     known.node = Some(target.address);
     let node = join(client, &request, terms, target, deadline, announce, known).await?;
@@ -269,7 +270,12 @@ async fn join<A: Announce>(
     };
     known.node_connection_id = Some(greeting.thread_id);
     if !request.fits(greeting.capabilities) {
-        part_from_node(&mut node, Some(Bytes::new())).await;
+        let refusal = request.towards_node(greeting.capabilities, request.name.user.clone(), &[]);
+        let refusal = LoginPacket {
+            plugin: Some(greeting.plugin.clone()),
+            ..refusal
+        };
+        part_from_node(&mut node, Some(refusal.encode().freeze())).await;
         let text = "the server has changed, connect again";
         return Err(Failure::of_node(
             LoginReason::NodeChanged,

@@ -1,9 +1,46 @@
-//! The stations of a connection's life. Not built yet.
+//! The stations of a connection's life. Each worker is one thread with its own listener, runtime and sessions; a session never leaves
+//! its worker, others reach it by mail.
 
-use std::io;
-use std::net::SocketAddr;
+mod accept;
+mod answer;
+mod auth;
+mod change_user;
+mod close;
+mod login;
+mod mailbox;
+mod nodes;
+mod registry;
+mod relay;
+mod serve;
+mod splice;
+mod start;
 
-use crate::config::Settings;
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use sluice_ebpf::reason::RelayReason;
+pub use start::run;
+use tokio::sync::mpsc::UnboundedSender;
+
+use self::{mailbox::Mail, nodes::Nodes, registry::Registry};
+use crate::{
+    config::Settings,
+    kernel::{capture::Bindings, record::Records},
+    session::{CsId, IdSequence, SsId},
+};
+
+/// Bytes that a worker reads at once. One buffer a worker, not one a session: it is never held across an await.
+const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Why the daemon ended otherwise than by a signal. `main` makes an exit code of it.
 #[derive(Debug, thiserror::Error)]
@@ -24,10 +61,74 @@ pub enum RunError {
     Failed(String),
 }
 
-/// Runs the proxy until SIGTERM or SIGINT.
-///
-/// # Errors
-/// [`RunError`]: why it could not start or go on.
-pub fn run(_settings: &Settings) -> Result<(), RunError> {
-    Err(RunError::Failed("not built yet".to_owned()))
+/// What all workers share. Nothing here is touched while bytes move.
+struct Process {
+    settings: Settings,
+    started: Instant,
+    /// Where session records are, or why there are none.
+    splicing: Result<Arc<Records>, RelayReason>,
+    ids: Mutex<Ids>,
+    session_count: AtomicU64,
+    server_session_count: AtomicU64,
+    nonce: u64,
+    mailboxes: Vec<UnboundedSender<Mail>>,
 }
+
+/// Ids of client sessions.
+struct Ids {
+    sequence: IdSequence,
+    live: std::collections::HashSet<CsId>,
+}
+
+impl Process {
+    /// Milliseconds since the daemon's start.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A new client session's id; none where the limit of sessions is reached.
+    fn admit(&self) -> Option<CsId> {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ids { sequence, live } = &mut *ids;
+        if live.len() >= self.settings.max_connections as usize {
+            return None;
+        }
+        let id = sequence.next(|id| live.contains(&id))?;
+        live.insert(id);
+        Some(id)
+    }
+
+    /// The session with this id is gone.
+    fn dismiss(&self, id: CsId) {
+        self.ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .live
+            .remove(&id);
+    }
+
+    /// A number that no other session of this process has or had.
+    fn session_number(&self) -> u64 {
+        self.session_count.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A new server session's id.
+    fn server_session_id(&self) -> SsId {
+        SsId(self.server_session_count.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// One worker's own.
+struct Worker {
+    process: Arc<Process>,
+    index: usize,
+    tid: u32,
+    registry: Registry,
+    nodes: Nodes,
+    bindings: Option<RefCell<Bindings>>,
+    /// Records that no session uses; the longest unused comes first.
+    free_slots: RefCell<VecDeque<u32>>,
+    scratch: RefCell<Box<[u8]>>,
+}
+
+type SharedWorker = Rc<Worker>;

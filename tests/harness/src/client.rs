@@ -11,9 +11,21 @@ use std::{
 /// # Errors
 ///
 /// When the client is not installed; that it fails is part of the output.
-pub fn mariadb(address: SocketAddr, user: &str, password: &str, options: &[&str], sql: &str) -> Result<Output> {
+pub fn mariadb(
+    address: SocketAddr,
+    user: &str,
+    password: &str,
+    options: &[&str],
+    sql: &str,
+) -> Result<Output> {
     Command::new("mariadb")
-        .args(["--no-defaults", "--protocol=tcp", "--batch", "--skip-column-names", "--connect-timeout=20"])
+        .args([
+            "--no-defaults",
+            "--protocol=tcp",
+            "--batch",
+            "--skip-column-names",
+            "--connect-timeout=20",
+        ])
         .arg(format!("--host={}", address.ip()))
         .arg(format!("--port={}", address.port()))
         .arg(format!("--user={user}"))
@@ -30,8 +42,18 @@ pub fn mariadb(address: SocketAddr, user: &str, password: &str, options: &[&str]
 /// # Errors
 ///
 /// When the client fails, with its words.
-pub fn mariadb_prints(address: SocketAddr, user: &str, password: &str, options: &[&str], sql: &str) -> Result<String> {
+pub fn mariadb_prints(
+    address: SocketAddr,
+    user: &str,
+    password: &str,
+    options: &[&str],
+    sql: &str,
+) -> Result<String> {
     let output = mariadb(address, user, password, options, sql)?;
-    anyhow::ensure!(output.status.success(), "mariadb: {}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "mariadb: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }

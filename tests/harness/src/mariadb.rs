@@ -20,8 +20,15 @@ pub const USER_ED25519: &str = "ed";
 pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
     let template = place::template(&format!("mariadb-{}", version()?), |folder| {
         let mut command = Command::new("mariadb-install-db");
-        command.args(["--no-defaults", "--user=root", "--skip-test-db", "--auth-root-authentication-method=normal"]);
-        command.arg(format!("--datadir={}", folder.join("data").display())).arg("--innodb-log-file-size=16M");
+        command.args([
+            "--no-defaults",
+            "--user=root",
+            "--skip-test-db",
+            "--auth-root-authentication-method=normal",
+        ]);
+        command
+            .arg(format!("--datadir={}", folder.join("data").display()))
+            .arg("--innodb-log-file-size=16M");
         server::run(&mut command)?;
         // One statement a line: that is how `init-file` is read.
         let accounts = [
@@ -29,24 +36,44 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             "FLUSH PRIVILEGES".to_owned(),
             format!("CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"),
             format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
-            format!("CREATE OR REPLACE USER '{USER_ED25519}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"),
+            format!(
+                "CREATE OR REPLACE USER '{USER_ED25519}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"
+            ),
             format!("CREATE OR REPLACE USER '{USER_OPEN}'@'%'"),
         ];
-        Ok(fs::write(folder.join("init.sql"), accounts.join(";\n") + ";\n")?)
+        Ok(fs::write(
+            folder.join("init.sql"),
+            accounts.join(";\n") + ";\n",
+        )?)
     })?;
     Server::start(&Recipe {
         kind: Kind::MariaDb,
         prepare: &|folder| server::copy_folder(&template, folder),
         command: &|folder, address| {
             let mut command = Command::new("mariadbd");
-            command.args(["--no-defaults", "--user=root", "--plugin-load-add=auth_ed25519", "--local-infile=ON"]);
-            command.args(["--max-connections=1200", "--max-allowed-packet=256M", "--performance-schema=ON"]);
-            command.args(["--innodb-buffer-pool-size=24M", "--innodb-log-file-size=16M", "--innodb-flush-log-at-trx-commit=0"]);
+            command.args([
+                "--no-defaults",
+                "--user=root",
+                "--plugin-load-add=auth_ed25519",
+                "--local-infile=ON",
+            ]);
+            command.args([
+                "--max-connections=1200",
+                "--max-allowed-packet=256M",
+                "--performance-schema=ON",
+            ]);
+            command.args([
+                "--innodb-buffer-pool-size=24M",
+                "--innodb-log-file-size=16M",
+                "--innodb-flush-log-at-trx-commit=0",
+            ]);
             // Relative, and so under the data folder: a whole path can be longer than a socket's name may be (unix(7)).
             command.args(["--socket=s", "--pid-file=pid"]);
             command.arg(format!("--datadir={}", folder.join("data").display()));
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
-            command.arg(format!("--port={}", address.port())).arg(format!("--bind-address={}", address.ip()));
+            command
+                .arg(format!("--port={}", address.port()))
+                .arg(format!("--bind-address={}", address.ip()));
             command.args(options);
             Ok(command)
         },
@@ -59,6 +86,10 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
 fn version() -> Result<String> {
     let text = server::run(Command::new("mariadbd").args(["--no-defaults", "--version"]))
         .context("MariaDB is missing: `cargo xtask setup` installs it")?;
-    let version = text.split_whitespace().skip_while(|word| *word != "Ver").nth(1).context("MariaDB's version")?;
+    let version = text
+        .split_whitespace()
+        .skip_while(|word| *word != "Ver")
+        .nth(1)
+        .context("MariaDB's version")?;
     Ok(version.to_owned())
 }

@@ -6,7 +6,10 @@ use std::{fs, io, net::TcpStream, os::fd::AsRawFd as _};
 fn status_field(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).with_context(|| format!("{field} in {path}"))?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field))
+        .with_context(|| format!("{field} in {path}"))?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib * 1024)
 }
@@ -45,8 +48,15 @@ pub fn reset_peak(pid: u32) -> Result<()> {
 /// When the kernel does not say.
 pub fn tcp_bytes() -> Result<u64> {
     let text = fs::read_to_string("/proc/net/sockstat")?;
-    let line = text.lines().find(|line| line.starts_with("TCP:")).context("TCP in /proc/net/sockstat")?;
-    let pages: u64 = line.rsplit(' ').next().context("mem in /proc/net/sockstat")?.parse()?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("TCP:"))
+        .context("TCP in /proc/net/sockstat")?;
+    let pages: u64 = line
+        .rsplit(' ')
+        .next()
+        .context("mem in /proc/net/sockstat")?
+        .parse()?;
     Ok(pages * 4096)
 }
 

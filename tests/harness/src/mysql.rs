@@ -15,22 +15,49 @@ use std::{
 
 /// The folder that holds the server, if there is one.
 pub fn root() -> Option<PathBuf> {
-    env::var_os("SLUICE_TEST_MYSQL_ROOT").map(PathBuf::from).filter(|root| root.join("usr/sbin/mysqld").exists())
+    env::var_os("SLUICE_TEST_MYSQL_ROOT")
+        .map(PathBuf::from)
+        .filter(|root| root.join("usr/sbin/mysqld").exists())
 }
 
 fn mysqld(root: &Path, data: &Path) -> Command {
-    let library = |folder: &str| root.join(folder).join("x86_64-linux-gnu").display().to_string();
-    let loader = [root.join("usr/lib64/ld-linux-x86-64.so.2"), root.join("lib64/ld-linux-x86-64.so.2")]
-        .into_iter()
-        .find(|loader| loader.exists())
-        .unwrap_or_else(|| library("usr/lib").into());
+    let library = |folder: &str| {
+        root.join(folder)
+            .join("x86_64-linux-gnu")
+            .display()
+            .to_string()
+    };
+    let loader = [
+        root.join("usr/lib64/ld-linux-x86-64.so.2"),
+        root.join("lib64/ld-linux-x86-64.so.2"),
+    ]
+    .into_iter()
+    .find(|loader| loader.exists())
+    .unwrap_or_else(|| library("usr/lib").into());
     let mut command = Command::new(loader);
-    command.arg("--library-path").arg(format!("{}:{}", library("usr/lib"), library("lib")));
+    command
+        .arg("--library-path")
+        .arg(format!("{}:{}", library("usr/lib"), library("lib")));
     command.arg(root.join("usr/sbin/mysqld"));
-    command.args(["--no-defaults", "--user=root", "--secure-file-priv=NULL", "--pid-file=pid", "--mysqlx=OFF"]);
-    command.arg(format!("--lc-messages-dir={}", root.join("usr/share/mysql").display()));
-    command.arg(format!("--character-sets-dir={}", root.join("usr/share/mysql/charsets").display()));
-    command.arg(format!("--plugin-dir={}", root.join("usr/lib/mysql/plugin").display()));
+    command.args([
+        "--no-defaults",
+        "--user=root",
+        "--secure-file-priv=NULL",
+        "--pid-file=pid",
+        "--mysqlx=OFF",
+    ]);
+    command.arg(format!(
+        "--lc-messages-dir={}",
+        root.join("usr/share/mysql").display()
+    ));
+    command.arg(format!(
+        "--character-sets-dir={}",
+        root.join("usr/share/mysql/charsets").display()
+    ));
+    command.arg(format!(
+        "--plugin-dir={}",
+        root.join("usr/lib/mysql/plugin").display()
+    ));
     command.arg(format!("--datadir={}", data.display()));
     command
 }
@@ -43,23 +70,44 @@ fn mysqld(root: &Path, data: &Path) -> Command {
 pub fn start() -> Result<Server> {
     let root = root().context("SLUICE_TEST_MYSQL_ROOT names no MySQL")?;
     let template = place::template("mysql", |folder| {
-        server::run(mysqld(&root, &folder.join("data")).args(["--initialize-insecure", "--innodb-redo-log-capacity=16M"]))?;
+        server::run(
+            mysqld(&root, &folder.join("data"))
+                .args(["--initialize-insecure", "--innodb-redo-log-capacity=16M"]),
+        )?;
         let accounts = [
-            format!("CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED WITH caching_sha2_password BY '{PASSWORD}'"),
+            format!(
+                "CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED WITH caching_sha2_password BY '{PASSWORD}'"
+            ),
             format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
-            format!("CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' IDENTIFIED WITH caching_sha2_password BY ''"),
+            format!(
+                "CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' IDENTIFIED WITH caching_sha2_password BY ''"
+            ),
         ];
-        Ok(fs::write(folder.join("init.sql"), accounts.join(";\n") + ";\n")?)
+        Ok(fs::write(
+            folder.join("init.sql"),
+            accounts.join(";\n") + ";\n",
+        )?)
     })?;
     Server::start(&Recipe {
         kind: Kind::MySql,
         prepare: &|folder| server::copy_folder(&template, folder),
         command: &|folder, address| {
             let mut command = mysqld(&root, &folder.join("data"));
-            command.args(["--socket=s", "--max-connections=1200", "--max-allowed-packet=256M", "--local-infile=ON"]);
-            command.args(["--innodb-buffer-pool-size=24M", "--innodb-redo-log-capacity=16M", "--skip-log-bin"]);
+            command.args([
+                "--socket=s",
+                "--max-connections=1200",
+                "--max-allowed-packet=256M",
+                "--local-infile=ON",
+            ]);
+            command.args([
+                "--innodb-buffer-pool-size=24M",
+                "--innodb-redo-log-capacity=16M",
+                "--skip-log-bin",
+            ]);
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
-            command.arg(format!("--port={}", address.port())).arg(format!("--bind-address={}", address.ip()));
+            command
+                .arg(format!("--port={}", address.port()))
+                .arg(format!("--bind-address={}", address.ip()));
             Ok(command)
         },
         finish: &|_| Ok(()),

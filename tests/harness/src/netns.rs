@@ -29,12 +29,24 @@ impl Netns {
     /// When `ip` fails.
     pub fn new() -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("sluice-e2e-{}-{}", process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "sluice-e2e-{}-{}",
+            process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         server::run(Command::new("ip").args(["netns", "add", &name]))?;
         let netns = Self { name };
         server::run(Command::new("ip").args(["-n", &netns.name, "link", "set", "lo", "up"]))?;
         let address = format!("{}/32", netns.address());
-        server::run(Command::new("ip").args(["-n", &netns.name, "address", "add", &address, "dev", "lo"]))?;
+        server::run(Command::new("ip").args([
+            "-n",
+            &netns.name,
+            "address",
+            "add",
+            &address,
+            "dev",
+            "lo",
+        ]))?;
         Ok(netns)
     }
 
@@ -50,7 +62,11 @@ impl Netns {
     /// The same command, run in this network. (`ip netns exec` would hide the cgroup mounts.)
     pub fn inside(&self, command: &Command) -> Command {
         let mut outer = Command::new("nsenter");
-        outer.arg(format!("--net={}", self.path().display())).arg("--").arg(command.get_program()).args(command.get_args());
+        outer
+            .arg(format!("--net={}", self.path().display()))
+            .arg("--")
+            .arg(command.get_program())
+            .args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
             outer.current_dir(folder);
         }
@@ -63,7 +79,8 @@ impl Netns {
     ///
     /// When the network cannot be entered or `body` panics.
     pub fn enter<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = fs::File::open(self.path()).with_context(|| format!("open {}", self.path().display()))?;
+        let file = fs::File::open(self.path())
+            .with_context(|| format!("open {}", self.path().display()))?;
         thread::scope(|scope| {
             let inside = scope.spawn(move || {
                 #[expect(unsafe_code, reason = "setns(2) has no safe wrapper in std")]
@@ -74,16 +91,22 @@ impl Netns {
                 }
                 Ok(body())
             });
-            inside.join().map_err(|_| anyhow::anyhow!("panicked within the network"))?
+            inside
+                .join()
+                .map_err(|_| anyhow::anyhow!("panicked within the network"))?
         })
     }
 
     /// Removes the networks of test processes that are gone.
     pub fn sweep() {
-        let Ok(entries) = fs::read_dir("/run/netns") else { return };
+        let Ok(entries) = fs::read_dir("/run/netns") else {
+            return;
+        };
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name.strip_prefix("sluice-e2e-").and_then(|rest| rest.split('-').next());
+            let owner = name
+                .strip_prefix("sluice-e2e-")
+                .and_then(|rest| rest.split('-').next());
             if owner.is_some_and(|pid| !PathBuf::from("/proc").join(pid).exists()) {
                 drop(Self { name });
             }
@@ -94,6 +117,8 @@ impl Netns {
 impl Drop for Netns {
     fn drop(&mut self) {
         // What is left is removed at the next start.
-        drop(server::run(Command::new("ip").args(["netns", "delete", &self.name])));
+        drop(server::run(
+            Command::new("ip").args(["netns", "delete", &self.name]),
+        ));
     }
 }

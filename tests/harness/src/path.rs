@@ -71,9 +71,20 @@ impl Front {
     /// # Errors
     ///
     /// When the daemon does not start.
-    pub fn start(path: Path, node: SocketAddr, flags: &[&str], netns: Option<&Netns>) -> Result<Self> {
-        let daemon = path.flag().map(|splice| Sluice::start(node, splice, flags, netns)).transpose()?;
-        Ok(Self { address: daemon.as_ref().map_or(node, Sluice::address), daemon })
+    pub fn start(
+        path: Path,
+        node: SocketAddr,
+        flags: &[&str],
+        netns: Option<&Netns>,
+    ) -> Result<Self> {
+        let daemon = path
+            .flag()
+            .map(|splice| Sluice::start(node, splice, flags, netns))
+            .transpose()?;
+        Ok(Self {
+            address: daemon.as_ref().map_or(node, Sluice::address),
+            daemon,
+        })
     }
 
     /// Where clients connect to.
@@ -113,8 +124,12 @@ pub fn missing(kind: Kind) -> Option<&'static str> {
     match kind {
         // Must be there: its absence is a failure, not a reason to leave out.
         Kind::MariaDb => None,
-        Kind::MySql => mysql::root().is_none().then_some("MySQL 9.7 not available (SLUICE_TEST_MYSQL_ROOT)"),
-        Kind::SeekDb => seekdb::binary().is_none().then_some("seekdb not available (SLUICE_TEST_SEEKDB)"),
+        Kind::MySql => mysql::root()
+            .is_none()
+            .then_some("MySQL 9.7 not available (SLUICE_TEST_MYSQL_ROOT)"),
+        Kind::SeekDb => seekdb::binary()
+            .is_none()
+            .then_some("seekdb not available (SLUICE_TEST_SEEKDB)"),
     }
 }
 
@@ -143,7 +158,11 @@ impl Stage {
             server
         };
         let front = Front::start(path, server.address(), &[], None)?;
-        let stage = Arc::new(Self { path, server, front });
+        let stage = Arc::new(Self {
+            path,
+            server,
+            front,
+        });
         shared.stages.insert((path, kind), Arc::clone(&stage));
         Ok(stage)
     }
@@ -207,7 +226,8 @@ impl Stage {
     pub fn database(&self) -> Result<String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("e2e_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        self.open_direct()?.run(&format!("CREATE DATABASE {name}"))?;
+        self.open_direct()?
+            .run(&format!("CREATE DATABASE {name}"))?;
         Ok(name)
     }
 }
@@ -218,11 +238,21 @@ impl Stage {
 ///
 /// When a daemon does not end cleanly, or files remain.
 pub fn tear_down() -> Result<()> {
-    let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    let shared = SHARED
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+        .unwrap_or_default();
     for ((path, kind), stage) in &shared.stages {
         if let Ok(daemon) = stage.daemon() {
             let code = daemon.stop()?;
-            ensure!(code == 0, "the daemon of {}::{} ended with {code}: {}", path.name(), kind.name(), daemon.log_text());
+            ensure!(
+                code == 0,
+                "the daemon of {}::{} ended with {code}: {}",
+                path.name(),
+                kind.name(),
+                daemon.log_text()
+            );
         }
     }
     drop(shared);

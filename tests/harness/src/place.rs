@@ -19,7 +19,8 @@ pub fn root() -> PathBuf {
 
 /// Cargo's target folder.
 pub fn target() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |folder| root().join(folder))
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |folder| root().join(folder))
 }
 
 fn own() -> PathBuf {
@@ -62,7 +63,10 @@ pub fn template(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Pa
 }
 
 fn lock_exclusively(file: &fs::File) -> Result<()> {
-    #[expect(unsafe_code, reason = "flock(2) of a descriptor that this function borrows; it touches no memory")]
+    #[expect(
+        unsafe_code,
+        reason = "flock(2) of a descriptor that this function borrows; it touches no memory"
+    )]
     // SAFETY: the descriptor is open for as long as `file` is borrowed.
     let code = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
     if code != 0 {

@@ -29,7 +29,10 @@ type Order = (Command, Sender<io::Result<Child>>);
 ///
 /// When it cannot be started.
 pub fn spawn(name: &str, mut command: Command) -> Result<Process> {
-    #[expect(unsafe_code, reason = "PR_SET_PDEATHSIG can only be set by the child itself, between fork and exec")]
+    #[expect(
+        unsafe_code,
+        reason = "PR_SET_PDEATHSIG can only be set by the child itself, between fork and exec"
+    )]
     // SAFETY: prctl(2) is async-signal-safe and the closure allocates nothing.
     unsafe {
         command.pre_exec(|| {
@@ -40,9 +43,15 @@ pub fn spawn(name: &str, mut command: Command) -> Result<Process> {
         });
     }
     let (answer, child) = channel();
-    spawner().lock().map_err(|_| anyhow::anyhow!("the spawner's lock is poisoned"))?.send((command, answer))?;
+    spawner()
+        .lock()
+        .map_err(|_| anyhow::anyhow!("the spawner's lock is poisoned"))?
+        .send((command, answer))?;
     let child = child.recv()?.with_context(|| format!("start {name}"))?;
-    Ok(Process { child, name: name.to_owned() })
+    Ok(Process {
+        child,
+        name: name.to_owned(),
+    })
 }
 
 /// The death signal is sent when the *thread* that forked ends (prctl(2)), and tests run on threads that come and go: so one
@@ -79,11 +88,15 @@ impl Process {
     /// When the process is gone.
     pub fn signal(&self, signal: i32) -> Result<()> {
         let pid = i32::try_from(self.pid())?;
-        #[expect(unsafe_code, reason = "kill(2) of a child of our own that was not waited for, so its id cannot be another's")]
+        #[expect(
+            unsafe_code,
+            reason = "kill(2) of a child of our own that was not waited for, so its id cannot be another's"
+        )]
         // SAFETY: kill(2) touches no memory of ours.
         let code = unsafe { libc::kill(pid, signal) };
         if code != 0 {
-            return Err(io::Error::last_os_error()).with_context(|| format!("signal {signal} to {}", self.name));
+            return Err(io::Error::last_os_error())
+                .with_context(|| format!("signal {signal} to {}", self.name));
         }
         Ok(())
     }
@@ -118,7 +131,9 @@ impl Process {
     pub fn terminate(&mut self, deadline: Duration) -> Result<i32> {
         self.signal(libc::SIGTERM)?;
         let name = self.name.clone();
-        let status = wait::until(&format!("{name} ended after SIGTERM"), deadline, || self.ended())?;
+        let status = wait::until(&format!("{name} ended after SIGTERM"), deadline, || {
+            self.ended()
+        })?;
         match status.code() {
             Some(code) => Ok(code),
             None => bail!("{name} ended by a signal: {status}"),

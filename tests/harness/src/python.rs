@@ -17,7 +17,10 @@ use std::{
 /// When it cannot be made.
 pub fn interpreter() -> Result<PathBuf> {
     static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)
+    FOUND
+        .get_or_init(|| find().map_err(|error| format!("{error:#}")))
+        .clone()
+        .map_err(anyhow::Error::msg)
 }
 
 fn find() -> Result<PathBuf> {
@@ -26,7 +29,10 @@ fn find() -> Result<PathBuf> {
     }
     let folder = place::template("python", |folder| {
         server::run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
-        server::run(Command::new(folder.join("bin/python")).args(["-m", "pip", "install", "--quiet", "PyMySQL"]))?;
+        server::run(
+            Command::new(folder.join("bin/python"))
+                .args(["-m", "pip", "install", "--quiet", "PyMySQL"]),
+        )?;
         Ok(())
     })?;
     Ok(folder.join("bin/python"))
@@ -46,6 +52,10 @@ pub fn run(script: &str, address: SocketAddr, arguments: &[&str]) -> Result<Stri
         .args(arguments)
         .stdin(Stdio::null())
         .output()?;
-    ensure!(output.status.success(), "python: {}", String::from_utf8_lossy(&output.stderr));
+    ensure!(
+        output.status.success(),
+        "python: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }

@@ -9,7 +9,9 @@ use std::{env, path::PathBuf, process::Command};
 
 /// The server's binary, if there is one.
 pub fn binary() -> Option<PathBuf> {
-    env::var_os("SLUICE_TEST_SEEKDB").map(PathBuf::from).filter(|binary| binary.exists())
+    env::var_os("SLUICE_TEST_SEEKDB")
+        .map(PathBuf::from)
+        .filter(|binary| binary.exists())
 }
 
 /// Starts a server.
@@ -24,16 +26,25 @@ pub fn start() -> Result<Server> {
         prepare: &|_| Ok(()),
         command: &|folder, address| {
             let mut command = Command::new(&binary);
-            command.current_dir(folder).args(["--nodaemon", "--log-level", "WARN", "--port"]).arg(address.port().to_string());
+            command
+                .current_dir(folder)
+                .args(["--nodaemon", "--log-level", "WARN", "--port"])
+                .arg(address.port().to_string());
             command.arg("--base-dir").arg(folder.join("data"));
-            for parameter in ["datafile_size=256M", "datafile_maxsize=2G", "log_disk_size=2G"] {
+            for parameter in [
+                "datafile_size=256M",
+                "datafile_maxsize=2G",
+                "log_disk_size=2G",
+            ] {
                 command.args(["--parameter", parameter]);
             }
             Ok(command)
         },
         finish: &|address| {
             let mut root = Connection::open(address, &Login::new("root@sys", ""))?;
-            root.run(&format!("CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"))?;
+            root.run(&format!(
+                "CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"
+            ))?;
             root.run(&format!("GRANT ALL ON *.* TO '{USER}'@'%'"))?;
             root.run(&format!("CREATE USER '{USER_OPEN}'@'%'"))?;
             Ok(())

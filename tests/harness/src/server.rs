@@ -80,7 +80,9 @@ pub struct Recipe<'a> {
 ///
 /// When no socket can be bound.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
+        .local_addr()?
+        .port())
 }
 
 impl Server {
@@ -105,33 +107,56 @@ impl Server {
     fn try_start(recipe: &Recipe<'_>) -> Result<Self> {
         let folder = place::fresh(recipe.kind.name())?;
         (recipe.prepare)(&folder)?;
-        let host = recipe.netns.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::address);
+        let host = recipe
+            .netns
+            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::address);
         let address = SocketAddr::new(host, free_port()?);
         let mut command = (recipe.command)(&folder, address)?;
         let log = fs::File::create(folder.join("log"))?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
         if let Some(netns) = recipe.netns {
             command = netns.inside(&command);
         }
         let process = process::spawn(recipe.kind.name(), command)?;
-        let server = Self { kind: recipe.kind, address, folder, process: Mutex::new(process) };
+        let server = Self {
+            kind: recipe.kind,
+            address,
+            folder,
+            process: Mutex::new(process),
+        };
         let mut refused = None;
-        let up = wait::until_true(&format!("{} is up", recipe.kind.name()), Duration::from_secs(30), || {
-            if let Some(status) = server.process()?.ended()? {
-                bail!("{} ended ({status}): {}", recipe.kind.name(), server.log_tail());
-            }
-            let login = &recipe.probe;
-            let probe = || Connection::open(address, login).map(drop);
-            refused = recipe.netns.map_or_else(&probe, |netns| netns.enter(&probe)?).err();
-            Ok(refused.is_none())
-        });
+        let up = wait::until_true(
+            &format!("{} is up", recipe.kind.name()),
+            Duration::from_secs(30),
+            || {
+                if let Some(status) = server.process()?.ended()? {
+                    bail!(
+                        "{} ended ({status}): {}",
+                        recipe.kind.name(),
+                        server.log_tail()
+                    );
+                }
+                let login = &recipe.probe;
+                let probe = || Connection::open(address, login).map(drop);
+                refused = recipe
+                    .netns
+                    .map_or_else(&probe, |netns| netns.enter(&probe)?)
+                    .err();
+                Ok(refused.is_none())
+            },
+        );
         up.with_context(|| format!("{}\nthe last login: {refused:#?}", server.log_tail()))?;
         (recipe.finish)(address)?;
         Ok(server)
     }
 
     fn process(&self) -> Result<MutexGuard<'_, Process>> {
-        self.process.lock().map_err(|_| anyhow::anyhow!("a test panicked while it held the server"))
+        self.process
+            .lock()
+            .map_err(|_| anyhow::anyhow!("a test panicked while it held the server"))
     }
 
     fn log_tail(&self) -> String {
@@ -186,7 +211,11 @@ impl Drop for Server {
 ///
 /// When `cp` fails.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    let status = Command::new("cp").args(["-a", "--reflink=auto"]).arg(from.join(".")).arg(to).status()?;
+    let status = Command::new("cp")
+        .args(["-a", "--reflink=auto"])
+        .arg(from.join("."))
+        .arg(to)
+        .status()?;
     if !status.success() {
         bail!("cp {} {}: {status}", from.display(), to.display());
     }
@@ -199,7 +228,9 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 ///
 /// When it fails, with what it printed.
 pub fn run(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("start {}", command.get_program().display()))?;
+    let output = command
+        .output()
+        .with_context(|| format!("start {}", command.get_program().display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!(

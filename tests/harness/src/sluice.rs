@@ -53,12 +53,18 @@ pub struct Line(Value);
 impl Line {
     /// The message.
     pub fn message(&self) -> &str {
-        self.0.pointer("/fields/message").and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .pointer("/fields/message")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// The level: `ERROR`, `WARN`, `INFO`, …
     pub fn level(&self) -> &str {
-        self.0.get("level").and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .get("level")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     /// A field as text, whatever its JSON type.
@@ -85,9 +91,22 @@ impl Sluice {
     /// # Errors
     ///
     /// With the daemon's log, when it ends or does not listen in time.
-    pub fn start(node: SocketAddr, splice: &str, flags: &[&str], netns: Option<&Netns>) -> Result<Self> {
+    pub fn start(
+        node: SocketAddr,
+        splice: &str,
+        flags: &[&str],
+        netns: Option<&Netns>,
+    ) -> Result<Self> {
         let server = node.to_string();
-        let mut arguments = vec!["run", "--server", &server, "--splice", splice, "--log-format", "json"];
+        let mut arguments = vec![
+            "run",
+            "--server",
+            &server,
+            "--splice",
+            splice,
+            "--log-format",
+            "json",
+        ];
         let listen = SocketAddr::new(node.ip(), 0).to_string();
         arguments.extend(["--listen", &listen]);
         arguments.extend(flags);
@@ -95,26 +114,47 @@ impl Sluice {
         if let Some(netns) = netns {
             command = netns.inside(&command);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut process = process::spawn("sluice", command)?;
-        let stderr = process.child().stderr.take().context("the daemon's stderr")?;
+        let stderr = process
+            .child()
+            .stderr
+            .take()
+            .context("the daemon's stderr")?;
         let log = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&log);
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                sink.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                sink.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(line);
             }
         });
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut sluice = Self { pid: process.pid(), process: Mutex::new(process), address: unknown, log };
+        let mut sluice = Self {
+            pid: process.pid(),
+            process: Mutex::new(process),
+            address: unknown,
+            log,
+        };
         let address = wait::until("the daemon listens", START, || {
             if let Some(status) = sluice.process().ended()? {
                 bail!("the daemon ended ({status}): {}", sluice.log_text());
             }
-            Ok(sluice.lines().iter().find(|line| line.message() == "listening").and_then(|line| line.field("addr")))
+            Ok(sluice
+                .lines()
+                .iter()
+                .find(|line| line.message() == "listening")
+                .and_then(|line| line.field("addr")))
         });
-        let address = address.with_context(|| format!("the daemon's log: {}", sluice.log_text()))?;
-        sluice.address = address.parse().with_context(|| format!("`listening` says {address}"))?;
+        let address =
+            address.with_context(|| format!("the daemon's log: {}", sluice.log_text()))?;
+        sluice.address = address
+            .parse()
+            .with_context(|| format!("`listening` says {address}"))?;
         Ok(sluice)
     }
 
@@ -135,13 +175,18 @@ impl Sluice {
 
     /// All that it wrote to stderr.
     pub fn log_text(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
     }
 
     /// The log's lines that are JSON, so far.
     pub fn lines(&self) -> Vec<Line> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        log.iter().filter_map(|line| serde_json::from_str(line).ok().map(Line)).collect()
+        log.iter()
+            .filter_map(|line| serde_json::from_str(line).ok().map(Line))
+            .collect()
     }
 
     /// Waits for a line of the log.
@@ -149,8 +194,16 @@ impl Sluice {
     /// # Errors
     ///
     /// At the deadline, with the end of the log.
-    pub fn wait_for_line(&self, what: &str, deadline: Duration, wanted: impl Fn(&Line) -> bool) -> Result<Line> {
-        wait::until(&format!("a log line: {what}"), deadline, || Ok(self.lines().into_iter().find(&wanted))).with_context(|| {
+    pub fn wait_for_line(
+        &self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Line) -> bool,
+    ) -> Result<Line> {
+        wait::until(&format!("a log line: {what}"), deadline, || {
+            Ok(self.lines().into_iter().find(&wanted))
+        })
+        .with_context(|| {
             let text = self.log_text();
             let lines: Vec<_> = text.lines().rev().take(10).map(str::to_owned).collect();
             format!("the log ends (last first): {}", lines.join("\n"))
@@ -164,9 +217,11 @@ impl Sluice {
     /// When there is none within ten seconds.
     pub fn closing_line(&self, cs_id: u32) -> Result<Line> {
         let id = cs_id.to_string();
-        self.wait_for_line(&format!("`session closed` of {id}"), Duration::from_secs(10), |line| {
-            line.message() == "session closed" && line.field("cs_id").as_ref() == Some(&id)
-        })
+        self.wait_for_line(
+            &format!("`session closed` of {id}"),
+            Duration::from_secs(10),
+            |line| line.message() == "session closed" && line.field("cs_id").as_ref() == Some(&id),
+        )
     }
 
     /// Bytes of memory that it holds.
@@ -211,6 +266,8 @@ impl Sluice {
     ///
     /// When it does not end within twenty seconds.
     pub fn stop(&self) -> Result<i32> {
-        self.process().terminate(Duration::from_secs(20)).with_context(|| self.log_text())
+        self.process()
+            .terminate(Duration::from_secs(20))
+            .with_context(|| self.log_text())
     }
 }

@@ -22,7 +22,11 @@ fn pause() {
 /// # Errors
 ///
 /// What `probe` returns; at the `deadline`, an error that names `what` was awaited.
-pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let start = Instant::now();
     loop {
         if let Some(value) = probe()? {
@@ -40,7 +44,11 @@ pub fn until<T>(what: &str, deadline: Duration, mut probe: impl FnMut() -> Resul
 /// # Errors
 ///
 /// As [`until`].
-pub fn until_true(what: &str, deadline: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn until_true(
+    what: &str,
+    deadline: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     until(what, deadline, || Ok(condition()?.then_some(())))
 }
 

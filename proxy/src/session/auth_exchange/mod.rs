@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crate::protocol::Malformed;
 use crate::protocol::auth::{ASK_PLUGIN, AuthSwitchRequest, ChangeUser, MORE_DATA, SWITCH};
 use crate::protocol::capability::Capabilities;
+use crate::protocol::command;
 use crate::protocol::handshake::LoginPacket;
 use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
 
@@ -210,14 +211,27 @@ impl Exchange {
         }
     }
 
-    /// What to answer the node for a client that has left, `None` if the node waits for nothing. A node counts
-    /// connections that are given up in the middle of a login, and in the end blocks the address they come from (error 1129);
-    /// a wrong answer it does not count.
-    pub const fn farewell(&self) -> Option<Bytes> {
-        if self.client_owes() {
-            Some(Bytes::new())
-        } else {
-            None
+    /// What to answer the node for a client that has left, `None` if the node waits for nothing. A node counts connections
+    /// that are given up in the middle of a login, and in the end blocks the address they come from (error 1129). It counts
+    /// an empty answer to its greeting too, but not a login that fails, nor an empty answer to its request (`MariaDB` 10.11).
+    pub fn farewell(&self) -> Option<Bytes> {
+        match &self.state {
+            State::Answer {
+                draft: draft @ Draft::Login(_),
+                plugin,
+            } => Some(draft.clone().complete(plugin.clone(), Bytes::new())),
+            // The node has heard nothing of it and waits for a command.
+            State::Answer {
+                draft: Draft::ChangeUser(..),
+                ..
+            } => Some(Bytes::from_static(&[command::QUIT])),
+            State::Dialogue {
+                client_owes: true, ..
+            } => Some(Bytes::new()),
+            State::Dialogue {
+                client_owes: false, ..
+            }
+            | State::Done => None,
         }
     }
 

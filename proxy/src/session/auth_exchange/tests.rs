@@ -109,8 +109,9 @@ fn forwarding_makes_the_request_from_the_greeting() {
             &b"abcdefghijklmnopqrst\0"[..]
         )
     );
-    // The node waits for a login packet all the while.
-    assert_eq!(exchange.farewell(), Some(Bytes::new()));
+    // The node waits for a login packet all the while, and must get one: it counts an empty answer to its greeting.
+    let farewell = to_node(&Send::Node(exchange.farewell().unwrap()));
+    assert_eq!((&farewell.user[..], farewell.auth.len()), (&b"app"[..], 0));
     let packet = to_node(&Send::Node(
         exchange
             .client_packet(Bytes::from_static(b"answer"))
@@ -237,6 +238,8 @@ fn a_change_of_user_asks_too() {
         plugin: None,
         attributes: None,
     };
+    let (exchange, _) = Exchange::change_user(command.clone(), NODE, &scramble(), Style::Forward);
+    assert_eq!(exchange.farewell().as_deref(), Some(&b"\x01"[..]));
     let (_, send) = Exchange::change_user(command, NODE, &scramble(), Style::Ask);
     let Send::Node(payload) = send else {
         panic!("not for the node")

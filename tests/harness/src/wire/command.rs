@@ -31,7 +31,11 @@ pub fn execute(id: u32, cursor: u8, parameters: &[Option<&[u8]>]) -> Vec<u8> {
         payload.extend(vec![0; parameters.len().div_ceil(8)]);
         payload.push(1);
         for parameter in parameters {
-            payload.extend(if parameter.is_some() { [0xFD, 0] } else { [0xFC, 0] });
+            payload.extend(if parameter.is_some() {
+                [0xFD, 0]
+            } else {
+                [0xFC, 0]
+            });
         }
         for parameter in parameters.iter().flatten() {
             put_string(&mut payload, parameter);
@@ -77,7 +81,8 @@ impl Connection {
     /// When the connection breaks; an error packet is an answer.
     pub fn query(&mut self, sql: &str) -> Result<Response> {
         let shown: String = sql.chars().take(60).collect();
-        self.command(&query(sql.as_bytes())).with_context(|| format!("query {shown}"))
+        self.command(&query(sql.as_bytes()))
+            .with_context(|| format!("query {shown}"))
     }
 
     /// `COM_QUERY` that must succeed.
@@ -88,7 +93,10 @@ impl Connection {
     pub fn run(&mut self, sql: &str) -> Result<Response> {
         let response = self.query(sql)?;
         let shown: String = sql.chars().take(60).collect();
-        response.outcome.ok().with_context(|| format!("query {shown}"))?;
+        response
+            .outcome
+            .ok()
+            .with_context(|| format!("query {shown}"))?;
         Ok(response)
     }
 
@@ -103,8 +111,9 @@ impl Connection {
         if first.first() == Some(&0xFF) {
             Outcome::parse_error(&first)?.ok()?;
         }
-        let [_, a, b, c, d, columns0, columns1, parameters0, parameters1] =
-            *first.first_chunk::<9>().context("a cut answer to COM_STMT_PREPARE")?;
+        let [_, a, b, c, d, columns0, columns1, parameters0, parameters1] = *first
+            .first_chunk::<9>()
+            .context("a cut answer to COM_STMT_PREPARE")?;
         let columns = u16::from_le_bytes([columns0, columns1]);
         let parameters = u16::from_le_bytes([parameters0, parameters1]);
         let mut packets = vec![first];
@@ -114,7 +123,11 @@ impl Connection {
                 packets.push(self.read_packet()?);
             }
         }
-        Ok(Prepared { id: u32::from_le_bytes([a, b, c, d]), parameters, packets })
+        Ok(Prepared {
+            id: u32::from_le_bytes([a, b, c, d]),
+            parameters,
+            packets,
+        })
     }
 
     /// `COM_STMT_EXECUTE` without a cursor.
@@ -122,8 +135,16 @@ impl Connection {
     /// # Errors
     ///
     /// When the connection breaks; an error packet is an answer.
-    pub fn execute(&mut self, statement: &Prepared, parameters: &[Option<&[u8]>]) -> Result<Response> {
-        ensure!(parameters.len() == usize::from(statement.parameters), "the statement takes {}", statement.parameters);
+    pub fn execute(
+        &mut self,
+        statement: &Prepared,
+        parameters: &[Option<&[u8]>],
+    ) -> Result<Response> {
+        ensure!(
+            parameters.len() == usize::from(statement.parameters),
+            "the statement takes {}",
+            statement.parameters
+        );
         self.command(&execute(statement.id, 0, parameters))
     }
 
@@ -134,7 +155,9 @@ impl Connection {
     /// When the connection breaks; an error packet is an answer.
     pub fn change_user(&mut self, user: &str, password: &str, database: &str) -> Result<Outcome> {
         let nonce = self.greeting().scramble.clone();
-        let answer = scramble::scramble_native(&nonce, password.as_bytes()).map(|token| token.to_vec()).unwrap_or_default();
+        let answer = scramble::scramble_native(&nonce, password.as_bytes())
+            .map(|token| token.to_vec())
+            .unwrap_or_default();
         let mut payload = vec![0x11];
         payload.extend(user.as_bytes());
         payload.push(0);

@@ -106,9 +106,15 @@ impl Login {
 }
 
 fn split_text(bytes: &[u8]) -> Result<(String, &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0).context("an unterminated text")?;
+    let end = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .context("an unterminated text")?;
     let (text, rest) = bytes.split_at(end);
-    Ok((String::from_utf8_lossy(text).into_owned(), rest.get(1..).unwrap_or_default()))
+    Ok((
+        String::from_utf8_lossy(text).into_owned(),
+        rest.get(1..).unwrap_or_default(),
+    ))
 }
 
 impl Greeting {
@@ -122,7 +128,8 @@ impl Greeting {
         let fixed = rest.first_chunk::<31>().context("a cut greeting")?;
         let [a, b, c, d, ..] = *fixed;
         let mut scramble = fixed.get(4..12).unwrap_or_default().to_vec();
-        let [low0, low1, collation, _, _, high0, high1, ..] = *fixed.last_chunk::<18>().context("a cut greeting")?;
+        let [low0, low1, collation, _, _, high0, high1, ..] =
+            *fixed.last_chunk::<18>().context("a cut greeting")?;
         let rest = rest.get(31..).unwrap_or_default();
         scramble.extend(rest.get(..12).context("a cut scramble")?);
         let (plugin, _) = split_text(rest.get(13..).unwrap_or_default())?;
@@ -140,8 +147,12 @@ impl Greeting {
 fn token(plugin: &str, nonce: &[u8], password: &str) -> Result<Vec<u8>> {
     let nonce = nonce.get(..20).context("a short scramble")?;
     Ok(match plugin {
-        "mysql_native_password" => scramble::scramble_native(nonce, password.as_bytes()).map(|token| token.to_vec()),
-        "caching_sha2_password" => scramble::scramble_sha256(nonce, password.as_bytes()).map(|token| token.to_vec()),
+        "mysql_native_password" => {
+            scramble::scramble_native(nonce, password.as_bytes()).map(|token| token.to_vec())
+        }
+        "caching_sha2_password" => {
+            scramble::scramble_sha256(nonce, password.as_bytes()).map(|token| token.to_vec())
+        }
         // Not for us: the server will switch to the account's own plugin.
         _ => None,
     }
@@ -158,7 +169,11 @@ impl Connection {
         let mut connection = Self::greet(address)?;
         match connection.log_in(login)? {
             Outcome::Ok { .. } => Ok(connection),
-            Outcome::Error { code, state, message } => bail!("login refused: {code} ({state}): {message}"),
+            Outcome::Error {
+                code,
+                state,
+                message,
+            } => bail!("login refused: {code} ({state}): {message}"),
         }
     }
 
@@ -198,7 +213,11 @@ impl Connection {
         payload.extend([0; 23]);
         payload.extend(login.user.as_bytes());
         payload.push(0);
-        let answer = token(&self.greeting.plugin, &self.greeting.scramble, &login.password)?;
+        let answer = token(
+            &self.greeting.plugin,
+            &self.greeting.scramble,
+            &login.password,
+        )?;
         put_string(&mut payload, &answer);
         for text in login.database.iter().chain([&self.greeting.plugin]) {
             payload.extend(text.as_bytes());

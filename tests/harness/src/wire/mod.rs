@@ -63,12 +63,19 @@ impl Connection {
     ///
     /// When there is none, or an error packet in its place.
     pub fn greet(address: SocketAddr) -> Result<Self> {
-        let stream = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        let stream =
+            TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        let mut connection =
-            Self { stream, buffer: Vec::new(), taken: 0, sequence: 0, greeting: Greeting::default(), capabilities: 0 };
+        let mut connection = Self {
+            stream,
+            buffer: Vec::new(),
+            taken: 0,
+            sequence: 0,
+            greeting: Greeting::default(),
+            capabilities: 0,
+        };
         let packet = connection.read_packet().context("read the greeting")?;
         connection.greeting = Greeting::parse(&packet)?;
         Ok(connection)
@@ -99,7 +106,9 @@ impl Connection {
     ///
     /// When the connection is gone.
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stream.write_all(bytes).context("write to the connection")
+        self.stream
+            .write_all(bytes)
+            .context("write to the connection")
     }
 
     /// Sends a payload as the next packets of the exchange under way.
@@ -138,10 +147,17 @@ impl Connection {
         loop {
             self.fill(4)?;
             let (length, number) = match self.pending() {
-                [a, b, c, number, ..] => (usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16, *number),
+                [a, b, c, number, ..] => (
+                    usize::from(*a) | usize::from(*b) << 8 | usize::from(*c) << 16,
+                    *number,
+                ),
                 _ => bail!("no packet header"),
             };
-            ensure!(number == self.sequence, "packet is numbered {number}, not {}", self.sequence);
+            ensure!(
+                number == self.sequence,
+                "packet is numbered {number}, not {}",
+                self.sequence
+            );
             self.sequence = self.sequence.wrapping_add(1);
             self.taken += 4;
             self.fill(length)?;
@@ -166,7 +182,10 @@ impl Connection {
         let mut chunk = vec![0; 64 << 10];
         while self.pending().len() < count {
             match self.stream.read(&mut chunk) {
-                Ok(0) => bail!("the connection was closed, {} of {count} bytes read", self.pending().len()),
+                Ok(0) => bail!(
+                    "the connection was closed, {} of {count} bytes read",
+                    self.pending().len()
+                ),
                 Ok(read) => self.buffer.extend(chunk.iter().take(read)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error).context("read from the connection"),
@@ -181,15 +200,28 @@ impl Connection {
     ///
     /// When bytes come instead, or the read fails in another way.
     pub fn closed_within(&mut self, deadline: Duration) -> Result<bool> {
-        ensure!(self.pending().is_empty(), "{} bytes are unread", self.pending().len());
+        ensure!(
+            self.pending().is_empty(),
+            "{} bytes are unread",
+            self.pending().len()
+        );
         self.stream.set_read_timeout(Some(deadline))?;
         let result = self.stream.read(&mut [0; 1]);
         self.stream.set_read_timeout(Some(PATIENCE))?;
         match result {
             Ok(0) => Ok(true),
             Ok(_) => bail!("a byte came where the connection should be closed"),
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => Ok(true),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+                ) =>
+            {
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(false)
+            }
             Err(error) => Err(error).context("read from the connection"),
         }
     }
@@ -206,7 +238,13 @@ pub(crate) fn take_length(bytes: &[u8]) -> Result<(u64, &[u8])> {
         small => return Ok((u64::from(*small), rest)),
     };
     let (number, rest) = rest.split_at_checked(width).context("a cut length")?;
-    Ok((number.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)), rest))
+    Ok((
+        number
+            .iter()
+            .rev()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte)),
+        rest,
+    ))
 }
 
 /// Appends a length-encoded string.

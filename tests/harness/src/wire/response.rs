@@ -30,7 +30,11 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ok { status } => write!(f, "OK (status {status:#x})"),
-            Self::Error { code, state, message } => write!(f, "error {code} ({state}): {message}"),
+            Self::Error {
+                code,
+                state,
+                message,
+            } => write!(f, "error {code} ({state}): {message}"),
         }
     }
 }
@@ -43,8 +47,12 @@ impl Outcome {
             Some(0x00 | 0xFE) => {
                 let (_, rest) = take_length(packet.get(1..).unwrap_or_default())?;
                 let (_, rest) = take_length(rest)?;
-                let status = rest.first_chunk::<2>().context("an OK packet without status")?;
-                Ok(Self::Ok { status: u16::from_le_bytes(*status) })
+                let status = rest
+                    .first_chunk::<2>()
+                    .context("an OK packet without status")?;
+                Ok(Self::Ok {
+                    status: u16::from_le_bytes(*status),
+                })
             }
             first => bail!("neither OK nor an error: {first:?}"),
         }
@@ -53,11 +61,18 @@ impl Outcome {
     pub(super) fn parse_error(packet: &[u8]) -> Result<Self> {
         let [_, low, high] = *packet.first_chunk::<3>().context("a cut error packet")?;
         let text = String::from_utf8_lossy(packet.get(3..).unwrap_or_default()).into_owned();
-        let (state, message) = match text.strip_prefix('#').and_then(|text| text.split_at_checked(5)) {
+        let (state, message) = match text
+            .strip_prefix('#')
+            .and_then(|text| text.split_at_checked(5))
+        {
             Some((state, message)) => (state.to_owned(), message.to_owned()),
             None => (String::new(), text),
         };
-        Ok(Self::Error { code: u16::from_le_bytes([low, high]), state, message })
+        Ok(Self::Error {
+            code: u16::from_le_bytes([low, high]),
+            state,
+            message,
+        })
     }
 
     /// The error number, 0 for none.
@@ -102,7 +117,12 @@ impl Response {
     pub fn table(&self) -> Result<Table> {
         self.outcome.ok()?;
         let rows = self.rows.first().context("no result set")?.clone();
-        self.packets.get(rows).context("no rows")?.iter().map(|row| cells(row)).collect()
+        self.packets
+            .get(rows)
+            .context("no rows")?
+            .iter()
+            .map(|row| cells(row))
+            .collect()
     }
 
     /// The only cell of the only row.
@@ -137,7 +157,9 @@ fn cells(row: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
             rest = rest.get(1..).unwrap_or_default();
         } else {
             let (length, tail) = take_length(rest)?;
-            let (cell, tail) = tail.split_at_checked(usize::try_from(length)?).context("a cut cell")?;
+            let (cell, tail) = tail
+                .split_at_checked(usize::try_from(length)?)
+                .context("a cut cell")?;
             cells.push(Some(cell.to_vec()));
             rest = tail;
         }
@@ -176,8 +198,13 @@ impl Connection {
                     self.read_result_set(columns, &mut packets, &mut rows)?
                 }
             };
-            if !matches!(outcome, Outcome::Ok { status } if status & SERVER_MORE_RESULTS_EXISTS != 0) {
-                return Ok(Response { packets, rows, outcome });
+            if !matches!(outcome, Outcome::Ok { status } if status & SERVER_MORE_RESULTS_EXISTS != 0)
+            {
+                return Ok(Response {
+                    packets,
+                    rows,
+                    outcome,
+                });
             }
         }
     }
@@ -193,9 +220,12 @@ impl Connection {
         }
         if !self.has(capability::DEPRECATE_EOF) {
             let packet = self.read_packet()?;
-            let outcome = self.parse_end(&packet)?.context("no EOF behind the columns")?;
+            let outcome = self
+                .parse_end(&packet)?
+                .context("no EOF behind the columns")?;
             packets.push(packet);
-            if matches!(outcome, Outcome::Ok { status } if status & SERVER_STATUS_CURSOR_EXISTS != 0) {
+            if matches!(outcome, Outcome::Ok { status } if status & SERVER_STATUS_CURSOR_EXISTS != 0)
+            {
                 return Ok(outcome);
             }
         }
@@ -225,10 +255,12 @@ impl Connection {
     pub(super) fn parse_end(&self, packet: &[u8]) -> Result<Option<Outcome>> {
         Ok(match (packet, self.has(capability::DEPRECATE_EOF)) {
             ([0xFF, ..], _) => Some(Outcome::parse_error(packet)?),
-            ([0xFE, _, _, low, high, ..], false) if packet.len() < 9 => {
-                Some(Outcome::Ok { status: u16::from_le_bytes([*low, *high]) })
+            ([0xFE, _, _, low, high, ..], false) if packet.len() < 9 => Some(Outcome::Ok {
+                status: u16::from_le_bytes([*low, *high]),
+            }),
+            ([0xFE, ..], true) if packet.len() < super::PACKET_BYTES_MAX => {
+                Some(Outcome::parse(packet)?)
             }
-            ([0xFE, ..], true) if packet.len() < super::PACKET_BYTES_MAX => Some(Outcome::parse(packet)?),
             _ => None,
         })
     }

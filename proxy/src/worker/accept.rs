@@ -1,0 +1,349 @@
+//! From a listener to a session: admission, the binding of the client's socket, login, and the end of it all.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use bytes::BytesMut;
+use sluice_ebpf::{
+    reason::RelayReason,
+    record::Role,
+    response::format::{CACHE_METADATA, DEPRECATE_EOF, QUERY_ATTRIBUTES},
+};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    SharedWorker, Worker,
+    close::{self, End},
+    login::{self, LoggedIn, Target},
+    nodes,
+    registry::Entry,
+    serve::Serving,
+};
+use crate::{
+    config::{Cluster, ClusterKind},
+    kernel::record::Slot,
+    net::Leg,
+    node::Announce,
+    protocol::{
+        capability::Capabilities,
+        error::MysqlError,
+        handshake::{Greeting, SCRAMBLE_LEN},
+        packet,
+        reply::encode_error,
+    },
+    route,
+    session::{
+        Accepted, ClientState, ConnectionId, Login, Path, ProxySessionId, ServerSession,
+        ServerState, Session, charset,
+        login_end::LoginReason,
+        login_name::{LoginName, Rules, SEPARATORS},
+    },
+};
+
+/// The version that nodes are told.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Accepts for ever; each connection is a task of its own.
+pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(worker = worker.index, %error, "a worker cannot listen");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, client)) => {
+                tokio::task::spawn_local(connection(Rc::clone(&worker), stream, client));
+            }
+            Err(error) => {
+                // Out of descriptors, mostly: sessions that end make room. Connections wait meanwhile.
+                tracing::warn!(worker = worker.index, %error, "cannot accept");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+/// One connection, from accept to its closing line.
+async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr) {
+    let Ok(leg) = Leg::new(stream) else { return };
+    let Some(cs_id) = worker.process.admit() else {
+        refuse(&leg, &MysqlError::too_many_sessions()).await;
+        return;
+    };
+    let session = Session::new(Accepted {
+        cs_id,
+        client,
+        worker_tid: worker.tid,
+        pid: std::process::id(),
+        opened_at_ms: worker.process.now_ms(),
+    });
+    let number = worker.process.session_number();
+    let entry = Entry::new(&worker, number, session, open_slot(&worker, number));
+    let bound = Bound::client(&worker, &entry, &leg);
+    let (end, detail) = tokio::select! {
+        biased;
+        end = entry.ended() => (end, String::new()),
+        ended = live(&worker, &entry, leg) => ended,
+    };
+    drop(bound);
+    close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);
+}
+
+/// A record for a new session; none where the kernel does not splice or every record is in use.
+fn open_slot(worker: &Worker, number: u64) -> Option<Slot> {
+    let records = worker.process.splicing.as_ref().ok()?;
+    let index = worker.free_slots.borrow_mut().pop_front()?;
+    let slot = Slot::new(records, index)?;
+    slot.open(
+        number,
+        u32::try_from(worker.process.settings.splice_limit).unwrap_or(u32::MAX),
+    );
+    Some(slot)
+}
+
+/// Login and service.
+async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, String) {
+    let process = &worker.process;
+    let settings = &process.settings;
+    let Some(default) = settings
+        .cluster(&settings.default_cluster)
+        .and_then(|cluster| cluster.nodes.first())
+    else {
+        return (
+            End::Login(LoginReason::ProxyRefused),
+            "no node configured".to_owned(),
+        );
+    };
+    let greeting = match worker
+        .nodes
+        .greeting(default, settings.connect_timeout)
+        .await
+    {
+        Ok(node) => own_greeting(&node, entry),
+        Err(error) => {
+            refuse(&client, &error).await;
+            return (End::Login(LoginReason::NodeUnreachable), error.message);
+        }
+    };
+    entry.session.borrow_mut().state = ClientState::ActiveReader;
+    entry.session.borrow_mut().proxy_session_id =
+        Some(ProxySessionId::from_count(process.nonce, entry.number));
+    let names = Rules {
+        tenant: &settings.default_tenant,
+        cluster: &settings.default_cluster,
+        separators: SEPARATORS,
+    };
+    let terms = login::Terms {
+        greeting: &greeting,
+        names,
+        login_timeout: settings.login_timeout,
+        connect_timeout: settings.connect_timeout,
+        cs_id: entry.cs_id.0,
+        proxy_version: VERSION,
+    };
+    let node = Capture { worker, entry };
+    let target = async |name: &LoginName| target(worker, name).await;
+    match login::login(client, terms, target, &node).await {
+        Ok(logged_in) => {
+            let Some(cluster) = settings.cluster(&logged_in.name.cluster) else {
+                return (End::Login(LoginReason::ProxyRefused), String::new());
+            };
+            enter(worker, entry, &logged_in);
+            let end = Serving::new(worker, entry, cluster, logged_in)
+                .serve()
+                .await;
+            (end, String::new())
+        }
+        Err(end) => {
+            if let Some(name) = end.name {
+                entry.session.borrow_mut().login = login_of(&name);
+            }
+            (End::Login(end.reason), end.detail.unwrap_or_default())
+        }
+    }
+}
+
+/// The proxy's own greeting: the node's, but for the id, the scramble and what the proxy cannot offer.
+fn own_greeting(node: &Greeting, entry: &Entry) -> Greeting {
+    let mut scramble = [0; SCRAMBLE_LEN];
+    // Without randomness the scramble only loses what it does not need: its answer is never checked, the node's own is.
+    let _ = getrandom::fill(&mut scramble);
+    // The form allows neither NUL nor (for old clients) bytes above 0x7f.
+    let scramble = scramble.map(|byte| byte % 94 + 33);
+    Greeting {
+        thread_id: entry.cs_id.0,
+        scramble: scramble.to_vec().into(),
+        capabilities: Capabilities::advertise(node.capabilities),
+        ..node.clone()
+    }
+}
+
+/// Where a login goes.
+async fn target(worker: &Worker, name: &LoginName) -> Result<Target, MysqlError> {
+    let route =
+        route::route(&worker.process.settings, &login_of(name)).map_err(|error| match error {
+            route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
+            route::RouteError::UnknownTenant { .. } | route::RouteError::NoNode(_) => {
+                MysqlError::tenant_not_found()
+            }
+        })?;
+    let address = nodes::resolve(route.node)
+        .await
+        .map_err(|error| MysqlError::cannot_connect(route.node, error))?;
+    Ok(Target {
+        address,
+        full_name: route.cluster.kind == ClusterKind::OceanBase,
+    })
+}
+
+/// A login's name as sessions hold it.
+pub(super) fn login_of(name: &LoginName) -> Login {
+    Login {
+        user: String::from_utf8_lossy(&name.user).into_owned(),
+        tenant: name.tenant.clone(),
+        cluster: name.cluster.clone(),
+    }
+}
+
+/// Writes what the login has brought into the session, and chooses its path: the one decision, made once.
+fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
+    let mut session = entry.session.borrow_mut();
+    session.login = login_of(&logged_in.name);
+    session.db.clone_from(&logged_in.database);
+    let id = ConnectionId(logged_in.node_greeting.thread_id.into());
+    let mut server = ServerSession::new(
+        worker.process.server_session_id(),
+        logged_in.target.address,
+        id,
+    );
+    server.state = ServerState::KeepAliveBound;
+    session.bind(server);
+    session.relay_reason = relay_reason(worker, entry, logged_in);
+    session.path = if session.relay_reason.is_none() {
+        Path::Local
+    } else {
+        Path::Relay
+    };
+    if let Some(slot) = &entry.slot {
+        let has = |flag| logged_in.capabilities.contains(flag);
+        let bits = [
+            (Capabilities::DEPRECATE_EOF, DEPRECATE_EOF),
+            (Capabilities::MARIADB_CACHE_METADATA, CACHE_METADATA),
+            (Capabilities::QUERY_ATTRIBUTES, QUERY_ATTRIBUTES),
+        ];
+        slot.set_format(
+            bits.into_iter()
+                .filter(|(flag, _)| has(*flag))
+                .map(|(_, bit)| bit)
+                .sum(),
+        );
+    }
+    let cs_id = session.cs_id.0;
+    tracing::debug!(
+        cs_id,
+        path = session.path.text(),
+        reason = session.relay_reason.map(RelayReason::text),
+        "logged in"
+    );
+}
+
+/// Why a session cannot be spliced; none where it can.
+fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<RelayReason> {
+    if let Err(reason) = worker.process.splicing {
+        return Some(reason);
+    }
+    let Some(slot) = &entry.slot else {
+        return Some(RelayReason::NoRecord);
+    };
+    // Both ends have spoken by now, so their programs have run.
+    let progress = slot.progress();
+    if !progress.client_captured {
+        Some(RelayReason::ClientRemote)
+    } else if !progress.node_captured {
+        Some(RelayReason::NodeRemote)
+    } else if !charset::is_safe_collation(logged_in.collation) {
+        Some(RelayReason::Charset)
+    } else {
+        None
+    }
+}
+
+/// Says why there will be no greeting.
+async fn refuse(client: &Leg, error: &MysqlError) {
+    let mut out = BytesMut::new();
+    packet::put(&mut out, 0, &encode_error(error));
+    // The client may be gone; nobody else waits for this.
+    let _ = client.write_all(&out).await;
+}
+
+/// A connection in the kernel's map of connections, for as long as this lives.
+pub(super) struct Bound<'a> {
+    worker: &'a Worker,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl<'a> Bound<'a> {
+    /// The client's connection, as its own socket sees it. Told before the greeting goes out: the client's first message finds it.
+    fn client(worker: &'a Worker, entry: &Entry, leg: &Leg) -> Self {
+        let (local, remote) = (leg.peer_addr(), leg.local_addr());
+        insert(worker, entry, Role::Client, local, remote);
+        Self {
+            worker,
+            local,
+            remote,
+        }
+    }
+
+    /// A node's connection, told by [`Capture`] already.
+    pub(super) const fn node(worker: &'a Worker, node: SocketAddr, leg: &Leg) -> Self {
+        Self {
+            worker,
+            local: node,
+            remote: leg.local_addr(),
+        }
+    }
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        remove(self.worker, self.local, self.remote);
+    }
+}
+
+/// Tells the kernel of a node's connection before it is opened.
+struct Capture<'a> {
+    worker: &'a Worker,
+    entry: &'a Entry,
+}
+
+impl Announce for Capture<'_> {
+    fn bound(&self, node: SocketAddr, local: SocketAddr) {
+        insert(self.worker, self.entry, Role::Node, node, local);
+    }
+
+    fn unbound(&self, node: SocketAddr, local: SocketAddr) {
+        remove(self.worker, node, local);
+    }
+}
+
+/// Where a map is full the session is relayed.
+fn insert(worker: &Worker, entry: &Entry, role: Role, local: SocketAddr, remote: SocketAddr) {
+    if let (Some(bindings), Some(slot)) = (&worker.bindings, &entry.slot) {
+        let inserted =
+            bindings
+                .borrow_mut()
+                .insert(role, local, remote, entry.number, slot.index());
+        if let Err(error) = inserted {
+            tracing::warn!(cs_id = entry.cs_id.0, %error, "a session cannot be spliced");
+        }
+    }
+}
+
+fn remove(worker: &Worker, local: SocketAddr, remote: SocketAddr) {
+    if let Some(bindings) = &worker.bindings {
+        bindings.borrow_mut().remove(local, remote);
+    }
+}

@@ -1,0 +1,98 @@
+//! The end of a session: why, and the one log line that says it.
+
+use super::registry::Entry;
+use crate::session::{Session, login_end::LoginReason};
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// `COM_QUIT`.
+    Quit,
+    /// The client closed without it.
+    ClientClosed,
+    /// The client's connection broke.
+    ClientBroken,
+    /// The client broke the protocol.
+    ClientProtocol,
+    /// The node closed.
+    NodeClosed,
+    /// The node's connection broke.
+    NodeBroken,
+    /// The node broke the protocol.
+    NodeProtocol,
+    /// The kernel's account of a session and the daemon's differ. Ours to fix.
+    Account,
+    /// `KILL`, by another session.
+    Killed,
+    /// `KILL` of its own id.
+    KilledItself,
+    /// The login failed.
+    Login(LoginReason),
+}
+
+impl End {
+    /// Who ended it: `client`, `node` or `proxy`.
+    const fn side(self) -> &'static str {
+        match self {
+            Self::Quit | Self::ClientClosed | Self::ClientBroken | Self::ClientProtocol => "client",
+            Self::NodeClosed | Self::NodeBroken | Self::NodeProtocol => "node",
+            Self::Account | Self::Killed | Self::KilledItself => "proxy",
+            Self::Login(reason) => reason.side().text(),
+        }
+    }
+
+    /// The text that operators see.
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::ClientClosed => "client closed",
+            Self::ClientBroken => "client connection broken",
+            Self::ClientProtocol => "client protocol error",
+            Self::NodeClosed => "node closed",
+            Self::NodeBroken => "node connection broken",
+            Self::NodeProtocol => "node protocol error",
+            Self::Account => "stream offsets differ",
+            Self::Killed => "killed",
+            Self::KilledItself => "killed by itself",
+            Self::Login(reason) => reason.text(),
+        }
+    }
+}
+
+/// Writes a session's closing line.
+pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &str) {
+    let session = entry.current();
+    let age_ms = session.age_ms(now_ms);
+    let Session { login, traffic, .. } = &session;
+    let server = session.bound_server();
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                cs_id = session.cs_id.0,
+                ss_id = server.map(|server| server.ss_id.0),
+                connection_id = server.map(|server| server.connection_id.0),
+                worker,
+                client = %session.client,
+                node = server.map(|server| server.node.to_string()),
+                tenant = login.tenant,
+                user = login.user,
+                path = session.path.text(),
+                side = end.side(),
+                reason = end.text(),
+                detail,
+                age_ms,
+                spliced_commands = traffic.spliced_commands,
+                relayed_commands = traffic.relayed_commands,
+                spliced_bytes = traffic.spliced_bytes_to_node + traffic.spliced_bytes_to_client,
+                relayed_bytes = traffic.relayed_bytes_to_node + traffic.relayed_bytes_to_client,
+                "session closed"
+            )
+        };
+    }
+    match end {
+        // A health check that opens a TCP connection every second must not fill the log.
+        End::Login(LoginReason::Probe) => line!(debug),
+        End::Account => line!(error),
+        _ => line!(info),
+    }
+}

@@ -1,0 +1,56 @@
+//! Words between workers: what one asks of another's sessions. A mailbox holds at most one word of every session, as a session waits
+//! for its answer.
+
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+
+use super::{Process, SharedWorker, close::End};
+use crate::session::{CsId, Session};
+
+/// A word to a worker.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// Copies of all of its sessions, please.
+    Snapshot(oneshot::Sender<Vec<Session>>),
+    /// End this session, if it is one of its own.
+    Kill(CsId),
+    /// End.
+    Stop,
+}
+
+/// Reads a worker's mail until it is told to stop.
+pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Mail>) {
+    while let Some(mail) = inbox.recv().await {
+        match mail {
+            Mail::Snapshot(reply) => {
+                // Who asked may be gone meanwhile.
+                let _ = reply.send(worker.registry.snapshot());
+            }
+            Mail::Kill(cs_id) => worker.registry.end(cs_id, End::Killed),
+            Mail::Stop => return,
+        }
+    }
+}
+
+/// The sessions of all workers at about one moment.
+pub(super) async fn snapshot(process: &Process) -> Vec<Session> {
+    let mut replies = Vec::with_capacity(process.mailboxes.len());
+    for mailbox in &process.mailboxes {
+        let (sender, receiver) = oneshot::channel();
+        if mailbox.send(Mail::Snapshot(sender)).is_ok() {
+            replies.push(receiver);
+        }
+    }
+    let mut sessions = Vec::new();
+    for reply in replies {
+        sessions.extend(reply.await.unwrap_or_default());
+    }
+    sessions
+}
+
+/// Ends a session wherever it is.
+pub(super) fn kill(process: &Process, cs_id: CsId) {
+    for mailbox in &process.mailboxes {
+        // A worker that has stopped has no sessions.
+        let _ = mailbox.send(Mail::Kill(cs_id));
+    }
+}

@@ -1,0 +1,137 @@
+//! A worker's live sessions: what admin statements see of them, and how they are ended from outside.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+};
+
+use tokio::sync::Notify;
+
+use super::{SharedWorker, close::End};
+use crate::{
+    gate::{Gate, Progress, Standing},
+    kernel::record::Slot,
+    session::{CsId, Mode, Session},
+};
+
+/// One live session, as others of its worker see it.
+pub(super) struct Entry {
+    worker: SharedWorker,
+    pub(super) cs_id: CsId,
+    /// Its number in the kernel's maps.
+    pub(super) number: u64,
+    pub(super) session: RefCell<Session>,
+    /// Its record, as long as it may be spliced.
+    pub(super) slot: Option<Slot>,
+    pub(super) gate: Cell<Gate>,
+    end: Cell<Option<End>>,
+    ended: Notify,
+}
+
+impl Entry {
+    /// Enters a session into its worker's registry; it leaves it when the entry is dropped by its task.
+    pub(super) fn new(
+        worker: &SharedWorker,
+        number: u64,
+        session: Session,
+        slot: Option<Slot>,
+    ) -> Rc<Self> {
+        let entry = Rc::new(Self {
+            worker: Rc::clone(worker),
+            cs_id: session.cs_id,
+            number,
+            session: RefCell::new(session),
+            slot,
+            gate: Cell::default(),
+            end: Cell::new(None),
+            ended: Notify::new(),
+        });
+        worker
+            .registry
+            .0
+            .borrow_mut()
+            .insert(entry.cs_id, Rc::downgrade(&entry));
+        entry
+    }
+
+    /// The session with what the kernel has moved meanwhile.
+    pub(super) fn current(&self) -> Session {
+        let mut session = self.session.borrow().clone();
+        if let Some(slot) = &self.slot {
+            let progress = slot.progress();
+            count(&mut session, &progress);
+            session.mode = match self.gate.get().standing(&progress) {
+                Standing::Open => Mode::Spliced,
+                Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
+                Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
+            };
+        }
+        session
+    }
+
+    /// Waits until somebody ends the session.
+    pub(super) async fn ended(&self) -> End {
+        loop {
+            if let Some(end) = self.end.take() {
+                return end;
+            }
+            self.ended.notified().await;
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.worker.registry.0.borrow_mut().remove(&self.cs_id);
+        self.worker.process.dismiss(self.cs_id);
+        if let Some(slot) = &self.slot {
+            slot.close();
+            self.worker.free_slots.borrow_mut().push_back(slot.index());
+        }
+    }
+}
+
+/// Adds what the kernel has counted to a copy of a session.
+fn count(session: &mut Session, progress: &Progress) {
+    let traffic = &mut session.traffic;
+    traffic.spliced_commands += progress.commands + progress.silent_commands;
+    traffic.spliced_bytes_to_node += progress.bytes_to_node;
+    traffic.spliced_bytes_to_client += progress.bytes_to_client;
+    traffic.spills += u64::from(progress.spills);
+    traffic.traps.add_all(&progress.traps);
+    traffic.last_trap = progress.trap.or(traffic.last_trap);
+    session.transactions += progress.transactions;
+}
+
+/// A worker's sessions by id.
+#[derive(Default)]
+pub(super) struct Registry(RefCell<BTreeMap<CsId, std::rc::Weak<Entry>>>);
+
+impl Registry {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    /// Copies of all sessions that have logged in.
+    pub(super) fn snapshot(&self) -> Vec<Session> {
+        let entries = self.0.borrow();
+        let sessions = entries
+            .values()
+            .filter_map(|entry| Some(entry.upgrade()?.current()));
+        sessions
+            .filter(|session| !session.login.user.is_empty() || session.bound.is_some())
+            .collect()
+    }
+
+    /// Ends a session, if it is here. The first reason stands.
+    pub(super) fn end(&self, cs_id: CsId, end: End) {
+        let Some(entry) = self.0.borrow().get(&cs_id).and_then(std::rc::Weak::upgrade) else {
+            return;
+        };
+        let first = entry.end.take().unwrap_or(end);
+        entry.end.set(Some(first));
+        entry.ended.notify_one();
+    }
+}

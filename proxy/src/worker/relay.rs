@@ -1,0 +1,319 @@
+//! Moves bytes between the two legs in user space: a command and its response, or a stream without commands.
+//!
+//! Bytes are read into the worker's scratch buffer and written from it at once; only what a slow reader does not take is copied. The
+//! buffer is never held across an await.
+
+use std::io;
+
+use sluice_ebpf::packet::Position;
+
+use super::{close::End, serve::Serving};
+use crate::protocol::packet;
+
+/// What a leg gave.
+enum Got {
+    /// This many bytes.
+    Bytes(usize),
+    /// Nothing yet.
+    Nothing,
+    /// The end of its stream.
+    End,
+}
+
+impl Serving<'_> {
+    /// Waits at a command boundary for bytes of either leg. Client bytes go to `client_rest`, what the node says unasked goes to the
+    /// client, unless the kernel has left a response to finish.
+    pub(super) async fn wait(&mut self) -> Result<(), End> {
+        loop {
+            tokio::select! {
+                biased;
+                ready = self.client.readable() => {
+                    ready.map_err(|_| End::ClientBroken)?;
+                    match self.read_client()? {
+                        Got::Bytes(_) => return Ok(()),
+                        Got::Nothing => {}
+                        Got::End => return Err(self.half_closed().await),
+                    }
+                }
+                ready = self.node.readable() => {
+                    ready.map_err(|_| End::NodeBroken)?;
+                    if self.has_ended_regime() {
+                        return Ok(());
+                    }
+                    match self.read_node()? {
+                        Got::Bytes(_) => self.pass_unasked().await?,
+                        Got::Nothing => {}
+                        Got::End => return Err(End::NodeClosed),
+                    }
+                    // The offer's offsets have moved.
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Forwards the command under way and its response, to the last byte of both.
+    pub(super) async fn exchange(&mut self) -> Result<(), End> {
+        loop {
+            self.push_command().await?;
+            if self.in_file && self.command.is_done() {
+                self.in_file = false;
+                self.response.infile_sent();
+            }
+            if self.response.wants_infile() && !self.in_file {
+                self.in_file = true;
+                self.command = Position::infile();
+                continue;
+            }
+            if self.command.is_done() && self.response.is_done() {
+                return Ok(());
+            }
+            let wants_client = !self.command.is_done();
+            tokio::select! {
+                biased;
+                ready = self.node.readable() => {
+                    ready.map_err(|_| End::NodeBroken)?;
+                    self.pull_response().await?;
+                }
+                ready = self.client.readable(), if wants_client => {
+                    ready.map_err(|_| End::ClientBroken)?;
+                    if let Got::End = self.read_client()? {
+                        return Err(End::ClientClosed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Forwards more of the command under way, whatever the node says.
+    pub(super) async fn exchange_command(&mut self) -> Result<(), End> {
+        self.push_command().await?;
+        if !self.command.is_done() {
+            self.read_client_or_end().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for more of a command that has begun.
+    pub(super) async fn read_client_or_end(&mut self) -> Result<(), End> {
+        self.client
+            .readable()
+            .await
+            .map_err(|_| End::ClientBroken)?;
+        match self.read_client()? {
+            Got::Bytes(_) | Got::Nothing => Ok(()),
+            Got::End => Err(End::ClientClosed),
+        }
+    }
+
+    /// Writes to the node what is there of the command under way.
+    async fn push_command(&mut self) -> Result<(), End> {
+        if self.command.is_done() || self.client_rest.is_empty() {
+            return Ok(());
+        }
+        let length = self.command.feed(&self.client_rest);
+        let bytes = self.client_rest.split_to(length);
+        self.entry
+            .session
+            .borrow_mut()
+            .traffic
+            .relayed_bytes_to_node += length as u64;
+        if let Err(error) = self.node.write_all(&bytes).await {
+            tracing::debug!(cs_id = self.entry.cs_id.0, %error, "the node does not take the command");
+            // It may have said why before it closed: that is the client's to read.
+            self.last_words().await;
+            return Err(End::NodeBroken);
+        }
+        Ok(())
+    }
+
+    /// Reads from the node and writes to the client. Where that completes the response, the offer to the kernel is made in between.
+    async fn pull_response(&mut self) -> Result<(), End> {
+        let worker = self.worker;
+        let mut left = {
+            let mut scratch = worker.scratch.borrow_mut();
+            let length = match got(self.node.try_read(&mut scratch)).map_err(|_| End::NodeBroken)? {
+                Got::Bytes(length) => length,
+                Got::Nothing => return Ok(()),
+                Got::End => return Err(End::NodeClosed),
+            };
+            let bytes = scratch.get(..length).unwrap_or_default();
+            // What follows the response is said unasked (a shutdown notice): it goes the same way.
+            let taken = self.response.feed(bytes);
+            let boundary = self.response.is_done() && self.command.is_done() && taken == length;
+            if boundary && self.client_rest.is_empty() {
+                self.offer(length);
+            }
+            self.entry
+                .session
+                .borrow_mut()
+                .traffic
+                .relayed_bytes_to_client += length as u64;
+            let written = match self.client.try_write(bytes) {
+                Ok(written) => written,
+                Err(error) if is_transient(&error) => 0,
+                Err(_) => return Err(End::ClientBroken),
+            };
+            bytes::BytesMut::from(bytes.get(written..).unwrap_or_default())
+        };
+        if !left.is_empty() {
+            self.client
+                .write_all(&left.split())
+                .await
+                .map_err(|_| End::ClientBroken)?;
+        }
+        Ok(())
+    }
+
+    /// Forwards what the node has said before it broke, as far as it is there.
+    async fn last_words(&mut self) {
+        while let Ok(Got::Bytes(_)) = self.read_node() {
+            if self.pass_unasked().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Gives the client what the node has said unasked.
+    async fn pass_unasked(&mut self) -> Result<(), End> {
+        let bytes = self.node_rest.split();
+        self.entry
+            .session
+            .borrow_mut()
+            .traffic
+            .relayed_bytes_to_client += bytes.len() as u64;
+        self.client
+            .write_all(&bytes)
+            .await
+            .map_err(|_| End::ClientBroken)
+    }
+
+    /// The client has shut down its sending half at a boundary: so do we towards the node, and what the node still says is forwarded
+    /// until it closes.
+    async fn half_closed(&mut self) -> End {
+        if self.node.shutdown_write().is_err() {
+            return End::ClientClosed;
+        }
+        loop {
+            if self.node.readable().await.is_err() {
+                return End::ClientClosed;
+            }
+            match self.read_node() {
+                Ok(Got::Bytes(_)) if self.pass_unasked().await.is_err() => {
+                    return End::ClientClosed;
+                }
+                Ok(Got::Bytes(_) | Got::Nothing) => {}
+                Ok(Got::End) | Err(_) => return End::ClientClosed,
+            }
+        }
+    }
+
+    /// `COM_QUIT`: the node closes, and so do we.
+    pub(super) async fn quit(&mut self) -> Result<(), End> {
+        let length = packet::HEADER_LEN + 1;
+        let bytes = self
+            .client_rest
+            .split_to(length.min(self.client_rest.len()));
+        // The node may have closed already.
+        let _ = self.node.write_all(&bytes).await;
+        let _ = self.node.shutdown_write();
+        Err(End::Quit)
+    }
+
+    /// A replication stream: bytes, both ways, until one side closes.
+    pub(super) async fn stream(&mut self) -> Result<(), End> {
+        self.entry.session.borrow_mut().relay_reason =
+            Some(sluice_ebpf::reason::RelayReason::Replication);
+        loop {
+            let bytes = self.client_rest.split();
+            if !bytes.is_empty() {
+                self.entry
+                    .session
+                    .borrow_mut()
+                    .traffic
+                    .relayed_bytes_to_node += bytes.len() as u64;
+                self.node
+                    .write_all(&bytes)
+                    .await
+                    .map_err(|_| End::NodeBroken)?;
+            }
+            tokio::select! {
+                ready = self.node.readable() => {
+                    ready.map_err(|_| End::NodeBroken)?;
+                    match self.read_node()? {
+                        Got::Bytes(_) => self.pass_unasked().await?,
+                        Got::Nothing => {}
+                        Got::End => return Err(End::NodeClosed),
+                    }
+                }
+                ready = self.client.readable() => {
+                    ready.map_err(|_| End::ClientBroken)?;
+                    if let Got::End = self.read_client()? {
+                        return Err(End::ClientClosed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the node's stream has ended; bytes that are there stay there.
+    pub(super) fn node_ended(&self) -> Result<bool, End> {
+        use std::os::fd::AsFd;
+        let mut byte = [std::mem::MaybeUninit::uninit()];
+        match socket2::SockRef::from(&self.node.as_fd()).peek(&mut byte) {
+            Ok(0) => Ok(true),
+            Ok(_) => Ok(false),
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(_) => Err(End::NodeBroken),
+        }
+    }
+
+    /// Reads into `client_rest`.
+    fn read_client(&mut self) -> Result<Got, End> {
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let got = got(self.client.try_read(&mut scratch)).map_err(|_| End::ClientBroken)?;
+        if let Got::Bytes(length) = got {
+            self.client_rest
+                .extend_from_slice(scratch.get(..length).unwrap_or_default());
+        }
+        Ok(got)
+    }
+
+    /// Reads into `node_rest`.
+    fn read_node(&mut self) -> Result<Got, End> {
+        let mut scratch = self.worker.scratch.borrow_mut();
+        let got = got(self.node.try_read(&mut scratch)).map_err(|_| End::NodeBroken)?;
+        if let Got::Bytes(length) = got {
+            self.node_rest
+                .extend_from_slice(scratch.get(..length).unwrap_or_default());
+        }
+        Ok(got)
+    }
+
+    /// Whether the kernel's regime is over and its rest is to be taken stock of.
+    fn has_ended_regime(&self) -> bool {
+        let Some(slot) = self.entry.slot.as_ref().filter(|_| self.offered) else {
+            return false;
+        };
+        let standing = self.entry.gate.get().standing(&slot.progress());
+        matches!(standing, crate::gate::Standing::Ended { .. })
+    }
+}
+
+/// Sorts a read's result.
+fn got(read: io::Result<usize>) -> io::Result<Got> {
+    match read {
+        Ok(0) => Ok(Got::End),
+        Ok(length) => Ok(Got::Bytes(length)),
+        Err(error) if is_transient(&error) => Ok(Got::Nothing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Nothing is wrong, try again later.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}

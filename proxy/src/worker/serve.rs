@@ -1,0 +1,305 @@
+//! A logged-in session's loop: at a command boundary it offers the gate to the kernel and waits for whatever reaches the daemon; a
+//! command that does is answered, or relayed with its response, and then the boundary is there again.
+
+use std::rc::Rc;
+
+use bytes::BytesMut;
+use sluice_ebpf::{
+    packet::Position,
+    response::{Expect, Outcome, Response},
+};
+use tokio::time::Instant;
+
+use super::{
+    Worker,
+    accept::{Bound, login_of},
+    change_user::{self, Change, Side},
+    close::End,
+    login::LoggedIn,
+    registry::Entry,
+};
+use crate::{
+    admin,
+    config::Cluster,
+    net::Leg,
+    protocol::{capability::Capabilities, error::MysqlError, handshake::Greeting, packet},
+    route,
+    session::{
+        charset,
+        command::{Effect, Plan, plan},
+        login_name::{LoginName, Rules, SEPARATORS},
+    },
+};
+
+/// Capacity of an emptied buffer that is worth keeping while a session is idle, in bytes.
+const IDLE_BUFFER_BYTES: usize = 1024;
+/// Status flag `SERVER_STATUS_IN_TRANS`.
+const IN_TRANSACTION: u16 = 0x0001;
+
+/// One session being served. Fields are the session's two streams and where they stand; what others may see is in its [`Entry`].
+pub(super) struct Serving<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) entry: &'a Rc<Entry>,
+    pub(super) cluster: &'a Cluster,
+    pub(super) client: Leg,
+    pub(super) node: Leg,
+    /// Read from the client, not yet forwarded.
+    pub(super) client_rest: BytesMut,
+    /// Read from the node, not yet forwarded.
+    pub(super) node_rest: BytesMut,
+    pub(super) capabilities: Capabilities,
+    /// Status flags of the last response.
+    pub(super) status: u16,
+    /// Where the command under way stands.
+    pub(super) command: Position,
+    /// Where its response stands.
+    pub(super) response: Response,
+    /// The client sends a file's contents (LOCAL INFILE).
+    pub(super) in_file: bool,
+    /// The kernel has an offer: what reaches the daemon says where it stands.
+    pub(super) offered: bool,
+    /// The client's character set may be one that the classifier cannot read.
+    unsafe_charset: bool,
+    collation: u16,
+    node_greeting: Greeting,
+    full_name: bool,
+    /// Dropped before the node's leg: no stale entry meets a reused port.
+    _bound: Bound<'a>,
+}
+
+impl<'a> Serving<'a> {
+    /// Takes over from the login.
+    pub(super) fn new(
+        worker: &'a Worker,
+        entry: &'a Rc<Entry>,
+        cluster: &'a Cluster,
+        from: LoggedIn,
+    ) -> Self {
+        Self {
+            _bound: Bound::node(worker, from.target.address, &from.node),
+            worker,
+            entry,
+            cluster,
+            client: from.client,
+            node: from.node,
+            client_rest: from.client_rest,
+            node_rest: from.node_rest,
+            capabilities: from.capabilities,
+            status: from.ok.status,
+            command: Position::DONE,
+            response: Response::DONE,
+            in_file: false,
+            offered: false,
+            unsafe_charset: !charset::is_safe_collation(from.collation),
+            collation: from.collation,
+            node_greeting: from.node_greeting,
+            full_name: from.target.full_name,
+        }
+    }
+
+    /// Serves until somebody leaves.
+    pub(super) async fn serve(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.boundary().await {
+                break end;
+            }
+        };
+        // Bytes may wait in the app sockets; records go before sockets.
+        if let Some(slot) = &self.entry.slot {
+            slot.stop(self.entry.gate.get().generation());
+        }
+        end
+    }
+
+    /// One command, or what else happens at a boundary.
+    async fn boundary(&mut self) -> Result<(), End> {
+        if self.client_rest.is_empty() {
+            if self.client_rest.capacity() > IDLE_BUFFER_BYTES {
+                self.client_rest = BytesMut::new();
+            }
+            self.offer(0);
+            self.wait().await?;
+            self.take_stock().await?;
+        }
+        match plan(
+            &self.client_rest,
+            self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES),
+        ) {
+            Plan::Wait => {
+                // Either nothing at all (the node spoke), or a command in pieces.
+                if self.client_rest.is_empty() {
+                    Ok(())
+                } else {
+                    self.read_client_or_end().await
+                }
+            }
+            Plan::Quit => self.quit().await,
+            Plan::Stream => self.stream().await,
+            Plan::Forward(effect) => self.forward(effect).await,
+            Plan::ChangeUser(payload) => self.change_user(&payload).await,
+            Plan::Kill(id) => self.answer(&admin::Statement::kill(id), Effect::None).await,
+            Plan::Text { text, effect } => match admin::parse(&text) {
+                None => self.forward(effect).await,
+                Some(Ok(statement)) => self.answer(&statement, effect).await,
+                Some(Err(error)) => self.refuse(&error).await,
+            },
+        }
+    }
+
+    /// Relays the command at the front of `client_rest` and its whole response.
+    pub(super) async fn forward(&mut self, effect: Effect) -> Result<(), End> {
+        let byte = self
+            .client_rest
+            .get(packet::HEADER_LEN)
+            .copied()
+            .unwrap_or_default();
+        self.command = Position::command();
+        let status = self.status;
+        self.response.begin(Expect::of(byte) as u8, self.format());
+        self.entry.session.borrow_mut().active = true;
+        let relayed = self.exchange().await;
+        let mut session = self.entry.session.borrow_mut();
+        session.active = false;
+        session.traffic.relayed_commands += 1;
+        session.transactions += u64::from(self.response.ends_transaction());
+        drop(session);
+        relayed?;
+        match self.response.outcome() {
+            Outcome::Ok => {
+                self.status = self.response.status();
+                self.apply(effect);
+            }
+            Outcome::Error | Outcome::Unknown => {
+                self.status = status;
+                if let Effect::Closed(_) | Effect::Charset { safe: false } = effect {
+                    self.apply(effect);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what a command has changed.
+    fn apply(&mut self, effect: Effect) {
+        let slot = self.entry.slot.as_ref();
+        match effect {
+            Effect::None => {}
+            Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
+            Effect::Prepared { spliceable: true } => {
+                if let Some(slot) = slot {
+                    slot.allow_statement(self.response.statement_id());
+                }
+            }
+            Effect::Prepared { spliceable: false } => {
+                if let Some(slot) = slot {
+                    slot.forget_statement(self.response.statement_id());
+                }
+            }
+            Effect::Closed(id) => {
+                if let Some(slot) = slot {
+                    slot.forget_statement(id);
+                }
+            }
+            Effect::Reset => self.forget(),
+            Effect::Charset { safe } => self.unsafe_charset = !safe,
+        }
+        let mut session = self.entry.session.borrow_mut();
+        let in_transaction = self.status & IN_TRANSACTION != 0;
+        if let Some(server) = session.bound.and_then(|bound| session.server_mut(bound)) {
+            server.in_transaction = in_transaction;
+        }
+    }
+
+    /// All session state is gone.
+    fn forget(&mut self) {
+        if let Some(slot) = &self.entry.slot {
+            slot.forget_statements();
+        }
+        self.unsafe_charset = !charset::is_safe_collation(self.collation);
+    }
+
+    /// Whether the kernel may be offered commands.
+    pub(super) fn may_splice(&self) -> bool {
+        !self.unsafe_charset && self.entry.session.borrow().relay_reason.is_none()
+    }
+
+    /// Which form responses have, as the tracker wants it.
+    fn format(&self) -> u8 {
+        use sluice_ebpf::response::format::{CACHE_METADATA, DEPRECATE_EOF};
+        let has = |flag, bit| {
+            if self.capabilities.contains(flag) {
+                bit
+            } else {
+                0
+            }
+        };
+        has(Capabilities::DEPRECATE_EOF, DEPRECATE_EOF)
+            | has(Capabilities::MARIADB_CACHE_METADATA, CACHE_METADATA)
+    }
+
+    /// `COM_CHANGE_USER`: a login's dialogue on the legs as they are.
+    async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
+        let _ = self
+            .client_rest
+            .split_to(packet::HEADER_LEN + payload.len());
+        let settings = &self.worker.process.settings;
+        let names = Rules {
+            tenant: &settings.default_tenant,
+            cluster: &settings.default_cluster,
+            separators: SEPARATORS,
+        };
+        let (full_name, own) = (self.full_name, self.entry.session.borrow().login.clone());
+        let allow = |name: &LoginName| {
+            let login = login_of(name);
+            // Another tenant or cluster may live on another node (ODP refuses it too).
+            if login.tenant != own.tenant
+                || login.cluster != own.cluster
+                || route::route(settings, &login).is_err()
+            {
+                return Err(MysqlError::not_supported(
+                    "COM_CHANGE_USER to another tenant or cluster",
+                ));
+            }
+            Ok(if full_name {
+                name.full.clone()
+            } else {
+                name.user.clone()
+            })
+        };
+        let terms = change_user::Terms {
+            capabilities: self.capabilities,
+            collation: self.collation,
+            node_greeting: &self.node_greeting,
+            names,
+            attributes: &[],
+            deadline: Instant::now() + settings.login_timeout,
+        };
+        let client = Side {
+            leg: &self.client,
+            rest: &mut self.client_rest,
+        };
+        let node = Side {
+            leg: &self.node,
+            rest: &mut self.node_rest,
+        };
+        match change_user::change_user(client, node, payload, terms, allow).await {
+            Ok(Change::Done {
+                name,
+                database,
+                collation,
+                ok,
+            }) => {
+                self.status = ok.status;
+                self.collation = collation;
+                self.forget();
+                let mut session = self.entry.session.borrow_mut();
+                session.login = login_of(&name);
+                session.db = database;
+                session.traffic.relayed_commands += 1;
+                Ok(())
+            }
+            Ok(Change::Refused(_) | Change::NotAllowed(_)) => Ok(()),
+            Err(broken) => Err(End::Login(broken.0)),
+        }
+    }
+}

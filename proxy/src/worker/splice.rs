@@ -1,0 +1,135 @@
+//! Offers the gate to the kernel at a command boundary, and takes stock of what it has done when something reaches the daemon.
+
+use std::time::Duration;
+
+use sluice_ebpf::{
+    packet::Position,
+    record::Offsets,
+    response::{Outcome, Response},
+};
+
+use super::{close::End, serve::Serving};
+use crate::{
+    gate::{Left, Standing},
+    session::Mode,
+};
+
+/// How soon to ask again about a response of which the kernel has not yet said whether it finished it.
+const UNDECIDED_POLL: Duration = Duration::from_millis(1);
+
+impl Serving<'_> {
+    /// Offers the kernel to splice from the next command on. `pending` bytes are about to be written to the client: the offer is made
+    /// before them, so that the client's next command meets it.
+    pub(super) fn offer(&mut self, pending: usize) {
+        let Some(slot) = self.entry.slot.as_ref().filter(|_| self.may_splice()) else {
+            return;
+        };
+        let mut gate = self.entry.gate.get();
+        let generation = gate.offer();
+        self.entry.gate.set(gate);
+        slot.arm(
+            generation,
+            Offsets {
+                read_from_client: low(self.client.read_bytes()),
+                written_to_client: low(self.client.written_bytes())
+                    .wrapping_add(low(pending as u64)),
+                read_from_node: low(self.node.read_bytes()),
+                written_to_node: low(self.node.written_bytes()),
+            },
+        );
+        self.entry.session.borrow_mut().mode = Mode::Armed;
+        self.offered = true;
+    }
+
+    /// Something has reached the daemon: where does the kernel's regime stand? Finishes what an ended one leaves behind.
+    pub(super) async fn take_stock(&mut self) -> Result<(), End> {
+        if !self.offered {
+            return Ok(());
+        }
+        let Some(slot) = &self.entry.slot else {
+            return Ok(());
+        };
+        let progress = slot.progress();
+        match self.entry.gate.get().standing(&progress) {
+            // Not begun, or the node spoke unasked: the offer stands or is made anew.
+            Standing::Closed | Standing::Open => Ok(()),
+            Standing::Ended {
+                command_remaining,
+                left,
+            } => {
+                self.offered = false;
+                self.entry.session.borrow_mut().mode = Mode::Relayed;
+                self.command = Position::rest(command_remaining);
+                self.response = match left {
+                    Left::Nothing => {
+                        if progress.response.outcome() == Outcome::Ok {
+                            self.status = progress.response.status();
+                        }
+                        Response::DONE
+                    }
+                    Left::Response(response) => response,
+                    Left::Undecided => return self.settle(command_remaining).await,
+                };
+                self.exchange().await?;
+                self.keep_status();
+                Ok(())
+            }
+        }
+    }
+
+    /// The kernel was inside a response when its regime ended: waits until it says that it has finished it or handed it over.
+    async fn settle(&mut self, command_remaining: u32) -> Result<(), End> {
+        self.command = Position::rest(command_remaining);
+        // The rest of the command first: the node may be waiting for it.
+        self.response = Response::DONE;
+        while !self.command.is_done() {
+            self.exchange_command().await?;
+        }
+        loop {
+            let Some(slot) = &self.entry.slot else {
+                return Err(End::Account);
+            };
+            match self.entry.gate.get().standing(&slot.progress()) {
+                Standing::Ended {
+                    left: Left::Response(response),
+                    ..
+                } => {
+                    self.response = response;
+                    self.exchange().await?;
+                    self.keep_status();
+                    return Ok(());
+                }
+                Standing::Ended {
+                    left: Left::Nothing,
+                    ..
+                } => return Ok(()),
+                Standing::Ended {
+                    left: Left::Undecided,
+                    ..
+                } => {
+                    // Node bytes end the wait at once; that the kernel finishes on its own is only seen by looking.
+                    let readable = tokio::time::timeout(UNDECIDED_POLL, self.node.readable()).await;
+                    if matches!(readable, Ok(Err(_))) {
+                        return Err(End::NodeBroken);
+                    }
+                    if matches!(readable, Ok(Ok(()))) && self.node_ended()? {
+                        return Err(End::NodeClosed);
+                    }
+                }
+                Standing::Closed | Standing::Open => return Err(End::Account),
+            }
+        }
+    }
+
+    /// The status flags of a response that the daemon has finished.
+    fn keep_status(&mut self) {
+        if self.response.outcome() == Outcome::Ok {
+            self.status = self.response.status();
+        }
+    }
+}
+
+/// Stream offsets are compared modulo 2^32.
+fn low(bytes: u64) -> u32 {
+    u32::try_from(bytes & u64::from(u32::MAX)).unwrap_or_default()
+}

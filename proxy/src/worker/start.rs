@@ -1,0 +1,228 @@
+//! From settings to running workers, and their end.
+
+use std::{
+    cell::RefCell,
+    net::{SocketAddr, TcpListener},
+    num::NonZero,
+    rc::Rc,
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    thread,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use sluice_ebpf::reason::RelayReason;
+use tokio::{
+    runtime,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    task::LocalSet,
+};
+
+use super::{
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept,
+    mailbox::{self, Mail},
+    nodes::Nodes,
+    registry::Registry,
+};
+use crate::{
+    config::{Settings, Splice},
+    kernel::{Kernel, capture::Bindings, self_test},
+    net,
+    session::IdSequence,
+};
+
+/// Runs the proxy until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`]: why it could not start or go on.
+pub fn run(settings: &Settings) -> Result<(), RunError> {
+    let (mut kernel, splicing) = splicing(settings)?;
+    let workers = settings
+        .workers
+        .map_or_else(default_workers, |workers| workers as usize);
+    let listeners = listen(settings.listen, workers)?;
+    let address = listeners
+        .first()
+        .and_then(|listener| listener.local_addr().ok())
+        .unwrap_or(settings.listen);
+    if let Some(kernel) = &mut kernel {
+        kernel.listen(address).map_err(failed)?;
+    }
+    let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
+    let sequence = IdSequence::new(settings.proxy_id)
+        .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
+    let process = Arc::new(Process {
+        settings: settings.clone(),
+        started: Instant::now(),
+        splicing: match &kernel {
+            Some(kernel) => Ok(Arc::clone(kernel.records())),
+            None => Err(splicing),
+        },
+        ids: Mutex::new(Ids {
+            sequence,
+            live: std::collections::HashSet::new(),
+        }),
+        session_count: AtomicU64::new(0),
+        server_session_count: AtomicU64::new(0),
+        nonce: nonce(),
+        mailboxes,
+    });
+    let mut threads = Vec::with_capacity(workers);
+    for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
+        let bindings = kernel
+            .as_ref()
+            .map(Kernel::bindings)
+            .transpose()
+            .map_err(failed)?;
+        let process = Arc::clone(&process);
+        let work = move || work(index, process, listener, inbox, bindings);
+        threads.push(
+            thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(work)
+                .map_err(failed)?,
+        );
+    }
+    tracing::info!(addr = %address, workers, "listening");
+    wait_for_signal()?;
+    for mailbox in &process.mailboxes {
+        // A worker that is gone already needs no mail.
+        let _ = mailbox.send(Mail::Stop);
+    }
+    let panicked = threads
+        .into_iter()
+        .filter_map(|thread| thread.join().err())
+        .count();
+    if panicked == 0 {
+        Ok(())
+    } else {
+        Err(failed(format!("{panicked} workers panicked")))
+    }
+}
+
+/// Loads and proves the kernel's half, as `--splice` demands; without it, says why. One log line either way.
+fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunError> {
+    if settings.splice == Splice::Off {
+        tracing::info!(mode = "relay", reason = RelayReason::Off.text(), "splice");
+        return Ok((None, RelayReason::Off));
+    }
+    match self_test::load_and_test(settings.max_connections) {
+        Ok((kernel, verdict)) => {
+            tracing::info!(
+                mode = "local",
+                reason = "self-test passed",
+                ?verdict,
+                "splice"
+            );
+            Ok((Some(kernel), RelayReason::Login))
+        }
+        Err(error) if settings.splice == Splice::Require => {
+            Err(RunError::SpliceUnavailable(error.to_string()))
+        }
+        Err(error) => {
+            tracing::warn!(mode = "relay", reason = %error, "splice");
+            Ok((None, RelayReason::Unavailable))
+        }
+    }
+}
+
+/// One listener a worker, all on the same address.
+fn listen(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, RunError> {
+    let mut address = address;
+    let mut listeners = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let listener = net::listen(address, workers > 1)
+            .map_err(|source| RunError::Bind { address, source })?;
+        // Port 0 has become a real one.
+        address = listener
+            .local_addr()
+            .map_err(|source| RunError::Bind { address, source })?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+/// A worker's thread.
+fn work(
+    index: usize,
+    process: Arc<Process>,
+    listener: TcpListener,
+    inbox: UnboundedReceiver<Mail>,
+    bindings: Option<Bindings>,
+) {
+    let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(worker = index, %error, "a worker cannot start");
+            return;
+        }
+    };
+    let slots = process
+        .splicing
+        .as_ref()
+        .map_or(0, |records| records.count());
+    let workers = u32::try_from(process.mailboxes.len()).unwrap_or(1);
+    let own = (0..slots).filter(|slot| (slot % workers) as usize == index);
+    let worker = Rc::new(Worker {
+        index,
+        tid: thread_id(),
+        registry: Registry::default(),
+        nodes: Nodes::default(),
+        bindings: bindings.map(RefCell::new),
+        free_slots: RefCell::new(own.collect()),
+        scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        process,
+    });
+    let tasks = LocalSet::new();
+    tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
+    // Ends with `Mail::Stop`; the set's other tasks, and with them the sessions, are dropped then.
+    tasks.block_on(&runtime, mailbox::serve(&worker, inbox));
+    tracing::info!(
+        worker = index,
+        sessions = worker.registry.len(),
+        "worker stopped"
+    );
+}
+
+/// Waits for SIGTERM or SIGINT.
+fn wait_for_signal() -> Result<(), RunError> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        Ok(())
+    })
+}
+
+/// One worker a core.
+fn default_workers() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// A number that two starts on one or two hosts hardly share.
+fn nonce() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or_default();
+    nanoseconds.rotate_left(17) ^ u64::from(std::process::id()) << 40
+}
+
+/// The kernel's id of this thread, as `top -H` shows it.
+#[expect(unsafe_code, reason = "std does not tell the kernel's thread id")]
+fn thread_id() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    u32::try_from(unsafe { libc::gettid() }).unwrap_or_default()
+}
+
+/// Anything that has no exit code of its own.
+fn failed(error: impl ToString) -> RunError {
+    RunError::Failed(error.to_string())
+}
