@@ -16,7 +16,7 @@ use crate::session::login_name::{LoginName, Rules};
 
 /// One leg of the session, and what was read from it and belongs to nothing yet.
 #[derive(Debug)]
-pub struct Half<'a> {
+pub(super) struct Half<'a> {
     /// The leg.
     pub leg: &'a Leg,
     /// Bytes read from it. Afterwards, those beyond the dialogue.
@@ -25,7 +25,7 @@ pub struct Half<'a> {
 
 /// What the session knows.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub(super) struct Terms<'a> {
     /// What holds on both legs.
     pub capabilities: Capabilities,
     /// The session's collation, for clients whose packet names none.
@@ -42,7 +42,7 @@ pub struct Terms<'a> {
 
 /// How it ended, with the client told and both legs usable.
 #[derive(Debug)]
-pub enum Change {
+pub(super) enum Change {
     /// The session has another user. Everything else that it had is gone.
     Done {
         /// The new user.
@@ -63,14 +63,14 @@ pub enum Change {
 /// It broke: both legs are to be closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{}", .0.text())]
-pub struct ChangeBroken(pub LoginReason);
+pub(super) struct ChangeBroken(pub LoginReason);
 
 /// Carries out `payload`, a `COM_CHANGE_USER` with sequence number 0. `allow` gives the user name for the node, or refuses: the new
 /// user may belong to a tenant that this node does not serve.
 ///
 /// # Errors
 /// [`ChangeBroken`].
-pub async fn change_user(
+pub(super) async fn change_user(
     client: Half<'_>,
     node: Half<'_>,
     payload: &[u8],

@@ -24,7 +24,7 @@ use crate::session::login_name::{LoginName, Rules};
 
 /// What the proxy brings to every login.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub(super) struct Terms<'a> {
     /// The proxy's own greeting: version, character set and plugin of the node, [`Capabilities::advertise`] of its capabilities,
     /// `cs_id` as thread id, a scramble of its own.
     pub greeting: &'a Greeting,
@@ -42,7 +42,7 @@ pub struct Terms<'a> {
 
 /// Where a login goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// The node.
     pub address: SocketAddr,
     /// Whether the node is told the tenant (`user@tenant`, for `OceanBase`) or the bare user name.
@@ -64,7 +64,7 @@ impl Target {
 
 /// A session that is about to be served.
 #[derive(Debug)]
-pub struct LoggedIn {
+pub(super) struct LoggedIn {
     /// The client's leg.
     pub client: Leg,
     /// What the client has sent beyond its login.
@@ -91,9 +91,9 @@ pub struct LoggedIn {
     pub ok: OkPacket,
 }
 
-/// A login that failed, with what the log line needs. The client's leg is still open, for whoever keeps books about it.
+/// A login that failed, with what the log line needs.
 #[derive(Debug)]
-pub struct LoginEnd {
+pub(super) struct LoginEnd {
     /// The client's leg.
     pub client: Leg,
     /// Why, and by whose doing.
@@ -132,7 +132,7 @@ struct NodeSide {
 ///
 /// # Errors
 /// [`LoginEnd`]. The client has been told, and the node's leg is closed.
-pub async fn login<A: Announce>(
+pub(super) async fn login<A: Announce>(
     client: Leg,
     terms: Terms<'_>,
     route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
