@@ -19,7 +19,7 @@ use super::{
     serve::Serving,
 };
 use crate::{
-    config::{Cluster, ClusterKind},
+    config::ClusterKind,
     kernel::record::Slot,
     net::Leg,
     node::Announce,
@@ -33,7 +33,9 @@ use crate::{
     route,
     session::{
         Accepted, ClientState, ConnectionId, Login, Path, ProxySessionId, ServerSession,
-        ServerState, Session, charset,
+        ServerState, Session,
+        auth_exchange::Style,
+        charset,
         login_end::LoginReason,
         login_name::{LoginName, Rules, SEPARATORS},
     },
@@ -192,9 +194,14 @@ async fn target(worker: &Worker, name: &LoginName) -> Result<Target, MysqlError>
     let address = nodes::resolve(route.node)
         .await
         .map_err(|error| MysqlError::cannot_connect(route.node, error))?;
+    let (with_tenant, style) = match route.cluster.kind {
+        ClusterKind::OceanBase => (true, Style::Forward),
+        ClusterKind::MySql => (false, Style::Ask),
+    };
     Ok(Target {
         address,
-        full_name: route.cluster.kind == ClusterKind::OceanBase,
+        with_tenant,
+        style,
     })
 }
 

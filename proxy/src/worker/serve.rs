@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use super::{
     Worker,
     accept::{Bound, login_of},
-    change_user::{self, Change, Side},
+    change_user::{self, Change, Half},
     close::End,
-    login::LoggedIn,
+    login::{LoggedIn, Target},
     registry::Entry,
 };
 use crate::{
     admin,
     config::Cluster,
     net::Leg,
-    protocol::{capability::Capabilities, error::MysqlError, handshake::Greeting, packet},
+    protocol::{capability::Capabilities, error::MysqlError, packet},
     route,
     session::{
         charset,
@@ -61,8 +61,9 @@ pub(super) struct Serving<'a> {
     /// The client's character set may be one that the classifier cannot read.
     unsafe_charset: bool,
     collation: u16,
-    node_greeting: Greeting,
-    full_name: bool,
+    /// What the node offers, and how its users are named.
+    node_capabilities: Capabilities,
+    target: Target,
     /// Dropped before the node's leg: no stale entry meets a reused port.
     _bound: Bound<'a>,
 }
@@ -92,8 +93,8 @@ impl<'a> Serving<'a> {
             offered: false,
             unsafe_charset: !charset::is_safe_collation(from.collation),
             collation: from.collation,
-            node_greeting: from.node_greeting,
-            full_name: from.target.full_name,
+            node_capabilities: from.node_greeting.capabilities,
+            target: from.target,
         }
     }
 
@@ -248,7 +249,7 @@ impl<'a> Serving<'a> {
             cluster: &settings.default_cluster,
             separators: SEPARATORS,
         };
-        let (full_name, own) = (self.full_name, self.entry.session.borrow().login.clone());
+        let (target, own) = (self.target, self.entry.session.borrow().login.clone());
         let allow = |name: &LoginName| {
             let login = login_of(name);
             // Another tenant or cluster may live on another node (ODP refuses it too).
@@ -260,25 +261,21 @@ impl<'a> Serving<'a> {
                     "COM_CHANGE_USER to another tenant or cluster",
                 ));
             }
-            Ok(if full_name {
-                name.full.clone()
-            } else {
-                name.user.clone()
-            })
+            Ok(target.user(name))
         };
         let terms = change_user::Terms {
             capabilities: self.capabilities,
             collation: self.collation,
-            node_greeting: &self.node_greeting,
+            node_capabilities: self.node_capabilities,
             names,
             attributes: &[],
             deadline: Instant::now() + settings.login_timeout,
         };
-        let client = Side {
+        let client = Half {
             leg: &self.client,
             rest: &mut self.client_rest,
         };
-        let node = Side {
+        let node = Half {
             leg: &self.node,
             rest: &mut self.node_rest,
         };

@@ -97,7 +97,7 @@ async fn run<T>(
         cs_id: 1 << 18,
         proxy_version: "0",
     };
-    let route = |name: &LoginName| match name.tenant.as_str() {
+    let route = async |name: &LoginName| match name.tenant.as_str() {
         "t1" => Ok(Target {
             address: node,
             with_tenant: false,
@@ -414,7 +414,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         login(
             far,
             terms,
-            |_: &LoginName| Err(MysqlError::bad_handshake()),
+            async |_: &LoginName| Err(MysqlError::bad_handshake()),
             &(),
         )
         .await
