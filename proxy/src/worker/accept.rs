@@ -149,6 +149,10 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
     let target = async |name: &LoginName| target(worker, name, is_oceanbase).await;
     match login::login(client, terms, target, &node).await {
         Ok(logged_in) => {
+            worker
+                .nodes
+                .saw(logged_in.target.address, &logged_in.node_greeting)
+                .await;
             enter(worker, entry, &logged_in);
             let end = Serving::new(worker, entry, logged_in).serve().await;
             (end, String::new())
@@ -159,6 +163,7 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
 
 /// A login that came to nothing: what is known of it goes into the closing line.
 fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
+    drop(end.client);
     let mut session = entry.session.borrow_mut();
     if let Some(name) = &end.name {
         session.login = login_of(name);

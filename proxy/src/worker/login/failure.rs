@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::node::{ConnectError, GreetError, LegError};
-use crate::protocol::error::{Code, MysqlError, state_of};
+use crate::protocol::error::{CANNOT_CONNECT, Code, MysqlError, state_of};
 use crate::protocol::reply::ErrPacket;
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::{Broken, client_reason, node_reason};
@@ -58,6 +58,18 @@ pub(super) fn client_failure(error: &LegError) -> Failure {
         LegError::TooLong => failure.telling(MysqlError::packet_too_large()),
         LegError::OutOfOrder => failure.telling(MysqlError::packets_out_of_order()),
     }
+}
+
+/// The node's name could not be looked up in time.
+pub(super) fn no_route() -> Failure {
+    let text = "the node's name was not found in time";
+    let error = MysqlError::new(
+        CANNOT_CONNECT,
+        format!("Can't connect to MySQL server ({text})"),
+    );
+    Failure::new(LoginReason::NodeUnreachable)
+        .detail(text)
+        .telling(error)
 }
 
 pub(super) fn unreachable_node(error: &ConnectError, address: SocketAddr) -> Failure {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-use self::failure::{Failure, broken_login, client_failure, no_greeting, unreachable_node};
+use self::failure::{
+    Failure, broken_login, client_failure, no_greeting, no_route, unreachable_node,
+};
 use super::auth::{converse, dismiss, part_from_node};
 use crate::net::Leg;
 use crate::node::{Announce, LegError, LoginLeg, connect, greet};
@@ -53,7 +55,7 @@ pub(super) struct Target {
 
 impl Target {
     /// The name under which this node is logged in to.
-    pub fn user(&self, name: &LoginName) -> Bytes {
+    pub(super) fn user(&self, name: &LoginName) -> Bytes {
         if self.with_tenant {
             name.user_at_tenant()
         } else {
@@ -207,9 +209,12 @@ async fn attempt<A: Announce>(
     let request = Request::read(&payload, terms.greeting.capabilities, terms.names)
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
-    let target = route(&request.name)
-        .await
-        .map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?;
+    let target = match timeout_at(deadline, route(&request.name)).await {
+        Ok(routed) => {
+            routed.map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?
+        }
+        Err(_elapsed) => return Err(no_route()),
+    };
     known.node = Some(target.address);
     let node = join(client, &request, terms, target, deadline, announce, known).await?;
     Ok((request, node))
