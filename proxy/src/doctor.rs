@@ -1,25 +1,87 @@
-//! What this host offers. Not built yet.
+//! `sluice doctor`: what this host offers, which sessions will be spliced, and a live test that splices bytes.
 
 use std::fmt;
+
+use crate::kernel::{Verdict, probe, self_test};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
     /// Sessions with both ends on this host can be spliced, and the self-test's bytes came through.
     pub can_splice: bool,
-    lines: Vec<String>,
+    lines: Vec<(&'static str, String)>,
 }
 
-/// Looks at the kernel and runs the self-test.
+/// Looks at the kernel and runs the self-test. Loads the programs for its duration; sessions of a running daemon do not notice.
 pub fn report() -> Report {
-    Report {
-        can_splice: false,
-        lines: vec!["not built yet".to_owned()],
+    let missing = probe::missing_capabilities();
+    let cgroup = probe::cgroup_root();
+    let mut lines = vec![
+        ("kernel", probe::release()),
+        (
+            "type information",
+            readable(crate::kernel::btf::KERNEL_TYPES),
+        ),
+        (
+            "cgroup v2",
+            cgroup.map_or_else(
+                || "not mounted".to_owned(),
+                |path| path.display().to_string(),
+            ),
+        ),
+        (
+            "capabilities",
+            if missing.is_empty() {
+                "all there".to_owned()
+            } else {
+                format!("missing: {}", missing.join(", "))
+            },
+        ),
+    ];
+    let tested = self_test::load_and_test(1);
+    lines.push((
+        "self-test",
+        match &tested {
+            Ok((_, Verdict::Absent)) => {
+                "passed: a command and a 600 kB response were spliced, a command was trapped"
+                    .to_owned()
+            }
+            Ok((_, Verdict::Attached)) => {
+                "passed, with a verdict program on app sockets (this kernel's FIONREAD needs it)"
+                    .to_owned()
+            }
+            Err(error) => format!("failed: {error}"),
+        },
+    ));
+    let can_splice = tested.is_ok();
+    let local = if can_splice {
+        "spliced in the kernel (local)"
+    } else {
+        "relayed"
+    };
+    lines.push(("client and node on this host", local.to_owned()));
+    lines.push(("client or node remote", "relayed".to_owned()));
+    Report { can_splice, lines }
+}
+
+/// Whether a file is there and may be read.
+fn readable(path: &str) -> String {
+    match std::fs::File::open(path) {
+        Ok(_) => path.to_owned(),
+        Err(error) => format!("{path}: {error}"),
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+        let width = self
+            .lines
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or_default();
+        self.lines
+            .iter()
+            .try_for_each(|(name, text)| writeln!(f, "{name:width$}  {text}"))
     }
 }

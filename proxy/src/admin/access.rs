@@ -19,7 +19,8 @@ fn is_proxy_root(caller: &Caller<'_>) -> bool {
 /// The sessions that the caller may see, by id.
 pub fn visible<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
     let caller = &snapshot.caller;
-    let sees_all = is_proxy_root(caller) || caller.login.tenant == SYS_TENANT;
+    let is_sys = caller.has_tenant && caller.login.tenant == SYS_TENANT;
+    let sees_all = is_proxy_root(caller) || is_sys;
     let mut sessions: Vec<_> = snapshot
         .sessions
         .iter()
@@ -77,7 +78,8 @@ fn kill_right(caller: &Caller<'_>, target: &Session) -> KillRight {
         return KillRight::Granted;
     }
     // Unlike everywhere else ODP compares the tenant's name without case here.
-    let granted = if mine.tenant.eq_ignore_ascii_case(SYS_TENANT) {
+    let is_sys = caller.has_tenant && mine.tenant.eq_ignore_ascii_case(SYS_TENANT);
+    let granted = if is_sys {
         mine.cluster == its.cluster
     } else if mine.cluster == its.cluster && mine.tenant == its.tenant {
         mine.user == its.user || caller.has_super
@@ -149,6 +151,7 @@ mod tests {
             caller: Caller {
                 cs_id: CsId(caller),
                 login: &own.login,
+                has_tenant: true,
                 has_super,
             },
         })
@@ -205,6 +208,24 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_that_nobody_has_checked_gives_no_rights() {
+        let sessions = [client(1, "app@sys#east"), client(2, SHOP_ROOT)];
+        let login = &sessions[0].login;
+        let caller = Caller {
+            cs_id: CsId(1),
+            login,
+            has_tenant: false,
+            has_super: false,
+        };
+        let snapshot = Snapshot {
+            sessions: &sessions,
+            caller,
+        };
+        assert_eq!(visible(&snapshot).len(), 1);
+        assert_eq!(find_to_kill(&snapshot, 2).unwrap_err().code, 1094);
+    }
+
+    #[test]
     fn only_kill_takes_sys_in_any_case() {
         let sessions = [client(1, "root@SYS#east"), client(2, SHOP_ROOT)];
         with_snapshot(&sessions, 1, false, |snapshot| {
@@ -225,6 +246,7 @@ mod tests {
             let caller = Caller {
                 cs_id: CsId(1),
                 login: &login(name),
+                has_tenant: true,
                 has_super: true,
             };
             assert_eq!(is_operator(&caller), expected, "{name}");

@@ -91,6 +91,7 @@ pub(super) fn ask(sessions: &[Session], caller: u32, text: &str) -> Answer {
     let caller = Caller {
         cs_id: CsId(caller),
         login,
+        has_tenant: true,
         has_super: false,
     };
     let statement = parse(text.as_bytes()).expect(text).expect(text);

@@ -18,6 +18,9 @@ pub struct Caller<'a> {
     pub cs_id: CsId,
     /// Whom he logged in as.
     pub login: &'a Login,
+    /// His tenant is more than a word of his: the node has checked it, or he is its `root`. Where nodes have no tenants (`MySQL`), everybody
+    /// may write `@sys`.
+    pub has_tenant: bool,
     /// The node has said that he has the privilege SUPER. `false` where it is not known.
     pub has_super: bool,
 }

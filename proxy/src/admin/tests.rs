@@ -39,6 +39,7 @@ fn kill_gives_orders() {
     let caller = Caller {
         cs_id: CsId(5),
         login: &sessions[1].login,
+        has_tenant: true,
         has_super: false,
     };
     let answer = Statement::kill(5).answer(&Snapshot {
@@ -119,7 +120,7 @@ proptest! {
         // Whatever follows, it is one of ours, refused, or the node's; the answer to it has rows, orders or an error.
         if let Some(Ok(statement)) = parse(format!("{words} {tail}").as_bytes()) {
             let login = login("root@sys#east");
-            let caller = Caller { cs_id: CsId(1), login: &login, has_super: false };
+            let caller = Caller { cs_id: CsId(1), login: &login, has_tenant: true, has_super: false };
             statement.answer(&Snapshot { sessions: &[], caller });
         }
     }

@@ -99,7 +99,7 @@ impl Kernel {
         let rmem_alloc = types.offset_of("sock", "sk_backlog.rmem_alloc")?;
         let namespace = capture::namespace_cookie().map_err(io_error("SO_NETNS_COOKIE"))?;
         let mut ebpf = EbpfLoader::new()
-            .verifier_log_level(VerifierLogLevel::DISABLE)
+            .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("OFFSET_COPIED_SEQ", &copied_seq, true)
             .override_global("OFFSET_WRITE_SEQ", &write_seq, true)
             .override_global("OFFSET_RMEM_ALLOC", &rmem_alloc, true)

@@ -83,9 +83,9 @@ impl<'a> LoginLeg<'a> {
         self.leg.read_bytes() > 0
     }
 
-    /// The peer's address.
+    /// The peer's address, as IPv4 where a listener for both kinds says it as IPv6.
     pub const fn peer_ip(&self) -> IpAddr {
-        self.leg.peer_addr().ip()
+        self.leg.peer_addr().ip().to_canonical()
     }
 
     /// Whether [`Self::fill`] may read more without growing beyond one packet of the longest kind.

@@ -70,7 +70,7 @@ impl<'a> Reader<'a> {
         Ok(u32::from_le_bytes(self.array(what)?))
     }
 
-    /// A length-encoded integer (the manual, "int<lenenc>").
+    /// A length-encoded integer (the manual, `int<lenenc>`).
     ///
     /// # Errors
     /// [`Malformed`] naming `what` if it is cut short, or for the bytes `0xFB` (NULL) and `0xFF`, which begin none.

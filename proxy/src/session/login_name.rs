@@ -73,6 +73,13 @@ impl LoginName {
         }
     }
 
+    /// `user@tenant`: what a node of kind `oceanbase` is given. It refuses a cluster's name.
+    pub fn user_at_tenant(&self) -> Bytes {
+        [&self.user[..], b"@", self.tenant.as_bytes()]
+            .concat()
+            .into()
+    }
+
     /// The bare user name for logs and answers.
     pub fn user_lossy(&self) -> String {
         String::from_utf8_lossy(&self.user).into_owned()
@@ -216,6 +223,7 @@ mod tests {
         };
         let name = LoginName::parse(&Bytes::from_static(b"c1-t1-root"), rules);
         assert_eq!(name.to_string(), "root@t1#c1");
+        assert_eq!(&name.user_at_tenant()[..], b"root@t1");
         assert_eq!(
             LoginName::parse(&Bytes::from_static(b"root"), rules).to_string(),
             "root@t#c"

@@ -13,13 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{
     SharedWorker, Worker,
     close::{self, End},
-    login::{self, LoggedIn, Target},
+    login::{self, LoggedIn, LoginEnd, Target},
     nodes,
     registry::Entry,
     serve::Serving,
 };
 use crate::{
-    config::{Cluster, ClusterKind},
+    config::ClusterKind,
     kernel::record::Slot,
     net::Leg,
     node::Announce,
@@ -33,7 +33,9 @@ use crate::{
     route,
     session::{
         Accepted, ClientState, ConnectionId, Login, Path, ProxySessionId, ServerSession,
-        ServerState, Session, charset,
+        ServerState, Session,
+        auth_exchange::Style,
+        charset,
         login_end::LoginReason,
         login_name::{LoginName, Rules, SEPARATORS},
     },
@@ -116,12 +118,12 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
             "no node configured".to_owned(),
         );
     };
-    let greeting = match worker
+    let (greeting, is_oceanbase) = match worker
         .nodes
         .greeting(default, settings.connect_timeout)
         .await
     {
-        Ok(node) => own_greeting(&node, entry),
+        Ok(node) => (own_greeting(&node, entry), is_oceanbase(&node)),
         Err(error) => {
             refuse(&client, &error).await;
             return (End::Login(LoginReason::NodeUnreachable), error.message);
@@ -144,25 +146,42 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         proxy_version: VERSION,
     };
     let node = Capture { worker, entry };
-    let target = async |name: &LoginName| target(worker, name).await;
+    let target = async |name: &LoginName| target(worker, name, is_oceanbase).await;
     match login::login(client, terms, target, &node).await {
         Ok(logged_in) => {
-            let Some(cluster) = settings.cluster(&logged_in.name.cluster) else {
-                return (End::Login(LoginReason::ProxyRefused), String::new());
-            };
-            enter(worker, entry, &logged_in);
-            let end = Serving::new(worker, entry, cluster, logged_in)
-                .serve()
+            worker
+                .nodes
+                .saw(logged_in.target.address, &logged_in.node_greeting)
                 .await;
+            enter(worker, entry, &logged_in);
+            let end = Serving::new(worker, entry, logged_in).serve().await;
             (end, String::new())
         }
-        Err(end) => {
-            if let Some(name) = end.name {
-                entry.session.borrow_mut().login = login_of(&name);
-            }
-            (End::Login(end.reason), end.detail.unwrap_or_default())
-        }
+        Err(end) => failed(worker, entry, *end),
     }
+}
+
+/// A login that came to nothing: what is known of it goes into the closing line.
+fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
+    drop(end.client);
+    let mut session = entry.session.borrow_mut();
+    if let Some(name) = &end.name {
+        session.login = login_of(name);
+    }
+    if let (Some(node), Some(id)) = (end.node, end.node_connection_id) {
+        session.bind(ServerSession::new(
+            worker.process.server_session_id(),
+            node,
+            ConnectionId(id.into()),
+        ));
+    }
+    let told = end
+        .told
+        .map(|(number, text)| format!("error {number}: {text}"));
+    (
+        End::Login(end.reason),
+        told.or(end.detail).unwrap_or_default(),
+    )
 }
 
 /// The proxy's own greeting: the node's, but for the id, the scramble and what the proxy cannot offer.
@@ -181,7 +200,11 @@ fn own_greeting(node: &Greeting, entry: &Entry) -> Greeting {
 }
 
 /// Where a login goes.
-async fn target(worker: &Worker, name: &LoginName) -> Result<Target, MysqlError> {
+async fn target(
+    worker: &Worker,
+    name: &LoginName,
+    is_oceanbase: bool,
+) -> Result<Target, MysqlError> {
     let route =
         route::route(&worker.process.settings, &login_of(name)).map_err(|error| match error {
             route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
@@ -192,10 +215,23 @@ async fn target(worker: &Worker, name: &LoginName) -> Result<Target, MysqlError>
     let address = nodes::resolve(route.node)
         .await
         .map_err(|error| MysqlError::cannot_connect(route.node, error))?;
+    let has_tenants = route.cluster.kind == ClusterKind::OceanBase
+        || (route.cluster.takes_any_name && is_oceanbase);
+    let style = if has_tenants {
+        Style::Forward
+    } else {
+        Style::Ask
+    };
     Ok(Target {
         address,
-        full_name: route.cluster.kind == ClusterKind::OceanBase,
+        with_tenant: has_tenants,
+        style,
     })
+}
+
+/// Whether a node that nobody has said the kind of is OceanBase.
+fn is_oceanbase(greeting: &Greeting) -> bool {
+    greeting.version.windows(9).any(|part| part == b"OceanBase")
 }
 
 /// A login's name as sessions hold it.
@@ -261,7 +297,7 @@ fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<
     let progress = slot.progress();
     if !progress.client_captured {
         Some(RelayReason::ClientRemote)
-    } else if !progress.node_captured {
+    } else if !logged_in.node_is_local || !progress.node_captured {
         Some(RelayReason::NodeRemote)
     } else if !charset::is_safe_collation(logged_in.collation) {
         Some(RelayReason::Charset)

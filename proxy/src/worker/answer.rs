@@ -27,9 +27,11 @@ impl Serving<'_> {
             Scope::AllWorkers => mailbox::snapshot(&self.worker.process).await,
         };
         let login = self.entry.session.borrow().login.clone();
+        let has_tenant = self.target.with_tenant || login.user == "root";
         let caller = Caller {
             cs_id: self.entry.cs_id,
             login: &login,
+            has_tenant,
             has_super: false,
         };
         let mut out = BytesMut::new();

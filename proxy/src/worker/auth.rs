@@ -12,8 +12,10 @@ use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
 use crate::session::auth_exchange::{Exchange, ExchangeError, Outcome, ROUNDS_MAX, Send};
 use crate::session::login_end::LoginReason;
 
-/// How long the last words to one side may take while the other has gone.
-const PARTING: Duration = Duration::from_secs(1);
+/// How long a client that is refused may take to read why.
+const DISMISS: Duration = Duration::from_secs(1);
+/// How long a node may take to say what it wants from a client that has gone: it may be looking up a name.
+const PARTING: Duration = Duration::from_secs(5);
 /// How many bytes of a client that is refused are read and forgotten.
 const DISMISS_READ_MAX: u64 = 1 << 20;
 
@@ -142,5 +144,5 @@ pub(super) async fn dismiss(client: &mut LoginLeg<'_>, payload: Option<&[u8]>) {
         client.drain(DISMISS_READ_MAX).await
     };
     // A client that does not read has had its chance.
-    let _ = timeout(PARTING, words).await;
+    let _ = timeout(DISMISS, words).await;
 }

@@ -12,14 +12,10 @@ pub(super) enum End {
     ClientClosed,
     /// The client's connection broke.
     ClientBroken,
-    /// The client broke the protocol.
-    ClientProtocol,
     /// The node closed.
     NodeClosed,
     /// The node's connection broke.
     NodeBroken,
-    /// The node broke the protocol.
-    NodeProtocol,
     /// The kernel's account of a session and the daemon's differ. Ours to fix.
     Account,
     /// `KILL`, by another session.
@@ -34,8 +30,8 @@ impl End {
     /// Who ended it: `client`, `node` or `proxy`.
     const fn side(self) -> &'static str {
         match self {
-            Self::Quit | Self::ClientClosed | Self::ClientBroken | Self::ClientProtocol => "client",
-            Self::NodeClosed | Self::NodeBroken | Self::NodeProtocol => "node",
+            Self::Quit | Self::ClientClosed | Self::ClientBroken => "client",
+            Self::NodeClosed | Self::NodeBroken => "node",
             Self::Account | Self::Killed | Self::KilledItself => "proxy",
             Self::Login(reason) => reason.side().text(),
         }
@@ -47,10 +43,8 @@ impl End {
             Self::Quit => "quit",
             Self::ClientClosed => "client closed",
             Self::ClientBroken => "client connection broken",
-            Self::ClientProtocol => "client protocol error",
             Self::NodeClosed => "node closed",
             Self::NodeBroken => "node connection broken",
-            Self::NodeProtocol => "node protocol error",
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",

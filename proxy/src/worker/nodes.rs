@@ -1,12 +1,8 @@
 //! What a worker knows of nodes: their addresses and, for the proxy's own greeting, what they greet with.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Duration};
 
-use tokio::{net::lookup_host, sync::Mutex};
+use tokio::{net::lookup_host, sync::Mutex, time::Instant};
 
 use crate::{
     config::NodeAddress,
@@ -14,14 +10,20 @@ use crate::{
     protocol::{error::MysqlError, handshake::Greeting},
 };
 
-/// The last greeting, which also serves clients that arrive while a new one is fetched.
+/// The last greeting of a node, or that it had none.
 #[derive(Default)]
 pub(super) struct Nodes {
-    remembered: Mutex<Option<Remembered>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    greeting: Option<Remembered>,
+    failure: Option<(Instant, MysqlError)>,
 }
 
 impl Nodes {
-    /// What a node greets with, not older than a minute. One client asks it, the others wait for the answer.
+    /// What a node greets with, not older than a minute. One client asks it; those that come meanwhile wait for the same answer.
     ///
     /// # Errors
     /// Error 2003, for the client.
@@ -30,28 +32,65 @@ impl Nodes {
         node: &NodeAddress,
         timeout: Duration,
     ) -> Result<Greeting, MysqlError> {
-        let cannot = |reason: &dyn ToString| MysqlError::cannot_connect(node, reason.to_string());
-        let mut remembered = self.remembered.lock().await;
-        let address = resolve(node).await.map_err(|error| cannot(&error))?;
-        if let Some(known) = remembered
-            .as_ref()
-            .filter(|known| known.is_fresh(address, Instant::now().into()))
-        {
-            return Ok(known.greeting.clone());
+        let came = Instant::now();
+        let mut known = self.known.lock().await;
+        if let Some((at, error)) = known.failure.as_ref().filter(|(at, _)| *at >= came) {
+            tracing::debug!(
+                age_ms = at.elapsed().as_millis(),
+                "a node's failure is shared"
+            );
+            return Err(error.clone());
         }
-        match greeting_probe(address, timeout).await {
-            Ok(greeting) => {
-                *remembered = Some(Remembered {
-                    address,
-                    greeting: greeting.clone(),
-                    at: Instant::now().into(),
-                });
+        let asked = async {
+            let address = resolve(node)
+                .await
+                .map_err(|error| MysqlError::cannot_connect(node, error))?;
+            if let Some(fresh) = known
+                .greeting
+                .as_ref()
+                .filter(|known| known.is_fresh(address, Instant::now()))
+            {
+                return Ok((address, fresh.greeting.clone()));
+            }
+            let greeting = greeting_probe(address, timeout).await;
+            Ok((
+                address,
+                greeting.map_err(|error| MysqlError::cannot_connect(node, error))?,
+            ))
+        };
+        match asked.await {
+            Ok((address, greeting)) => {
+                if known
+                    .greeting
+                    .as_ref()
+                    .is_none_or(|known| !known.is_fresh(address, Instant::now()))
+                {
+                    known.greeting = Some(Remembered {
+                        address,
+                        greeting: greeting.clone(),
+                        at: Instant::now(),
+                    });
+                }
                 Ok(greeting)
             }
             Err(error) => {
-                *remembered = None;
-                Err(cannot(&error))
+                known.greeting = None;
+                known.failure = Some((Instant::now(), MysqlError::clone(&error)));
+                Err(error)
             }
+        }
+    }
+
+    /// A login has seen a node's greeting: it need not be asked for another minute.
+    pub(super) async fn saw(&self, address: SocketAddr, greeting: &Greeting) {
+        let mut known = self.known.lock().await;
+        if let Some(remembered) = known
+            .greeting
+            .as_mut()
+            .filter(|remembered| remembered.address == address)
+        {
+            remembered.greeting = greeting.clone();
+            remembered.at = Instant::now();
         }
     }
 }

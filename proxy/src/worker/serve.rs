@@ -13,16 +13,15 @@ use tokio::time::Instant;
 use super::{
     Worker,
     accept::{Bound, login_of},
-    change_user::{self, Change, Side},
+    change_user::{self, Change, Half},
     close::End,
-    login::LoggedIn,
+    login::{LoggedIn, Target},
     registry::Entry,
 };
 use crate::{
     admin,
-    config::Cluster,
     net::Leg,
-    protocol::{capability::Capabilities, error::MysqlError, handshake::Greeting, packet},
+    protocol::{capability::Capabilities, error::MysqlError, packet},
     route,
     session::{
         charset,
@@ -40,7 +39,6 @@ const IN_TRANSACTION: u16 = 0x0001;
 pub(super) struct Serving<'a> {
     pub(super) worker: &'a Worker,
     pub(super) entry: &'a Rc<Entry>,
-    pub(super) cluster: &'a Cluster,
     pub(super) client: Leg,
     pub(super) node: Leg,
     /// Read from the client, not yet forwarded.
@@ -61,25 +59,20 @@ pub(super) struct Serving<'a> {
     /// The client's character set may be one that the classifier cannot read.
     unsafe_charset: bool,
     collation: u16,
-    node_greeting: Greeting,
-    full_name: bool,
+    node_capabilities: Capabilities,
+    /// The node, and what it wants to be told of a user's tenant.
+    pub(super) target: Target,
     /// Dropped before the node's leg: no stale entry meets a reused port.
     _bound: Bound<'a>,
 }
 
 impl<'a> Serving<'a> {
     /// Takes over from the login.
-    pub(super) fn new(
-        worker: &'a Worker,
-        entry: &'a Rc<Entry>,
-        cluster: &'a Cluster,
-        from: LoggedIn,
-    ) -> Self {
+    pub(super) fn new(worker: &'a Worker, entry: &'a Rc<Entry>, from: LoggedIn) -> Self {
         Self {
             _bound: Bound::node(worker, from.target.address, &from.node),
             worker,
             entry,
-            cluster,
             client: from.client,
             node: from.node,
             client_rest: from.client_rest,
@@ -92,8 +85,8 @@ impl<'a> Serving<'a> {
             offered: false,
             unsafe_charset: !charset::is_safe_collation(from.collation),
             collation: from.collation,
-            node_greeting: from.node_greeting,
-            full_name: from.target.full_name,
+            node_capabilities: from.node_greeting.capabilities,
+            target: from.target,
         }
     }
 
@@ -248,7 +241,7 @@ impl<'a> Serving<'a> {
             cluster: &settings.default_cluster,
             separators: SEPARATORS,
         };
-        let (full_name, own) = (self.full_name, self.entry.session.borrow().login.clone());
+        let (target, own) = (self.target, self.entry.session.borrow().login.clone());
         let allow = |name: &LoginName| {
             let login = login_of(name);
             // Another tenant or cluster may live on another node (ODP refuses it too).
@@ -260,25 +253,21 @@ impl<'a> Serving<'a> {
                     "COM_CHANGE_USER to another tenant or cluster",
                 ));
             }
-            Ok(if full_name {
-                name.full.clone()
-            } else {
-                name.user.clone()
-            })
+            Ok(target.user(name))
         };
         let terms = change_user::Terms {
             capabilities: self.capabilities,
             collation: self.collation,
-            node_greeting: &self.node_greeting,
+            node_capabilities: self.node_capabilities,
             names,
             attributes: &[],
             deadline: Instant::now() + settings.login_timeout,
         };
-        let client = Side {
+        let client = Half {
             leg: &self.client,
             rest: &mut self.client_rest,
         };
-        let node = Side {
+        let node = Half {
             leg: &self.node,
             rest: &mut self.node_rest,
         };
@@ -298,7 +287,18 @@ impl<'a> Serving<'a> {
                 session.traffic.relayed_commands += 1;
                 Ok(())
             }
-            Ok(Change::Refused(_) | Change::NotAllowed(_)) => Ok(()),
+            Ok(Change::Refused(error)) => {
+                tracing::debug!(
+                    cs_id = self.entry.cs_id.0,
+                    number = error.number,
+                    "COM_CHANGE_USER refused by the node"
+                );
+                Ok(())
+            }
+            Ok(Change::NotAllowed(error)) => {
+                tracing::debug!(cs_id = self.entry.cs_id.0, %error, "COM_CHANGE_USER refused");
+                Ok(())
+            }
             Err(broken) => Err(End::Login(broken.0)),
         }
     }

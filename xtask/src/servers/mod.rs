@@ -48,10 +48,12 @@ pub(crate) fn prepare() -> Found {
                 found.environment.push((variable, path));
             }
             Err(error) => {
+                // A command's own last words say more than how it was called.
                 let why = format!("{error:#}");
-                found
-                    .absent
-                    .push((name, why.lines().next().unwrap_or_default().to_owned()));
+                found.absent.push((
+                    name,
+                    why.trim_end().lines().last().unwrap_or_default().to_owned(),
+                ));
             }
         }
     }

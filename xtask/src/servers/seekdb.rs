@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder that holds the binary `seekdb` and its libraries.
+/// The binary; the libraries that it brings lie beside it.
 ///
 /// # Errors
 /// PyPI out of reach, no package for this machine, or a server that does not start.
@@ -29,5 +29,5 @@ pub(super) fn prepare(cache: &Path) -> Result<PathBuf> {
             python::pip_install(&python, &["--no-deps", "--target", target, "pylibseekdb"])
         },
     )?;
-    Ok(folder.join("pylibseekdb"))
+    Ok(binary(&folder))
 }

@@ -24,11 +24,11 @@ pub(crate) fn install() -> Result<()> {
         "--force",
     ]);
     command.args(["--no-default-features", "--features", &feature]);
+    // Its build script looks for llvm-config in PATH, where Debian has none for a numbered LLVM, unless this names the place.
+    let llvm = format!("/usr/lib/llvm-{LLVM_MAJOR}");
+    command.env("LLVM_PREFIX", &llvm);
     // llvm-sys is told not to link (feature no-llvm-linking), so nothing but this names the folder of libLLVM.
-    command.env(
-        "RUSTFLAGS",
-        format!("-L native=/usr/lib/llvm-{LLVM_MAJOR}/lib"),
-    );
+    command.env("RUSTFLAGS", format!("-L native={llvm}/lib"));
     command.env_remove("CARGO_ENCODED_RUSTFLAGS");
     run::run(&mut command)
 }

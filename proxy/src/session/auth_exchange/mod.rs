@@ -12,7 +12,6 @@ use bytes::Bytes;
 use crate::protocol::Malformed;
 use crate::protocol::auth::{ASK_PLUGIN, AuthSwitchRequest, ChangeUser, MORE_DATA, SWITCH};
 use crate::protocol::capability::Capabilities;
-use crate::protocol::command;
 use crate::protocol::handshake::LoginPacket;
 use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
 
@@ -32,23 +31,9 @@ pub enum Style {
     /// the client, with the right plugin at once: most client libraries follow one request only.
     Ask,
     /// The proxy makes the request from the node's greeting, and the answer becomes the node's login packet. For nodes that
-    /// make no requests of their own.
+    /// have one plugin only, as `OceanBase`: asked, one of version 4.3.5 makes no request for an account without password, and
+    /// so accepts any password for it, which directly it refuses.
     Forward,
-}
-
-impl Style {
-    /// The style for a server of this version: `OceanBase` compares the first answer with its greeting's scramble.
-    pub fn of(version: &[u8]) -> Self {
-        let oceanbase = b"OceanBase";
-        if version
-            .windows(oceanbase.len())
-            .any(|part| part.eq_ignore_ascii_case(oceanbase))
-        {
-            Self::Forward
-        } else {
-            Self::Ask
-        }
-    }
 }
 
 /// The plugin and scramble of a node's greeting.
@@ -94,39 +79,13 @@ pub enum ExchangeError {
     Malformed(#[from] Malformed),
 }
 
-/// The node's first packet, for which the client's answer may be missing.
-#[derive(Clone, Debug)]
-enum Draft {
-    Login(Box<LoginPacket>),
-    ChangeUser(Box<ChangeUser>, Capabilities),
-}
-
-impl Draft {
-    /// The payload, with what the client answered for this plugin.
-    fn complete(self, plugin: Bytes, auth: Bytes) -> Bytes {
-        match self {
-            Self::Login(packet) => LoginPacket {
-                plugin: Some(plugin),
-                auth,
-                ..*packet
-            }
-            .encode()
-            .freeze(),
-            Self::ChangeUser(command, capabilities) => ChangeUser {
-                plugin: Some(plugin),
-                auth,
-                ..*command
-            }
-            .encode(capabilities)
-            .freeze(),
-        }
-    }
-}
-
 #[derive(Debug)]
 enum State {
     /// The client has the proxy's request; its answer completes the node's first packet.
-    Answer { draft: Draft, plugin: Bytes },
+    Answer {
+        packet: Box<LoginPacket>,
+        plugin: Bytes,
+    },
     /// Packets are handed on. `client_owes`: the node asked something that the client has not answered yet.
     Dialogue {
         plugin: Option<Bytes>,
@@ -147,58 +106,62 @@ pub struct Exchange {
 impl Exchange {
     /// Begins a login with the packet made by [`Request::towards_node`], at a node that has greeted with `scramble`.
     pub fn login(packet: LoginPacket, scramble: &Scramble, style: Style) -> (Self, Send) {
-        Self::begin(Draft::Login(Box::new(packet)), scramble, style)
-    }
-
-    /// Begins a change of user. `to_node` are the capabilities of the node's leg, `scramble` those of its greeting.
-    pub fn change_user(
-        command: ChangeUser,
-        to_node: Capabilities,
-        scramble: &Scramble,
-        style: Style,
-    ) -> (Self, Send) {
-        Self::begin(
-            Draft::ChangeUser(Box::new(command), to_node),
-            scramble,
-            style,
-        )
-    }
-
-    fn begin(draft: Draft, scramble: &Scramble, style: Style) -> (Self, Send) {
-        let (state, send) = match style {
+        match style {
             Style::Ask => {
-                let payload =
-                    draft.complete(Bytes::from_static(ASK_PLUGIN.as_bytes()), Bytes::new());
+                let packet = LoginPacket {
+                    plugin: Some(Bytes::from_static(ASK_PLUGIN.as_bytes())),
+                    ..packet
+                };
                 (
-                    State::Dialogue {
+                    Self::new(State::Dialogue {
                         plugin: None,
                         client_owes: false,
-                    },
-                    Send::Node(payload),
+                    }),
+                    Send::Node(packet.encode().freeze()),
                 )
             }
             Style::Forward => {
                 let mut data = scramble.scramble.to_vec();
                 data.push(0);
+                let plugin = scramble.plugin.clone();
                 let request = AuthSwitchRequest {
-                    plugin: scramble.plugin.clone(),
+                    plugin: plugin.clone(),
                     data: data.into(),
                 };
                 let state = State::Answer {
-                    draft,
-                    plugin: scramble.plugin.clone(),
+                    packet: Box::new(packet),
+                    plugin,
                 };
-                (state, Send::Client(request.encode().freeze()))
+                (Self::new(state), Send::Client(request.encode().freeze()))
             }
+        }
+    }
+
+    /// Begins a change of user; `to_node` are the capabilities of the node's leg. The node is asked in any case: `OceanBase` (4.3.5)
+    /// makes a request here, and refuses the answer to its greeting's scramble.
+    pub fn change_user(command: ChangeUser, to_node: Capabilities) -> (Self, Send) {
+        let plugin = Some(Bytes::from_static(ASK_PLUGIN.as_bytes()));
+        let command = ChangeUser {
+            plugin,
+            auth: Bytes::new(),
+            ..command
+        };
+        let state = State::Dialogue {
+            plugin: None,
+            client_owes: false,
         };
         (
-            Self {
-                state,
-                client_packets: 0,
-                node_packets: 0,
-            },
-            send,
+            Self::new(state),
+            Send::Node(command.encode(to_node).freeze()),
         )
+    }
+
+    const fn new(state: State) -> Self {
+        Self {
+            state,
+            client_packets: 0,
+            node_packets: 0,
+        }
     }
 
     /// Whether the next packet is the client's. While it is not, what the client sends is left where it is: it may be a
@@ -216,15 +179,7 @@ impl Exchange {
     /// an empty answer to its greeting too, but not a login that fails, nor an empty answer to its request (`MariaDB` 10.11).
     pub fn farewell(&self) -> Option<Bytes> {
         match &self.state {
-            State::Answer {
-                draft: draft @ Draft::Login(_),
-                plugin,
-            } => Some(draft.clone().complete(plugin.clone(), Bytes::new())),
-            // The node has heard nothing of it and waits for a command.
-            State::Answer {
-                draft: Draft::ChangeUser(..),
-                ..
-            } => Some(Bytes::from_static(&[command::QUIT])),
+            State::Answer { packet, plugin } => Some(answered(packet, plugin, Bytes::new())),
             State::Dialogue {
                 client_owes: true, ..
             } => Some(Bytes::new()),
@@ -242,12 +197,13 @@ impl Exchange {
     pub fn client_packet(&mut self, payload: Bytes) -> Result<Bytes, ExchangeError> {
         self.client_packets = count(self.client_packets)?;
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Answer { draft, plugin } => {
+            State::Answer { packet, plugin } => {
+                let answer = answered(&packet, &plugin, payload);
                 self.state = State::Dialogue {
-                    plugin: Some(plugin.clone()),
+                    plugin: Some(plugin),
                     client_owes: false,
                 };
-                Ok(draft.complete(plugin, payload))
+                Ok(answer)
             }
             State::Dialogue {
                 plugin,
@@ -317,6 +273,17 @@ impl Exchange {
         }
         Ok((payload, Outcome::Open))
     }
+}
+
+/// The login packet with what the client answered for this plugin.
+fn answered(packet: &LoginPacket, plugin: &Bytes, auth: Bytes) -> Bytes {
+    LoginPacket {
+        plugin: Some(plugin.clone()),
+        auth,
+        ..packet.clone()
+    }
+    .encode()
+    .freeze()
 }
 
 /// One packet more.

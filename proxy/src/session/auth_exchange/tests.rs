@@ -238,9 +238,7 @@ fn a_change_of_user_asks_too() {
         plugin: None,
         attributes: None,
     };
-    let (exchange, _) = Exchange::change_user(command.clone(), NODE, &scramble(), Style::Forward);
-    assert_eq!(exchange.farewell().as_deref(), Some(&b"\x01"[..]));
-    let (_, send) = Exchange::change_user(command, NODE, &scramble(), Style::Ask);
+    let (_, send) = Exchange::change_user(command, NODE);
     let Send::Node(payload) = send else {
         panic!("not for the node")
     };
@@ -249,16 +247,6 @@ fn a_change_of_user_asks_too() {
         (sent.plugin.as_deref(), sent.auth.len()),
         (Some(ASK_PLUGIN.as_bytes()), 0)
     );
-}
-
-#[test]
-fn the_style_follows_the_version() {
-    assert_eq!(
-        Style::of(b"5.7.25-OceanBase seekdb-v1.4.0.0"),
-        Style::Forward
-    );
-    assert_eq!(Style::of(b"5.5.5-10.11.6-MariaDB"), Style::Ask);
-    assert_eq!(Style::of(b""), Style::Ask);
 }
 
 proptest! {

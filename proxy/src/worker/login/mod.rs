@@ -1,25 +1,32 @@
 //! The station between accept and serve: from the proxy's greeting to a client and a node that are logged in to each other.
 
+mod failure;
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::{Broken, client_reason, converse, dismiss, node_reason, part_from_node};
+use self::failure::{
+    Failure, broken_login, client_failure, no_greeting, no_route, unreachable_node,
+};
+use super::auth::{converse, dismiss, part_from_node};
 use crate::net::Leg;
-use crate::node::{Announce, ConnectError, GreetError, LegError, LoginLeg, connect, greet};
+use crate::node::{Announce, LegError, LoginLeg, connect, greet};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
 use crate::protocol::handshake::{Greeting, LoginPacket};
-use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
+use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
-use crate::session::login_end::LoginReason;
+use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 
 /// What the proxy brings to every login.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
+pub(super) struct Terms<'a> {
     /// The proxy's own greeting: version, character set and plugin of the node, [`Capabilities::advertise`] of its capabilities,
     /// `cs_id` as thread id, a scramble of its own.
     pub greeting: &'a Greeting,
@@ -37,16 +44,29 @@ pub struct Terms<'a> {
 
 /// Where a login goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Target {
+pub(super) struct Target {
     /// The node.
     pub address: SocketAddr,
-    /// Whether the node gets the user name as typed (`OceanBase`, which knows tenants) or the bare one.
-    pub full_name: bool,
+    /// Whether the node is told the tenant (`user@tenant`, for `OceanBase`) or the bare user name.
+    pub with_tenant: bool,
+    /// How the node's scramble reaches the client.
+    pub style: Style,
+}
+
+impl Target {
+    /// The name under which this node is logged in to.
+    pub(super) fn user(&self, name: &LoginName) -> Bytes {
+        if self.with_tenant {
+            name.user_at_tenant()
+        } else {
+            name.user.clone()
+        }
+    }
 }
 
 /// A session that is about to be served.
 #[derive(Debug)]
-pub struct LoggedIn {
+pub(super) struct LoggedIn {
     /// The client's leg.
     pub client: Leg,
     /// What the client has sent beyond its login.
@@ -63,7 +83,7 @@ pub struct LoggedIn {
     pub name: LoginName,
     /// The database to begin in.
     pub database: Option<String>,
-    /// The node's greeting: version, connection id, and the scramble that [`super::change_user`] needs.
+    /// The node's greeting: version, connection id, capabilities. Newer than the one that the client was shown.
     pub node_greeting: Greeting,
     /// The node.
     pub target: Target,
@@ -73,9 +93,9 @@ pub struct LoggedIn {
     pub ok: OkPacket,
 }
 
-/// A login that failed, with what the log line needs. The client's leg is still open, for whoever keeps books about it.
+/// A login that failed, with what the log line needs.
 #[derive(Debug)]
-pub struct LoginEnd {
+pub(super) struct LoginEnd {
     /// The client's leg.
     pub client: Leg,
     /// Why, and by whose doing.
@@ -100,44 +120,6 @@ struct Known {
     node_connection_id: Option<u32>,
 }
 
-struct Failure {
-    reason: LoginReason,
-    detail: Option<String>,
-    /// What the client is still to be told.
-    tell: Option<MysqlError>,
-    /// What the node has told it.
-    refused: Option<ErrPacket>,
-}
-
-impl Failure {
-    const fn new(reason: LoginReason) -> Self {
-        Self {
-            reason,
-            detail: None,
-            tell: None,
-            refused: None,
-        }
-    }
-
-    fn detail(mut self, detail: &(impl ToString + ?Sized)) -> Self {
-        self.detail = Some(detail.to_string());
-        self
-    }
-
-    fn telling(mut self, error: MysqlError) -> Self {
-        self.tell = Some(error);
-        self
-    }
-
-    /// A failure of the node, of which the client gets error 2003.
-    fn of_node(reason: LoginReason, address: SocketAddr, text: &(impl ToString + ?Sized)) -> Self {
-        let text = text.to_string();
-        Self::new(reason)
-            .telling(MysqlError::cannot_connect(address, &text))
-            .detail(&text)
-    }
-}
-
 /// The node's half of a session.
 struct NodeSide {
     leg: Leg,
@@ -152,7 +134,7 @@ struct NodeSide {
 ///
 /// # Errors
 /// [`LoginEnd`]. The client has been told, and the node's leg is closed.
-pub async fn login<A: Announce>(
+pub(super) async fn login<A: Announce>(
     client: Leg,
     terms: Terms<'_>,
     route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
@@ -227,9 +209,12 @@ async fn attempt<A: Announce>(
     let request = Request::read(&payload, terms.greeting.capabilities, terms.names)
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
-    let target = route(&request.name)
-        .await
-        .map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?;
+    let target = match timeout_at(deadline, route(&request.name)).await {
+        Ok(routed) => {
+            routed.map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?
+        }
+        Err(_elapsed) => return Err(no_route()),
+    };
     known.node = Some(target.address);
     let node = join(client, &request, terms, target, deadline, announce, known).await?;
     Ok((request, node))
@@ -270,7 +255,7 @@ async fn join<A: Announce>(
     };
     known.node_connection_id = Some(greeting.thread_id);
     if !request.fits(greeting.capabilities) {
-        let refusal = request.towards_node(greeting.capabilities, request.name.user.clone(), &[]);
+        let refusal = request.towards_node(greeting.capabilities, target.user(&request.name), &[]);
         let refusal = LoginPacket {
             plugin: Some(greeting.plugin.clone()),
             ..refusal
@@ -309,11 +294,7 @@ async fn authenticate(
     target: Target,
     deadline: Instant,
 ) -> Result<OkPacket, Failure> {
-    let user = if target.full_name {
-        &request.name.full
-    } else {
-        &request.name.user
-    };
+    let user = target.user(&request.name);
     let attributes = [
         ("_client_ip", client.peer_ip().to_string()),
         ("proxy_name", "sluice".to_owned()),
@@ -323,12 +304,12 @@ async fn authenticate(
     let attributes = attributes
         .each_ref()
         .map(|(name, value)| (*name, value.as_str()));
-    let packet = request.towards_node(greeting.capabilities, user.clone(), &attributes);
+    let packet = request.towards_node(greeting.capabilities, user, &attributes);
     let scramble = Scramble {
         plugin: greeting.plugin.clone(),
         scramble: greeting.scramble.clone(),
     };
-    let (mut exchange, first) = Exchange::login(packet, &scramble, Style::of(&greeting.version));
+    let (mut exchange, first) = Exchange::login(packet, &scramble, target.style);
     let talk = converse(client, node, &mut exchange, first, request.agreed);
     let failure = match timeout_at(deadline, talk).await {
         Ok(Ok(ok)) => return Ok(ok),
@@ -340,57 +321,8 @@ async fn authenticate(
             Failure::of_node(LoginReason::NodeTimeout, target.address, "login timed out")
         }
     };
-    if failure.refused.is_none() {
+    if failure.reason.side() == Side::Client {
         part_from_node(node, exchange.farewell()).await;
     }
     Err(failure)
-}
-
-fn client_failure(error: &LegError) -> Failure {
-    let failure = Failure::new(client_reason(error)).detail(error);
-    match error {
-        LegError::Closed | LegError::Io(_) => failure,
-        LegError::TooLong => failure.telling(MysqlError::packet_too_large()),
-        LegError::OutOfOrder => failure.telling(MysqlError::packets_out_of_order()),
-    }
-}
-
-fn unreachable_node(error: &ConnectError, address: SocketAddr) -> Failure {
-    Failure::of_node(LoginReason::NodeUnreachable, address, &error)
-}
-
-fn no_greeting(error: GreetError, address: SocketAddr) -> Failure {
-    match error {
-        GreetError::Refused(err) => {
-            // Number and text are the node's; an SQLSTATE it could not send yet.
-            let state = crate::protocol::error::state_of(err.number);
-            let code = crate::protocol::error::Code {
-                number: err.number,
-                state,
-            };
-            Failure::new(LoginReason::NodeRefused)
-                .telling(MysqlError::new(code, err.message_lossy()))
-        }
-        GreetError::Connect(error) => unreachable_node(&error, address),
-        GreetError::Leg(error) => Failure::of_node(node_reason(&error), address, &error),
-        GreetError::Malformed(error) => {
-            Failure::of_node(LoginReason::NodeProtocol, address, &error)
-        }
-        GreetError::Timeout => {
-            Failure::of_node(LoginReason::NodeTimeout, address, "no greeting in time")
-        }
-    }
-}
-
-fn broken_login(broken: Broken, address: SocketAddr) -> Failure {
-    let reason = broken.reason();
-    match broken {
-        Broken::Client(error) => client_failure(&error),
-        Broken::Node(error) => Failure::of_node(reason, address, &error),
-        Broken::Exchange(error) => Failure::of_node(reason, address, &error),
-        Broken::Refused(err) => Failure {
-            refused: Some(err),
-            ..Failure::new(reason)
-        },
-    }
 }

@@ -1,0 +1,113 @@
+//! The ways a login fails: the reason for the log, and what the client is told.
+
+use std::net::SocketAddr;
+
+use crate::node::{ConnectError, GreetError, LegError};
+use crate::protocol::error::{CANNOT_CONNECT, Code, MysqlError, state_of};
+use crate::protocol::reply::ErrPacket;
+use crate::session::login_end::LoginReason;
+use crate::worker::auth::{Broken, client_reason, node_reason};
+
+/// A login that failed.
+pub(super) struct Failure {
+    pub(super) reason: LoginReason,
+    pub(super) detail: Option<String>,
+    /// What the client is still to be told.
+    pub(super) tell: Option<MysqlError>,
+    /// What the node has told it.
+    pub(super) refused: Option<ErrPacket>,
+}
+
+impl Failure {
+    pub(super) const fn new(reason: LoginReason) -> Self {
+        Self {
+            reason,
+            detail: None,
+            tell: None,
+            refused: None,
+        }
+    }
+
+    pub(super) fn detail(mut self, detail: &(impl ToString + ?Sized)) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+
+    pub(super) fn telling(mut self, error: MysqlError) -> Self {
+        self.tell = Some(error);
+        self
+    }
+
+    /// A failure of the node, of which the client gets error 2003.
+    pub(super) fn of_node(
+        reason: LoginReason,
+        address: SocketAddr,
+        text: &(impl ToString + ?Sized),
+    ) -> Self {
+        let text = text.to_string();
+        Self::new(reason)
+            .telling(MysqlError::cannot_connect(address, &text))
+            .detail(&text)
+    }
+}
+
+pub(super) fn client_failure(error: &LegError) -> Failure {
+    let failure = Failure::new(client_reason(error)).detail(error);
+    match error {
+        LegError::Closed | LegError::Io(_) => failure,
+        LegError::TooLong => failure.telling(MysqlError::packet_too_large()),
+        LegError::OutOfOrder => failure.telling(MysqlError::packets_out_of_order()),
+    }
+}
+
+/// The node's name could not be looked up in time.
+pub(super) fn no_route() -> Failure {
+    let text = "the node's name was not found in time";
+    let error = MysqlError::new(
+        CANNOT_CONNECT,
+        format!("Can't connect to MySQL server ({text})"),
+    );
+    Failure::new(LoginReason::NodeUnreachable)
+        .detail(text)
+        .telling(error)
+}
+
+pub(super) fn unreachable_node(error: &ConnectError, address: SocketAddr) -> Failure {
+    Failure::of_node(LoginReason::NodeUnreachable, address, &error)
+}
+
+pub(super) fn no_greeting(error: GreetError, address: SocketAddr) -> Failure {
+    match error {
+        GreetError::Refused(err) => {
+            // Number and text are the node's; an SQLSTATE it could not send yet.
+            let state = state_of(err.number);
+            let code = Code {
+                number: err.number,
+                state,
+            };
+            Failure::new(LoginReason::NodeRefused)
+                .telling(MysqlError::new(code, err.message_lossy()))
+        }
+        GreetError::Connect(error) => unreachable_node(&error, address),
+        GreetError::Leg(error) => Failure::of_node(node_reason(&error), address, &error),
+        GreetError::Malformed(error) => {
+            Failure::of_node(LoginReason::NodeProtocol, address, &error)
+        }
+        GreetError::Timeout => {
+            Failure::of_node(LoginReason::NodeTimeout, address, "no greeting in time")
+        }
+    }
+}
+
+pub(super) fn broken_login(broken: Broken, address: SocketAddr) -> Failure {
+    let reason = broken.reason();
+    match broken {
+        Broken::Client(error) => client_failure(&error),
+        Broken::Node(error) => Failure::of_node(reason, address, &error),
+        Broken::Exchange(error) => Failure::of_node(reason, address, &error),
+        Broken::Refused(err) => Failure {
+            refused: Some(err),
+            ..Failure::new(reason)
+        },
+    }
+}
