@@ -19,7 +19,7 @@ pub fn report() -> Report {
     let mut lines = vec![
         ("kernel", probe::release()),
         (
-            "type information",
+            "type information (BTF)",
             readable(crate::kernel::btf::KERNEL_TYPES),
         ),
         (

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sluice_ebpf::{
     packet::Position,
+    record::Offsets,
     response::{Expect, Outcome, Response},
 };
 use tokio::time::Instant;
@@ -56,8 +57,8 @@ pub(super) struct Serving<'a> {
     pub(super) response: Response,
     /// The client sends a file's contents (LOCAL INFILE).
     pub(super) in_file: bool,
-    /// The kernel has an offer: what reaches the daemon says where it stands.
-    pub(super) offered: bool,
+    /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
+    pub(super) offered: Option<Offsets>,
     /// The client's character set may be one that the classifier cannot read.
     unsafe_charset: bool,
     collation: u16,
@@ -85,7 +86,7 @@ impl<'a> Serving<'a> {
             command: Position::DONE,
             response: Response::DONE,
             in_file: false,
-            offered: false,
+            offered: None,
             unsafe_charset: !charset::is_safe_collation(from.collation),
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,

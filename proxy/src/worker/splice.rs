@@ -24,26 +24,30 @@ impl Serving<'_> {
         let Some(slot) = self.entry.slot.as_ref().filter(|_| self.may_splice()) else {
             return;
         };
+        let offsets = Offsets {
+            read_from_client: low(self.client.read_bytes()),
+            written_to_client: low(self.client.written_bytes()).wrapping_add(low(pending as u64)),
+            read_from_node: low(self.node.read_bytes()),
+            written_to_node: low(self.node.written_bytes()),
+        };
         let mut gate = self.entry.gate.get();
+        if let Some(standing) = self.offered {
+            // The same offer is not withdrawn and made again: the client's command may come right in between. Another one takes the place
+            // only of an offer that has not begun, and never will: counts of moved bytes do not go back.
+            if standing == offsets || gate.standing(&slot.progress()) != Standing::Closed {
+                return;
+            }
+        }
         let generation = gate.offer();
         self.entry.gate.set(gate);
-        slot.arm(
-            generation,
-            Offsets {
-                read_from_client: low(self.client.read_bytes()),
-                written_to_client: low(self.client.written_bytes())
-                    .wrapping_add(low(pending as u64)),
-                read_from_node: low(self.node.read_bytes()),
-                written_to_node: low(self.node.written_bytes()),
-            },
-        );
+        slot.arm(generation, offsets);
         self.entry.session.borrow_mut().mode = Mode::Armed;
-        self.offered = true;
+        self.offered = Some(offsets);
     }
 
     /// Something has reached the daemon: where does the kernel's regime stand? Finishes what an ended one leaves behind.
     pub(super) async fn take_stock(&mut self) -> Result<(), End> {
-        if !self.offered {
+        if self.offered.is_none() {
             return Ok(());
         }
         let Some(slot) = &self.entry.slot else {
@@ -57,7 +61,7 @@ impl Serving<'_> {
                 command_remaining,
                 left,
             } => {
-                self.offered = false;
+                self.offered = None;
                 self.entry.session.borrow_mut().mode = Mode::Relayed;
                 self.command = Position::rest(command_remaining);
                 self.response = match left {
