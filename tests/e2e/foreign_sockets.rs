@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("unrelated_pair", unrelated_pair),
     Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
     Case::new("poll_from_python", poll_from_python),
+    Case::new("blocking_reads_wait", blocking_reads_wait),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -104,5 +105,25 @@ fn poll_from_python(stage: &Stage) -> Result<()> {
         &[USER, PASSWORD],
     )?;
     assert_eq!(printed, "40 answers polled");
+    Ok(())
+}
+
+/// A reader that asked to wait must not be told EAGAIN: drivers take it for a broken connection. A command that fills the send buffer
+/// is what provokes it, because the space that becomes free in it wakes the reader.
+fn blocking_reads_wait(stage: &Stage) -> Result<()> {
+    let mut random = Random::new(62);
+    let mut connection = stage.open()?;
+    for _ in 0..15 {
+        let value = random.letters(8 << 20);
+        let answer = connection.command(&command::query(
+            &[b"SELECT SLEEP(0.02), '", &value[..], b"'"].concat(),
+        ))?;
+        answer.outcome.ok()?;
+    }
+    assert_eq!(
+        connection.failed_waits(),
+        0,
+        "blocking reads that returned EAGAIN"
+    );
     Ok(())
 }
