@@ -9,7 +9,7 @@ use sluice_tests::{
     python,
     server::{PASSWORD, USER},
     wait,
-    wire::command,
+    wire::{PACKET_BYTES_MAX, command},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -108,22 +108,28 @@ fn poll_from_python(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A reader that asked to wait must not be told EAGAIN: drivers take it for a broken connection. A command that fills the send buffer
-/// is what provokes it, because the space that becomes free in it wakes the reader.
+/// A reader that asked to wait must not be told EAGAIN: drivers take it for a broken connection. Large values both ways, from several
+/// clients at a time, are what provokes it.
 fn blocking_reads_wait(stage: &Stage) -> Result<()> {
-    let mut random = Random::new(62);
-    let mut connection = stage.open()?;
-    for _ in 0..15 {
-        let value = random.letters(8 << 20);
-        let answer = connection.command(&command::query(
-            &[b"SELECT SLEEP(0.02), '", &value[..], b"'"].concat(),
-        ))?;
-        answer.outcome.ok()?;
-    }
-    assert_eq!(
-        connection.failed_waits(),
-        0,
-        "blocking reads that returned EAGAIN"
-    );
+    let client = |number| -> Result<u32> {
+        let value = Random::new(number).letters(PACKET_BYTES_MAX);
+        let mut connection = stage.open()?;
+        for _ in 0..4 {
+            let answer =
+                connection.command(&command::query(&[b"SELECT '", &value[..], b"'"].concat()))?;
+            ensure!(answer.cell()? == value, "the value differs");
+        }
+        Ok(connection.failed_waits())
+    };
+    let failed = thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| wait::joined(client.join(), "a client")?)
+            .sum::<Result<u32>>()
+    })?;
+    assert_eq!(failed, 0, "blocking reads that returned EAGAIN");
     Ok(())
 }
