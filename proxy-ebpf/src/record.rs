@@ -193,7 +193,7 @@ const _: () = assert!(
 
 impl Session {
     /// Whether generation `begun` is live, as the programs see it.
-    #[inline(always)]
+    #[inline]
     pub const fn is_live(begun: u64, ended: u64, spilled: u64, stopped: u64) -> bool {
         begun != 0 && ended < begun && spilled < begun && stopped < begun
     }

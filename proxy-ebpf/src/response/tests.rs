@@ -54,6 +54,7 @@ fn case(
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn cases() -> Vec<Case> {
     use Expect::{Generic, Prepare, Rows, Single};
     let (plain, new, cache) = (0, format::DEPRECATE_EOF, format::CACHE_METADATA);

@@ -197,9 +197,9 @@ mod tests {
         // struct a { int x; struct b y; }; struct b { union { int z; }; }, offsets in bits.
         let mut section = Vec::new();
         let mut push = |words: &[u32]| {
-            words
-                .iter()
-                .for_each(|word| section.extend(word.to_ne_bytes()))
+            for word in words {
+                section.extend(word.to_ne_bytes());
+            }
         };
         push(&[0, 1 << 24, 4, 0]);
         push(&[1, 4 << 24 | 2, 16, 3, 1, 0, 5, 3, 64]);

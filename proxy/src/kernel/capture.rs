@@ -87,8 +87,11 @@ fn words(ip: IpAddr) -> [u32; 4] {
         IpAddr::V4(four) => four.to_ipv6_mapped(),
         IpAddr::V6(six) => six,
     };
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = ip.octets();
-    [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]].map(u32::from_ne_bytes)
+    let bits = ip.to_bits();
+    [96, 64, 32, 0].map(|shift| {
+        let word = bits >> shift & u128::from(u32::MAX);
+        u32::try_from(word).unwrap_or_default().to_be()
+    })
 }
 
 /// The cookie of the network namespace that this process is in.

@@ -207,5 +207,7 @@ where
     &'a mut P: TryFrom<&'a mut aya::programs::Program>,
 {
     let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-    program.try_into().map_err(|_| KernelError::Missing(name))
+    program
+        .try_into()
+        .map_err(|_other_kind| KernelError::Missing(name))
 }

@@ -11,7 +11,7 @@ use std::{
 use sluice_ebpf::record::{Offsets, Role};
 
 use super::{Kernel, KernelError, Verdict, capture::Bindings, record::Slot};
-use crate::gate::{Gate, Standing};
+use crate::gate::{Gate, Left, Standing};
 
 /// How long one step may take; loopback needs microseconds.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -176,19 +176,7 @@ impl TestSession {
             b"\x02\0\0\0\x02d",
             "trap",
         )?;
-        let progress = self.slot.progress();
-        if !matches!(
-            gate.standing(&progress),
-            Standing::Ended {
-                command_remaining: 0,
-                ..
-            }
-        ) {
-            return Err(wrong(
-                "trap",
-                format!("the regime is {:?}", gate.standing(&progress)),
-            ));
-        }
+        self.has_ended(gate)?;
         pass(
             &self.proxy_to_node,
             &self.node,
@@ -208,6 +196,17 @@ impl TestSession {
         offsets.written_to_client += 11;
         self.slot.arm(gate.offer(), offsets);
         self.splice(gate)
+    }
+
+    /// The trap has ended the regime, with nothing left behind.
+    fn has_ended(&self, gate: Gate) -> Result<(), SelfTestError> {
+        match gate.standing(&self.slot.progress()) {
+            Standing::Ended {
+                command_remaining: 0,
+                left: Left::Nothing,
+            } => Ok(()),
+            standing => Err(wrong("trap", format!("the regime is {standing:?}"))),
+        }
     }
 
     /// `SELECT 1`, answered with one large row, both in the kernel.
@@ -232,7 +231,7 @@ impl TestSession {
             }
             writer
                 .join()
-                .map_err(|_| wrong("spliced response", "writer panicked"))?
+                .map_err(|_panic| wrong("spliced response", "writer panicked"))?
                 .map_err(socket("spliced response"))
         })?;
         let progress = self.slot.progress();

@@ -124,10 +124,10 @@ fn number(bytes: &[u8], length: usize) -> Option<u32> {
 fn query(payload: &[u8], attributes: bool) -> Plan {
     let text = payload.get(1..).unwrap_or_default();
     // Query attributes stand before the text: a count (0 without any) and a number of sets (always 1).
-    let text = match (attributes, text) {
-        (true, [0, 1, text @ ..]) => text,
-        (true, _) => return Plan::Forward(charset_effect(text)),
-        (false, text) => text,
+    let text = match text {
+        [0, 1, text @ ..] if attributes => text,
+        _ if attributes => return Plan::Forward(charset_effect(text)),
+        text => text,
     };
     Plan::Text {
         text: Bytes::copy_from_slice(text),

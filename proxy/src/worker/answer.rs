@@ -52,7 +52,7 @@ impl Serving<'_> {
                             end = Some(End::KilledItself);
                         }
                         Order::Kill { cs_id, own: false } => {
-                            mailbox::kill(&self.worker.process, cs_id)
+                            mailbox::kill(&self.worker.process, cs_id);
                         }
                     }
                 }
@@ -83,14 +83,12 @@ impl Serving<'_> {
         let _ = self
             .client_rest
             .split_to(length.min(self.client_rest.len()));
-        let mut session = self.entry.session.borrow_mut();
-        session.traffic.relayed_commands += 1;
-        session.traffic.relayed_bytes_to_client += out.len() as u64;
-        drop(session);
-        self.client
-            .write_all(out)
-            .await
-            .map_err(|_| End::ClientBroken)
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.traffic.relayed_commands += 1;
+            session.traffic.relayed_bytes_to_client += out.len() as u64;
+        }
+        self.client.write_all(out).await.map_err(End::of_client)
     }
 
     fn put_ok(&self, out: &mut BytesMut) {

@@ -1,5 +1,7 @@
 //! The end of a session: why, and the one log line that says it.
 
+use std::io;
+
 use super::registry::Entry;
 use crate::session::{Session, login_end::LoginReason};
 
@@ -11,11 +13,11 @@ pub(super) enum End {
     /// The client closed without it.
     ClientClosed,
     /// The client's connection broke.
-    ClientBroken,
+    ClientBroken(io::ErrorKind),
     /// The node closed.
     NodeClosed,
     /// The node's connection broke.
-    NodeBroken,
+    NodeBroken(io::ErrorKind),
     /// The kernel's account of a session and the daemon's differ. Ours to fix.
     Account,
     /// `KILL`, by another session.
@@ -27,11 +29,31 @@ pub(super) enum End {
 }
 
 impl End {
+    /// The client's leg has failed.
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    pub(super) fn of_client(error: io::Error) -> Self {
+        Self::ClientBroken(error.kind())
+    }
+
+    /// The node's leg has failed.
+    #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+    pub(super) fn of_node(error: io::Error) -> Self {
+        Self::NodeBroken(error.kind())
+    }
+
+    /// What more there is to say.
+    fn detail(self) -> Option<String> {
+        match self {
+            Self::ClientBroken(kind) | Self::NodeBroken(kind) => Some(kind.to_string()),
+            _ => None,
+        }
+    }
+
     /// Who ended it: `client`, `node` or `proxy`.
     const fn side(self) -> &'static str {
         match self {
-            Self::Quit | Self::ClientClosed | Self::ClientBroken => "client",
-            Self::NodeClosed | Self::NodeBroken => "node",
+            Self::Quit | Self::ClientClosed | Self::ClientBroken(_) => "client",
+            Self::NodeClosed | Self::NodeBroken(_) => "node",
             Self::Account | Self::Killed | Self::KilledItself => "proxy",
             Self::Login(reason) => reason.side().text(),
         }
@@ -42,9 +64,9 @@ impl End {
         match self {
             Self::Quit => "quit",
             Self::ClientClosed => "client closed",
-            Self::ClientBroken => "client connection broken",
+            Self::ClientBroken(_) => "client connection broken",
             Self::NodeClosed => "node closed",
-            Self::NodeBroken => "node connection broken",
+            Self::NodeBroken(_) => "node connection broken",
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",
@@ -73,7 +95,7 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
                 path = session.path.text(),
                 side = end.side(),
                 reason = end.text(),
-                detail,
+                detail = end.detail().as_deref().unwrap_or(detail),
                 age_ms,
                 spliced_commands = traffic.spliced_commands,
                 relayed_commands = traffic.relayed_commands,

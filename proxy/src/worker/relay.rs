@@ -28,7 +28,7 @@ impl Serving<'_> {
             tokio::select! {
                 biased;
                 ready = self.client.readable() => {
-                    ready.map_err(|_| End::ClientBroken)?;
+                    ready.map_err(End::of_client)?;
                     match self.read_client()? {
                         Got::Bytes(_) => return Ok(()),
                         Got::Nothing => {}
@@ -36,7 +36,7 @@ impl Serving<'_> {
                     }
                 }
                 ready = self.node.readable() => {
-                    ready.map_err(|_| End::NodeBroken)?;
+                    ready.map_err(End::of_node)?;
                     if self.has_ended_regime() {
                         return Ok(());
                     }
@@ -72,11 +72,11 @@ impl Serving<'_> {
             tokio::select! {
                 biased;
                 ready = self.node.readable() => {
-                    ready.map_err(|_| End::NodeBroken)?;
+                    ready.map_err(End::of_node)?;
                     self.pull_response().await?;
                 }
                 ready = self.client.readable(), if wants_client => {
-                    ready.map_err(|_| End::ClientBroken)?;
+                    ready.map_err(End::of_client)?;
                     if let Got::End = self.read_client()? {
                         return Err(End::ClientClosed);
                     }
@@ -96,10 +96,7 @@ impl Serving<'_> {
 
     /// Waits for more of a command that has begun.
     pub(super) async fn read_client_or_end(&mut self) -> Result<(), End> {
-        self.client
-            .readable()
-            .await
-            .map_err(|_| End::ClientBroken)?;
+        self.client.readable().await.map_err(End::of_client)?;
         match self.read_client()? {
             Got::Bytes(_) | Got::Nothing => Ok(()),
             Got::End => Err(End::ClientClosed),
@@ -119,10 +116,9 @@ impl Serving<'_> {
             .traffic
             .relayed_bytes_to_node += length as u64;
         if let Err(error) = self.node.write_all(&bytes).await {
-            tracing::debug!(cs_id = self.entry.cs_id.0, %error, "the node does not take the command");
             // It may have said why before it closed: that is the client's to read.
             self.last_words().await;
-            return Err(End::NodeBroken);
+            return Err(End::of_node(error));
         }
         Ok(())
     }
@@ -132,7 +128,7 @@ impl Serving<'_> {
         let worker = self.worker;
         let mut left = {
             let mut scratch = worker.scratch.borrow_mut();
-            let length = match got(self.node.try_read(&mut scratch)).map_err(|_| End::NodeBroken)? {
+            let length = match got(self.node.try_read(&mut scratch)).map_err(End::of_node)? {
                 Got::Bytes(length) => length,
                 Got::Nothing => return Ok(()),
                 Got::End => return Err(End::NodeClosed),
@@ -152,7 +148,7 @@ impl Serving<'_> {
             let written = match self.client.try_write(bytes) {
                 Ok(written) => written,
                 Err(error) if is_transient(&error) => 0,
-                Err(_) => return Err(End::ClientBroken),
+                Err(error) => return Err(End::of_client(error)),
             };
             bytes::BytesMut::from(bytes.get(written..).unwrap_or_default())
         };
@@ -160,7 +156,7 @@ impl Serving<'_> {
             self.client
                 .write_all(&left.split())
                 .await
-                .map_err(|_| End::ClientBroken)?;
+                .map_err(End::of_client)?;
         }
         Ok(())
     }
@@ -182,10 +178,7 @@ impl Serving<'_> {
             .borrow_mut()
             .traffic
             .relayed_bytes_to_client += bytes.len() as u64;
-        self.client
-            .write_all(&bytes)
-            .await
-            .map_err(|_| End::ClientBroken)
+        self.client.write_all(&bytes).await.map_err(End::of_client)
     }
 
     /// The client has shut down its sending half at a boundary: so do we towards the node, and what the node still says is forwarded
@@ -232,14 +225,11 @@ impl Serving<'_> {
                     .borrow_mut()
                     .traffic
                     .relayed_bytes_to_node += bytes.len() as u64;
-                self.node
-                    .write_all(&bytes)
-                    .await
-                    .map_err(|_| End::NodeBroken)?;
+                self.node.write_all(&bytes).await.map_err(End::of_node)?;
             }
             tokio::select! {
                 ready = self.node.readable() => {
-                    ready.map_err(|_| End::NodeBroken)?;
+                    ready.map_err(End::of_node)?;
                     match self.read_node()? {
                         Got::Bytes(_) => self.pass_unasked().await?,
                         Got::Nothing => {}
@@ -247,7 +237,7 @@ impl Serving<'_> {
                     }
                 }
                 ready = self.client.readable() => {
-                    ready.map_err(|_| End::ClientBroken)?;
+                    ready.map_err(End::of_client)?;
                     if let Got::End = self.read_client()? {
                         return Err(End::ClientClosed);
                     }
@@ -264,14 +254,14 @@ impl Serving<'_> {
             Ok(0) => Ok(true),
             Ok(_) => Ok(false),
             Err(error) if is_transient(&error) => Ok(false),
-            Err(_) => Err(End::NodeBroken),
+            Err(error) => Err(End::of_node(error)),
         }
     }
 
     /// Reads into `client_rest`.
     fn read_client(&mut self) -> Result<Got, End> {
         let mut scratch = self.worker.scratch.borrow_mut();
-        let got = got(self.client.try_read(&mut scratch)).map_err(|_| End::ClientBroken)?;
+        let got = got(self.client.try_read(&mut scratch)).map_err(End::of_client)?;
         if let Got::Bytes(length) = got {
             self.client_rest
                 .extend_from_slice(scratch.get(..length).unwrap_or_default());
@@ -282,7 +272,7 @@ impl Serving<'_> {
     /// Reads into `node_rest`.
     fn read_node(&mut self) -> Result<Got, End> {
         let mut scratch = self.worker.scratch.borrow_mut();
-        let got = got(self.node.try_read(&mut scratch)).map_err(|_| End::NodeBroken)?;
+        let got = got(self.node.try_read(&mut scratch)).map_err(End::of_node)?;
         if let Got::Bytes(length) = got {
             self.node_rest
                 .extend_from_slice(scratch.get(..length).unwrap_or_default());

@@ -109,11 +109,11 @@ impl Serving<'_> {
                 } => {
                     // Node bytes end the wait at once; that the kernel finishes on its own is only seen by looking.
                     let readable = tokio::time::timeout(UNDECIDED_POLL, self.node.readable()).await;
-                    if matches!(readable, Ok(Err(_))) {
-                        return Err(End::NodeBroken);
-                    }
-                    if matches!(readable, Ok(Ok(()))) && self.node_ended()? {
-                        return Err(End::NodeClosed);
+                    if let Ok(ready) = readable {
+                        ready.map_err(End::of_node)?;
+                        if self.node_ended()? {
+                            return Err(End::NodeClosed);
+                        }
                     }
                 }
                 Standing::Closed | Standing::Open => return Err(End::Account),

@@ -223,6 +223,7 @@ fn thread_id() -> u32 {
 }
 
 /// Anything that has no exit code of its own.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: impl ToString) -> RunError {
     RunError::Failed(error.to_string())
 }

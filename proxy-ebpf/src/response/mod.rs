@@ -2,8 +2,17 @@
 //! that it redirects and the relay runs on every buffer that it forwards. It looks at each packet's header and at the first bytes
 //! of the few packets that decide something; rows and definitions are skipped unseen.
 //!
-//! Source of the formats: the MySQL Client/Server Protocol pages "Text Resultset", "COM_STMT_PREPARE Response", "`OK_Packet`",
+//! Source of the formats: the MySQL Client/Server Protocol pages "Text Resultset", "`COM_STMT_PREPARE` Response", "`OK_Packet`",
 //! "`EOF_Packet`", and MariaDB's `sql/protocol.cc` (`send_result_set_metadata`, progress reports in `net_send_progress_packet`).
+
+#![expect(
+    clippy::inline_always,
+    reason = "one function for the verifier, which follows no state through a call"
+)]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "masked to the array's size, or a constant: no check is left that could panic"
+)]
 
 /// Bytes that may be looked at without knowing whether they are there. The BPF program's implementation compares with `data_end`,
 /// the host's is a slice.
@@ -23,9 +32,9 @@ impl Window for &[u8] {
 
     #[inline]
     fn head(&self, offset: u32) -> Option<u64> {
-        let bytes = self.get(offset as usize..)?.first_chunk::<5>()?;
-        let [a, b, c, d, e] = *bytes;
-        Some(u64::from_le_bytes([a, b, c, d, e, 0, 0, 0]))
+        let bytes = self.get(offset as usize..)?;
+        let (header, rest) = bytes.split_first_chunk::<4>()?;
+        Some(u64::from(u32::from_le_bytes(*header)) | u64::from(*rest.first()?) << 32)
     }
 }
 
@@ -232,15 +241,17 @@ impl Response {
         if self.phase == phase::DONE || self.phase == phase::INFILE {
             return offset;
         }
-        if self.have == 0 && self.phase != phase::FIRST && self.phase != phase::PREPARE {
-            if let Some(head) = window.head(offset) {
-                let length = (head & 0x00ff_ffff) as u32;
-                let first = (head >> 32) as u8;
-                if length != 0 && !self.decides(length, first) {
-                    self.undecided(length);
-                    self.skip = length;
-                    return self.pass(offset + 4, end);
-                }
+        if self.have == 0
+            && self.phase != phase::FIRST
+            && self.phase != phase::PREPARE
+            && let Some(head) = window.head(offset)
+        {
+            let length = (head & 0x00ff_ffff) as u32;
+            let first = (head >> 32 & 0xff) as u8;
+            if length != 0 && !self.decides(length, first) {
+                self.undecided(length);
+                self.skip = length;
+                return self.pass(offset + 4, end);
             }
         }
         let Some(byte) = window.byte(offset) else {
@@ -277,7 +288,7 @@ impl Response {
     #[inline(always)]
     fn undecided(&mut self, length: u32) {
         let continues = self.continued != 0;
-        self.continued = (length == CONTINUED) as u8;
+        self.continued = u8::from(length == CONTINUED);
         if self.phase == phase::DEFINITIONS && !continues {
             self.definition();
         }
@@ -319,15 +330,16 @@ impl Response {
             return;
         }
         if self.have == 4 {
-            self.length =
-                self.head[0] as u32 | (self.head[1] as u32) << 8 | (self.head[2] as u32) << 16;
+            self.length = u32::from(self.head[0])
+                | (u32::from(self.head[1])) << 8
+                | (u32::from(self.head[2])) << 16;
         }
         let wanted = if self.length < DECIDE_BYTES {
             self.length
         } else {
             DECIDE_BYTES
         };
-        let collected = self.have as u32 - 4;
+        let collected = u32::from(self.have) - 4;
         if collected == 1 && !self.decides(self.length, self.head[4]) {
             self.have = 0;
             self.skip = self.length - 1;
@@ -338,7 +350,7 @@ impl Response {
             if self.continued != 0 || (self.length == 0 && self.phase != phase::SINGLE) {
                 self.undecided(self.length);
             } else {
-                self.continued = (self.length == CONTINUED) as u8;
+                self.continued = u8::from(self.length == CONTINUED);
                 self.decide();
             }
         }
@@ -366,7 +378,7 @@ impl Response {
             let at = self.after_integer(self.after_integer(5));
             self.end_of(u16::from_le_bytes([
                 self.head[(at & 31) as usize],
-                self.head[(at + 1 & 31) as usize],
+                self.head[((at + 1) & 31) as usize],
             ]));
         }
     }
@@ -396,9 +408,13 @@ impl Response {
             return;
         }
         self.definitions = match first {
-            0xfc => self.head[5] as u32 | (self.head[6] as u32) << 8,
-            0xfd => self.head[5] as u32 | (self.head[6] as u32) << 8 | (self.head[7] as u32) << 16,
-            _ => first as u32,
+            0xfc => u32::from(self.head[5]) | (u32::from(self.head[6])) << 8,
+            0xfd => {
+                u32::from(self.head[5])
+                    | (u32::from(self.head[6])) << 8
+                    | (u32::from(self.head[7])) << 16
+            }
+            _ => u32::from(first),
         };
         self.result_set = 1;
         self.phase = phase::DEFINITIONS;
@@ -416,8 +432,8 @@ impl Response {
     fn prepared(&mut self) {
         self.statement_id =
             u32::from_le_bytes([self.head[5], self.head[6], self.head[7], self.head[8]]);
-        let columns = u16::from_le_bytes([self.head[9], self.head[10]]) as u32;
-        let parameters = u16::from_le_bytes([self.head[11], self.head[12]]) as u32;
+        let columns: u32 = u16::from_le_bytes([self.head[9], self.head[10]]).into();
+        let parameters: u32 = u16::from_le_bytes([self.head[11], self.head[12]]).into();
         self.outcome = Outcome::Ok as u8;
         self.definitions_next = if parameters == 0 { 0 } else { columns };
         self.definitions = if parameters == 0 { columns } else { parameters };
