@@ -40,7 +40,7 @@ pub fn report() -> Report {
     ];
     let tested = self_test::load_and_test(1);
     lines.push((
-        "self-test",
+        "BPF self-test",
         match &tested {
             Ok((_, Verdict::Absent)) => {
                 "passed: a command and a 600 kB response were spliced, a command was trapped"
@@ -50,7 +50,7 @@ pub fn report() -> Report {
                 "passed, with a verdict program on app sockets (this kernel's FIONREAD needs it)"
                     .to_owned()
             }
-            Err(error) => format!("failed: {error}"),
+            Err(error) => format!("failed: {}", self_test::explain(error)),
         },
     ));
     let can_splice = tested.is_ok();

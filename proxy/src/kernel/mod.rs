@@ -39,7 +39,7 @@ pub enum KernelError {
         source: io::Error,
     },
     /// A program was refused.
-    #[error("{what}: {source}{}", hint(source))]
+    #[error("{what}: {source}")]
     Program {
         /// What was tried.
         what: &'static str,
@@ -55,19 +55,6 @@ pub enum KernelError {
     /// The object has no such part: daemon and programs were not built together.
     #[error("the BPF object has no {0}")]
     Missing(&'static str),
-}
-
-/// What an operator can do about a refusal.
-fn hint(error: &aya::programs::ProgramError) -> &'static str {
-    use aya::programs::ProgramError;
-    match error {
-        ProgramError::LoadError { io_error, .. }
-            if io_error.raw_os_error() == Some(libc::EPERM) =>
-        {
-            " (needs CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON)"
-        }
-        _ => "",
-    }
 }
 
 /// Whether captured sockets need the pass-all verdict (`programs/skb.rs`).

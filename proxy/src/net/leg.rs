@@ -1,13 +1,14 @@
 //! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::net::TcpStream;
+use tokio::{io::Interest, net::TcpStream};
 
 /// How much [`Leg::fill`] reads at once, in bytes.
 pub const READ_CHUNK: usize = 16 * 1024;
@@ -107,6 +108,34 @@ impl Leg {
         self.count_written(written)
     }
 
+    /// Writes what there is room for, by a system call in any case, whatever the reactor knows: most writes fit at once.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or those of `send`.
+    pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
+        let written = (&*SockRef::from(&self.stream)).write(bytes);
+        self.count_written(written)
+    }
+
+    /// Waits until the peer has closed its sending half with nothing left to read. For ever where bytes wait to be read: what is behind
+    /// them cannot be seen.
+    pub async fn read_closed(&self) {
+        loop {
+            if self.stream.readable().await.is_err() {
+                return;
+            }
+            let mut byte = [MaybeUninit::uninit()];
+            match self.stream.try_io(Interest::READABLE, || {
+                SockRef::from(&self.stream).peek(&mut byte)
+            }) {
+                Ok(0) => return,
+                Ok(_) => std::future::pending().await,
+                Err(error) if is_transient(&error) => {}
+                Err(_broken) => return,
+            }
+        }
+    }
+
     /// Writes everything. Dropped before its end, [`Self::written_bytes`] tells how much was written.
     ///
     /// # Errors
@@ -116,8 +145,7 @@ impl Leg {
         if rest.is_empty() {
             return Ok(());
         }
-        // Most writes fit at once: the reactor is asked only if they do not.
-        let mut written = self.count_written((&*SockRef::from(&self.stream)).write(rest));
+        let mut written = self.write_now(rest);
         loop {
             match written {
                 Ok(len) => {

@@ -33,15 +33,17 @@ pub enum LegError {
 pub struct LoginLeg<'a> {
     leg: &'a Leg,
     rest: BytesMut,
+    held: BytesMut,
     sequence: u8,
 }
 
 impl<'a> LoginLeg<'a> {
     /// The leg, what was read from it before, and the sequence number of the next packet, whoever sends it.
-    pub const fn new(leg: &'a Leg, rest: BytesMut, sequence: u8) -> Self {
+    pub fn new(leg: &'a Leg, rest: BytesMut, sequence: u8) -> Self {
         Self {
             leg,
             rest,
+            held: BytesMut::new(),
             sequence,
         }
     }
@@ -124,6 +126,17 @@ impl<'a> LoginLeg<'a> {
             self.fill().await?;
         }
         Ok(())
+    }
+
+    /// Makes a payload the next packet, but leaves the sending to [`Self::take_held`]'s caller: between the two it can make ready for what
+    /// the peer will do once it has the packet.
+    pub fn hold(&mut self, payload: &[u8]) {
+        self.sequence = packet::put(&mut self.held, self.sequence, payload);
+    }
+
+    /// The packets that were held back, for who sends them.
+    pub fn take_held(&mut self) -> BytesMut {
+        std::mem::take(&mut self.held)
     }
 
     /// Sends a payload as the next packet.

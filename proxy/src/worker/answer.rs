@@ -88,7 +88,7 @@ impl Serving<'_> {
             session.traffic.relayed_commands += 1;
             session.traffic.relayed_bytes_to_client += out.len() as u64;
         }
-        self.client.write_all(out).await.map_err(End::of_client)
+        self.write_client(out).await
     }
 
     fn put_ok(&self, out: &mut BytesMut) {

@@ -60,7 +60,7 @@ pub(super) const fn node_reason(error: &LegError) -> LoginReason {
     }
 }
 
-/// Carries packets until OK, which the client then has. It may be dropped at any time: [`Exchange::client_owes`] tells whom it
+/// Carries packets until OK, which the client's leg then holds back ([`LoginLeg::hold`]). It may be dropped at any time: [`Exchange::client_owes`] tells whom it
 /// waited for.
 pub(super) async fn converse(
     client: &mut LoginLeg<'_>,
@@ -95,12 +95,21 @@ pub(super) async fn converse(
             let (payload, outcome) = exchange
                 .node_packet(payload, agreed)
                 .map_err(Broken::Exchange)?;
-            let written = client.write(&payload).await;
             match outcome {
-                Outcome::Open => written.map_err(io).map_err(Broken::Client)?,
-                // A client that left right before is found by whoever reads from it next.
-                Outcome::Accepted(ok) => return Ok(ok),
-                Outcome::Refused(err) => return Err(Broken::Refused(err)),
+                Outcome::Open => client
+                    .write(&payload)
+                    .await
+                    .map_err(io)
+                    .map_err(Broken::Client)?,
+                Outcome::Accepted(ok) => {
+                    client.hold(&payload);
+                    return Ok(ok);
+                }
+                Outcome::Refused(err) => {
+                    // A client that left right before is found by whoever reads from it next.
+                    let _ = client.write(&payload).await;
+                    return Err(Broken::Refused(err));
+                }
             }
         } else {
             tokio::select! {

@@ -79,7 +79,11 @@ pub(super) async fn change_user(
 ) -> Result<Change, ChangeBroken> {
     let mut client_leg = LoginLeg::new(client.leg, std::mem::take(client.rest), 1);
     let mut node_leg = LoginLeg::new(node.leg, std::mem::take(node.rest), 0);
-    let change = attempt(&mut client_leg, &mut node_leg, payload, terms, allow).await;
+    let mut change = attempt(&mut client_leg, &mut node_leg, payload, terms, allow).await;
+    let held = client_leg.take_held();
+    if client.leg.write_all(&held).await.is_err() {
+        change = Err(ChangeBroken(LoginReason::ClientClosed));
+    }
     *client.rest = client_leg.into_rest();
     *node.rest = node_leg.into_rest();
     change

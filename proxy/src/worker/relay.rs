@@ -3,12 +3,16 @@
 //! Bytes are read into the worker's scratch buffer and written from it at once; only what a slow reader does not take is copied. The
 //! buffer is never held across an await.
 
-use std::io;
+use std::{io, time::Duration};
 
 use sluice_ebpf::packet::Position;
 
 use super::{close::End, serve::Serving};
 use crate::protocol::packet;
+
+/// How long a client that has closed its sending half may read nothing of what waits for it. A driver closes both halves at once; one that
+/// only closes its own goes on reading.
+const GONE: Duration = Duration::from_secs(1);
 
 /// What a leg gave.
 enum Got {
@@ -153,12 +157,38 @@ impl Serving<'_> {
             bytes::BytesMut::from(bytes.get(written..).unwrap_or_default())
         };
         if !left.is_empty() {
-            self.client
-                .write_all(&left.split())
-                .await
-                .map_err(End::of_client)?;
+            self.write_client(&left.split()).await?;
         }
         Ok(())
+    }
+
+    /// Writes to the client, as slowly as it reads; but not for ever to one that has closed. (Its kernel resets the connection as soon as
+    /// more bytes reach it; with its window full none do.)
+    pub(super) async fn write_client(&self, bytes: &[u8]) -> Result<(), End> {
+        let mut rest = bytes;
+        let mut written = self.client.write_now(rest);
+        loop {
+            match written {
+                Ok(length) => rest = rest.get(length..).unwrap_or_default(),
+                Err(error) if is_transient(&error) => tokio::select! {
+                    ready = self.client.writable() => ready.map_err(End::of_client)?,
+                    () = self.client_gone() => return Err(End::ClientClosed),
+                },
+                Err(error) => return Err(End::of_client(error)),
+            }
+            if rest.is_empty() {
+                return Ok(());
+            }
+            written = self.client.try_write(rest);
+        }
+    }
+
+    /// Waits until the client has closed its sending half and, for [`GONE`] from then on, has read nothing. Dropped as soon as it reads.
+    async fn client_gone(&self) {
+        self.client.read_closed().await;
+        tokio::time::timeout(GONE, std::future::pending::<()>())
+            .await
+            .unwrap_or_default();
     }
 
     /// Forwards what the node has said before it broke, as far as it is there.
@@ -178,7 +208,7 @@ impl Serving<'_> {
             .borrow_mut()
             .traffic
             .relayed_bytes_to_client += bytes.len() as u64;
-        self.client.write_all(&bytes).await.map_err(End::of_client)
+        self.write_client(&bytes).await
     }
 
     /// The client has shut down its sending half at a boundary: so do we towards the node, and what the node still says is forwarded

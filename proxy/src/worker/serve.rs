@@ -41,6 +41,8 @@ pub(super) struct Serving<'a> {
     pub(super) entry: &'a Rc<Entry>,
     pub(super) client: Leg,
     pub(super) node: Leg,
+    /// The login's last packet, for the client.
+    welcome: BytesMut,
     /// Read from the client, not yet forwarded.
     pub(super) client_rest: BytesMut,
     /// Read from the node, not yet forwarded.
@@ -75,6 +77,7 @@ impl<'a> Serving<'a> {
             entry,
             client: from.client,
             node: from.node,
+            welcome: from.welcome,
             client_rest: from.client_rest,
             node_rest: from.node_rest,
             capabilities: from.capabilities,
@@ -92,16 +95,28 @@ impl<'a> Serving<'a> {
 
     /// Serves until somebody leaves.
     pub(super) async fn serve(mut self) -> End {
-        let end = loop {
-            if let Err(end) = self.boundary().await {
-                break end;
-            }
+        let end = match self.welcome().await {
+            Ok(()) => loop {
+                if let Err(end) = self.boundary().await {
+                    break end;
+                }
+            },
+            Err(end) => end,
         };
         // Bytes may wait in the app sockets; records go before sockets.
         if let Some(slot) = &self.entry.slot {
             slot.stop(self.entry.gate.get().generation());
         }
         end
+    }
+
+    /// Lets the client in: the first offer to the kernel is there before its first command.
+    async fn welcome(&mut self) -> Result<(), End> {
+        let welcome = std::mem::take(&mut self.welcome);
+        if self.client_rest.is_empty() {
+            self.offer(welcome.len());
+        }
+        self.write_client(&welcome).await
     }
 
     /// One command, or what else happens at a boundary.

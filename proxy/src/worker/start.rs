@@ -117,10 +117,14 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
             Ok((Some(kernel), RelayReason::Login))
         }
         Err(error) if settings.splice == Splice::Require => {
-            Err(RunError::SpliceUnavailable(error.to_string()))
+            Err(RunError::SpliceUnavailable(self_test::explain(&error)))
         }
         Err(error) => {
-            tracing::warn!(mode = "relay", reason = %error, "splice");
+            tracing::warn!(
+                mode = "relay",
+                reason = self_test::explain(&error),
+                "splice"
+            );
             Ok((None, RelayReason::Unavailable))
         }
     }

@@ -71,6 +71,8 @@ pub(super) struct LoggedIn {
     pub client: Leg,
     /// What the client has sent beyond its login.
     pub client_rest: BytesMut,
+    /// The node's OK as a packet for the client, not sent yet: from then on it sends commands.
+    pub welcome: BytesMut,
     /// The node's leg.
     pub node: Leg,
     /// What the node has sent beyond its OK.
@@ -144,10 +146,12 @@ pub(super) async fn login<A: Announce>(
     let mut client_leg = LoginLeg::new(&client, BytesMut::new(), 0);
     let failure = match attempt(&mut client_leg, terms, route, announce, &mut known).await {
         Ok((request, node)) => {
+            let welcome = client_leg.take_held();
             let client_rest = client_leg.into_rest();
             return Ok(LoggedIn {
                 client,
                 client_rest,
+                welcome,
                 node: node.leg,
                 node_rest: node.rest,
                 capabilities: request.agreed,

@@ -108,9 +108,16 @@ async fn run<T>(
     let (client, proxy) = Door::open().pair().await;
     let proxy = async {
         let login = login(proxy, terms, route, &()).await;
-        if let Err(end) = &login {
-            // As whoever gets it closes it.
-            let _ = end.client.shutdown_write();
+        // As whoever gets it does.
+        match &login {
+            Ok(logged_in) => logged_in
+                .client
+                .write_all(&logged_in.welcome)
+                .await
+                .unwrap(),
+            Err(end) => {
+                let _ = end.client.shutdown_write();
+            }
         }
         login
     };
