@@ -11,8 +11,11 @@ use sluice_tests::{
 };
 use std::net::{SocketAddr, TcpStream};
 
-pub(crate) const CASES: &[Case] =
-    &[Case::new("a_thousand_block_nobody", a_thousand_block_nobody).daemon()];
+pub(crate) const CASES: &[Case] = &[
+    Case::new("a_thousand_block_nobody", a_thousand_block_nobody)
+        .daemon()
+        .root(),
+];
 
 /// `ER_HOST_IS_BLOCKED`.
 const BLOCKED: u16 = 1129;

@@ -5,7 +5,7 @@ use sluice_tests::{
     path::{self, Path, Stage},
     server::Kind,
 };
-use std::env;
+use std::{env, fs, os::unix::fs::MetadataExt as _};
 
 /// A test; by default on every path, with MariaDB.
 #[derive(Clone, Copy)]
@@ -16,6 +16,7 @@ pub(crate) struct Case {
     only: Option<Path>,
     daemon: bool,
     tool: Option<&'static str>,
+    root: bool,
 }
 
 impl Case {
@@ -27,6 +28,7 @@ impl Case {
             only: None,
             daemon: false,
             tool: None,
+            root: false,
         }
     }
 
@@ -55,12 +57,21 @@ impl Case {
         self
     }
 
+    /// Only for root: it makes a network of its own.
+    pub(crate) const fn root(mut self) -> Self {
+        self.root = true;
+        self
+    }
+
     /// Why it cannot run here, if it cannot.
     pub(crate) fn left_out(&self, path: Path, kind: Kind) -> Option<&'static str> {
         if let Some(reason) = path::missing(kind) {
             return Some(reason);
         }
+        let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
         match (path, self.only) {
+            (Path::Spliced, _) if !is_root => Some("splicing needs root"),
+            _ if self.root && !is_root => Some("it needs root"),
             (Path::Direct, _) if self.daemon => Some("direct, it is about the daemon"),
             (_, Some(Path::Spliced)) if path != Path::Spliced => {
                 Some("relayed, it is about splicing")

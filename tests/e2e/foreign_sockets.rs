@@ -9,7 +9,7 @@ use sluice_tests::{
     python,
     server::{PASSWORD, USER},
     wait,
-    wire::command,
+    wire::{PACKET_BYTES_MAX, command},
 };
 use std::{
     io::{Read as _, Write as _},
@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("unrelated_pair", unrelated_pair),
     Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
     Case::new("poll_from_python", poll_from_python),
+    Case::new("blocking_reads_wait", blocking_reads_wait),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -104,5 +105,31 @@ fn poll_from_python(stage: &Stage) -> Result<()> {
         &[USER, PASSWORD],
     )?;
     assert_eq!(printed, "40 answers polled");
+    Ok(())
+}
+
+/// A reader that asked to wait must not be told EAGAIN: drivers take it for a broken connection. Large values both ways, from several
+/// clients at a time, are what provokes it.
+fn blocking_reads_wait(stage: &Stage) -> Result<()> {
+    let client = |number| -> Result<u32> {
+        let value = Random::new(number).letters(PACKET_BYTES_MAX);
+        let mut connection = stage.open()?;
+        for _ in 0..4 {
+            let answer =
+                connection.command(&command::query(&[b"SELECT '", &value[..], b"'"].concat()))?;
+            ensure!(answer.cell()? == value, "the value differs");
+        }
+        Ok(connection.failed_waits())
+    };
+    let failed = thread::scope(|scope| {
+        let clients: Vec<_> = (0..6)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        clients
+            .into_iter()
+            .map(|client| wait::joined(client.join(), "a client")?)
+            .sum::<Result<u32>>()
+    })?;
+    assert_eq!(failed, 0, "blocking reads that returned EAGAIN");
     Ok(())
 }

@@ -28,6 +28,7 @@ mod spill;
 mod spliced;
 mod torture;
 mod transaction;
+mod unreachable_node;
 mod values;
 
 use anyhow::Result;
@@ -46,6 +47,7 @@ const THREADS: usize = 4;
 
 const CASES: &[(&str, &[Case])] = &[
     ("login", login::CASES),
+    ("unreachable_node", unreachable_node::CASES),
     ("abandoned", abandoned::CASES),
     ("values", values::CASES),
     ("prepared", prepared::CASES),

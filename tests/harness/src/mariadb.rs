@@ -48,7 +48,11 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
     })?;
     Server::start(&Recipe {
         kind: Kind::MariaDb,
-        prepare: &|folder| server::copy_folder(&template, folder),
+        prepare: &|folder| {
+            // A server that starts removes the temporary tables that it finds: they must not be another's.
+            fs::create_dir(folder.join("tmp"))?;
+            server::copy_folder(&template, folder)
+        },
         command: &|folder, address| {
             let mut command = Command::new("mariadbd");
             command.args([
@@ -70,6 +74,7 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             // Relative, and so under the data folder: a whole path can be longer than a socket's name may be (unix(7)).
             command.args(["--socket=s", "--pid-file=pid"]);
             command.arg(format!("--datadir={}", folder.join("data").display()));
+            command.arg(format!("--tmpdir={}", folder.join("tmp").display()));
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
             command
                 .arg(format!("--port={}", address.port()))

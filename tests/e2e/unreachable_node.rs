@@ -1,0 +1,56 @@
+//! A node that is down, and one that hangs: the client is told so, in time.
+
+use crate::{case::Case, login::refusal};
+use anyhow::{Result, bail, ensure};
+use sluice_tests::{
+    path::Stage,
+    server::{self, PASSWORD, USER},
+    wire::{Login, Outcome},
+};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("down", node_down).daemon(),
+    Case::new("hangs", node_hangs).daemon(),
+];
+
+fn node_down(stage: &Stage) -> Result<()> {
+    let node = SocketAddr::from(([127, 0, 0, 1], server::free_port()?));
+    let front = stage.private(node, &[])?;
+    let Outcome::Error {
+        code,
+        state,
+        message,
+    } = refusal(front.address(), &Login::new(USER, PASSWORD))?
+    else {
+        bail!("let in without a node")
+    };
+    assert_eq!((code, state.as_str()), (2003, "HY000"), "{message}");
+    ensure!(
+        message.starts_with(&format!("Can't connect to MySQL server on '{node}' (")),
+        "{message}"
+    );
+    assert_eq!(front.daemon()?.ended()?, None);
+    Ok(())
+}
+
+fn node_hangs(stage: &Stage) -> Result<()> {
+    // The kernel completes the connection; nobody ever reads or writes it.
+    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let front = stage.private(
+        silent.local_addr()?,
+        &["--connect-timeout", "1s", "--login-timeout", "5s"],
+    )?;
+    let start = Instant::now();
+    let refused = refusal(front.address(), &Login::new(USER, PASSWORD))?;
+    assert_eq!(refused.code(), 2003, "{refused}");
+    ensure!(
+        start.elapsed() < Duration::from_secs(10),
+        "it took {:?}",
+        start.elapsed()
+    );
+    Ok(())
+}
