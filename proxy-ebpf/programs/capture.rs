@@ -14,6 +14,7 @@ use crate::sys::{self, context, publish, shared, tuple};
 
 /// Runs on every TCP event of the host that a program may see; all but two kinds leave at once.
 #[sock_ops]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn capture(ctx: SockOpsContext) -> u32 {
     let op = context!((*ctx.ops).op);
     if op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB {

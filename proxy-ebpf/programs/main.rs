@@ -6,6 +6,18 @@
     unsafe_code,
     reason = "kernel helpers and the context's raw pointers; all of it is in `sys`, `maps` and the two entries"
 )]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "to a field's width, after a mask or of a constant"
+)]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "masked to the array's size: no check is left, and the verifier sees the bound"
+)]
+#![expect(
+    clippy::inline_always,
+    reason = "one function for the verifier, which follows no pointer's type through a call"
+)]
 
 mod capture;
 mod client;

@@ -72,6 +72,7 @@ impl Window for Data {
 /// Runs in the sender's `sendmsg`. Returns `SK_PASS` always: with a redirect marked the bytes go to the other app socket, without
 /// one they take their way over TCP to the daemon.
 #[sk_msg]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn msg(ctx: SkMsgContext) -> u32 {
     sys::apply_bytes(ctx.msg, 0);
     message(ctx.msg);

@@ -33,25 +33,22 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         publish!(record.node.started, commands);
     }
     record.node.handed = record.node.response;
-    match splice(msg, record, size) {
-        Some(bytes) => {
-            if bytes < size {
-                sys::apply_bytes(msg, bytes);
-            }
-            publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
-            if record.node.response.is_done() {
-                if record.node.response.ends_transaction() {
-                    publish!(record.node.transactions, record.node.transactions + 1);
-                }
-                publish!(record.node.answered, commands);
-            }
+    if let Some(bytes) = splice(msg, record, size) {
+        if bytes < size {
+            sys::apply_bytes(msg, bytes);
         }
-        None => {
-            publish!(record.node.passed, sent.wrapping_add(size));
-            let begun = shared!(record.client.begun);
-            publish!(record.node.handed_over, begun);
+        publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
+        if record.node.response.is_done() {
+            if record.node.response.ends_transaction() {
+                publish!(record.node.transactions, record.node.transactions + 1);
+            }
             publish!(record.node.answered, commands);
         }
+    } else {
+        publish!(record.node.passed, sent.wrapping_add(size));
+        let begun = shared!(record.client.begun);
+        publish!(record.node.handed_over, begun);
+        publish!(record.node.answered, commands);
     }
 }
 

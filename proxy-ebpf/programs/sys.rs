@@ -116,6 +116,10 @@ pub(crate) struct Streams {
 
 /// The stream positions of a message's own socket.
 #[inline(always)]
+#[expect(
+    clippy::cast_ptr_alignment,
+    reason = "BTF gives the offsets of aligned fields"
+)]
 pub(crate) fn streams(msg: *mut sk_msg_md) -> Option<Streams> {
     // SAFETY: the context is valid for the program's run; the verifier types `sk`.
     let tcp = unsafe { bpf_skc_to_tcp_sock((*msg).__bindgen_anon_3.sk.cast()) }.cast::<u8>();
@@ -129,8 +133,8 @@ pub(crate) fn streams(msg: *mut sk_msg_md) -> Option<Streams> {
     // SAFETY: the verifier checks both loads against the BTF of `struct tcp_sock`.
     unsafe {
         Some(Streams {
-            received: *tcp.add(received).cast::<u32>(),
-            sent: *tcp.add(sent).cast::<u32>(),
+            received: tcp.add(received).cast::<u32>().read(),
+            sent: tcp.add(sent).cast::<u32>().read(),
         })
     }
 }

@@ -61,7 +61,7 @@ impl Serving<'_> {
                 }
             }
         }
-        self.reply(&out).await?;
+        self.reply(&out, end.is_some()).await?;
         end.map_or(Ok(()), Err)
     }
 
@@ -69,11 +69,11 @@ impl Serving<'_> {
     pub(super) async fn refuse(&mut self, error: &AdminError) -> Result<(), End> {
         let mut out = BytesMut::new();
         put_error(&mut out, error.clone());
-        self.reply(&out).await
+        self.reply(&out, false).await
     }
 
-    /// Takes the command off the stream and writes its answer.
-    async fn reply(&mut self, out: &[u8]) -> Result<(), End> {
+    /// Takes the command off the stream and writes its answer; the next one may be the kernel's, unless this was the `last`.
+    async fn reply(&mut self, out: &[u8], last: bool) -> Result<(), End> {
         let length = match self.client_rest.first_chunk::<3>() {
             Some(&[a, b, c]) => {
                 HEADER_LEN + usize::from(a) + (usize::from(b) << 8) + (usize::from(c) << 16)
@@ -87,6 +87,9 @@ impl Serving<'_> {
             let mut session = self.entry.session.borrow_mut();
             session.traffic.relayed_commands += 1;
             session.traffic.relayed_bytes_to_client += out.len() as u64;
+        }
+        if self.client_rest.is_empty() && !last {
+            self.offer(out.len());
         }
         self.write_client(out).await
     }
