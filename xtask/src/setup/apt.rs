@@ -51,7 +51,7 @@ const PACKAGES: &[Package] = &[
     },
     Package {
         name: "mariadb-server",
-        goal: Goal::Test,
+        goal: Goal::Demo,
         why: "MariaDB's login plugins",
         is_missing: no_mariadb_plugins,
     },

@@ -38,7 +38,6 @@ pub struct Connection {
     capabilities: u32,
     /// Whether the login had to send the password, encrypted with the server's public key.
     password_sent: bool,
-    failed_waits: u32,
 }
 
 /// Cuts a payload into packets, the first numbered `sequence`; returns the bytes and the number that comes next.
@@ -79,7 +78,6 @@ impl Connection {
             greeting: Greeting::default(),
             capabilities: 0,
             password_sent: false,
-            failed_waits: 0,
         };
         let packet = connection.read_packet().context("read the greeting")?;
         connection.greeting = Greeting::parse(&packet)?;
@@ -104,11 +102,6 @@ impl Connection {
     /// Whether the login took `caching_sha2_password`'s full path.
     pub fn password_sent(&self) -> bool {
         self.password_sent
-    }
-
-    /// How many blocking reads returned EAGAIN long before their timeout.
-    pub fn failed_waits(&self) -> u32 {
-        self.failed_waits
     }
 
     fn has(&self, capability: u32) -> bool {
@@ -206,12 +199,9 @@ impl Connection {
                 Ok(read) => self.buffer.extend(chunk.iter().take(read)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // On a socket that the kernel splices, a reader that is woken for another reason than bytes is told EAGAIN, though it
-                // asked to wait (`tcp_msg_wait_data` in net/ipv4/tcp_bpf.c looks once). One test is about that; the others go on.
+                // asked to wait (`tcp_msg_wait_data` in net/ipv4/tcp_bpf.c looks once).
                 Err(error)
-                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < PATIENCE =>
-                {
-                    self.failed_waits += 1;
-                }
+                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < PATIENCE => {}
                 Err(error) => {
                     return Err(error).with_context(|| {
                         format!("read from the connection, after {:?}", start.elapsed())
