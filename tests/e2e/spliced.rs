@@ -25,6 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("trap_and_splice_again", trap_and_splice_again)
         .with(&Kind::ALL)
         .only(Path::Spliced),
+    Case::new("character_set", character_set).only(Path::Spliced),
+    Case::new("statements_after_reset", statements_after_reset),
     Case::new("off_means_off", off_means_off).only(Path::Relayed),
 ];
 
@@ -264,6 +266,56 @@ fn trap_and_splice_again(stage: &Stage) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// In gbk the second byte of a character may be a backslash: from the very next command on nothing is spliced, and the session says why.
+fn character_set(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    for _ in 0..20 {
+        connection.run("SET NAMES gbk")?;
+        let before = attribute::splice(&mut connection)?;
+        for _ in 0..5 {
+            assert_eq!(connection.run("SELECT 1")?.text()?, "1");
+        }
+        let after = attribute::splice(&mut connection)?;
+        assert_eq!(after.text("relay_reason")?, "character set", "{after:?}");
+        assert_eq!(after.grown(&before, "spliced_commands")?, 0, "{after:?}");
+        connection.run("SET NAMES utf8mb4")?;
+        all_spliced(&mut connection, 5, |connection| {
+            for _ in 0..5 {
+                connection.run("SELECT 1")?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+/// A reset may give a statement's id out again: what the kernel knew of the old one must not hold for the new one.
+fn statements_after_reset(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    for round in 0..20 {
+        for _ in 0..3 {
+            let reads = connection.prepare("SELECT 1")?;
+            connection.execute(&reads, &[])?.outcome.ok()?;
+        }
+        connection.command(&[0x1f])?.outcome.ok()?;
+        for number in 0..3 {
+            let sets = connection.prepare(&format!("SET @v = {}", round * 3 + number))?;
+            connection.execute(&sets, &[])?.outcome.ok()?;
+        }
+        let wanted = (round * 3 + 2).to_string();
+        assert_eq!(connection.run("SELECT @v")?.text()?, wanted);
+    }
+    if stage.daemon().is_ok() {
+        // Executions of SET are traps, each of them.
+        let before = attribute::splice(&mut connection)?;
+        let sets = connection.prepare("SET @v = 1")?;
+        connection.execute(&sets, &[])?.outcome.ok()?;
+        let after = attribute::splice(&mut connection)?;
+        assert_eq!(after.grown(&before, "spliced_commands")?, 0, "{after:?}");
+    }
+    Ok(())
 }
 
 fn off_means_off(stage: &Stage) -> Result<()> {

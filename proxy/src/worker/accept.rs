@@ -1,6 +1,6 @@
 //! From a listener to a session: admission, the binding of the client's socket, login, and the end of it all.
 
-use std::{net::SocketAddr, rc::Rc};
+use std::{future::pending, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::BytesMut;
 use sluice_ebpf::{
@@ -8,7 +8,10 @@ use sluice_ebpf::{
     record::Role,
     response::format::{CACHE_METADATA, DEPRECATE_EOF, QUERY_ATTRIBUTES},
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 
 use super::{
     SharedWorker, Worker,
@@ -41,6 +44,8 @@ use crate::{
     },
 };
 
+/// How long to leave clients in the backlog where no connection can be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The version that nodes are told.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -59,9 +64,9 @@ pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener
                 tokio::task::spawn_local(connection(Rc::clone(&worker), stream, client));
             }
             Err(error) => {
-                // Out of descriptors, mostly: sessions that end make room. Connections wait meanwhile.
+                // Out of descriptors, mostly: sessions that end make room, and connections wait in the backlog meanwhile.
                 tracing::warn!(worker = worker.index, %error, "cannot accept");
-                tokio::task::yield_now().await;
+                let _ = timeout(ACCEPT_PAUSE, pending::<()>()).await;
             }
         }
     }

@@ -24,6 +24,8 @@ pub(super) enum End {
     Killed,
     /// `KILL` of its own id.
     KilledItself,
+    /// The daemon stops.
+    Stopped,
     /// The login failed.
     Login(LoginReason),
 }
@@ -54,7 +56,7 @@ impl End {
         match self {
             Self::Quit | Self::ClientClosed | Self::ClientBroken(_) => "client",
             Self::NodeClosed | Self::NodeBroken(_) => "node",
-            Self::Account | Self::Killed | Self::KilledItself => "proxy",
+            Self::Account | Self::Killed | Self::KilledItself | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
         }
     }
@@ -70,6 +72,7 @@ impl End {
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",
+            Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),
         }
     }

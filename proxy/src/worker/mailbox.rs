@@ -1,10 +1,19 @@
 //! Words between workers: what one asks of another's sessions. A mailbox holds at most one word of every session, as a session waits
 //! for its answer.
 
-use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
+use std::time::Duration;
+
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    task::yield_now,
+    time::timeout,
+};
 
 use super::{Process, SharedWorker, close::End};
 use crate::session::{CsId, Session};
+
+/// How long sessions may take to end when the daemon stops.
+const STOP: Duration = Duration::from_secs(1);
 
 /// A word to a worker.
 #[derive(Debug)]
@@ -26,7 +35,17 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 let _ = reply.send(worker.registry.snapshot());
             }
             Mail::Kill(cs_id) => worker.registry.end(cs_id, End::Killed),
-            Mail::Stop => return,
+            Mail::Stop => {
+                worker.registry.end_all(End::Stopped);
+                // Each session writes its closing line; one that cannot is dropped.
+                let _ = timeout(STOP, async {
+                    while worker.registry.len() > 0 {
+                        yield_now().await;
+                    }
+                })
+                .await;
+                return;
+            }
         }
     }
 }

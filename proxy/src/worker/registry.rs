@@ -125,6 +125,14 @@ impl Registry {
             .collect()
     }
 
+    /// Ends all sessions.
+    pub(super) fn end_all(&self, end: End) {
+        let ids: Vec<_> = self.0.borrow().keys().copied().collect();
+        for cs_id in ids {
+            self.end(cs_id, end);
+        }
+    }
+
     /// Ends a session, if it is here. The first reason stands.
     pub(super) fn end(&self, cs_id: CsId, end: End) {
         let Some(entry) = self.0.borrow().get(&cs_id).and_then(std::rc::Weak::upgrade) else {

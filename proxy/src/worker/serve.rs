@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::BytesMut;
 use sluice_ebpf::{
     packet::Position,
+    reason::RelayReason,
     record::Offsets,
     response::{Expect, Outcome, Response},
 };
@@ -25,7 +26,7 @@ use crate::{
     protocol::{capability::Capabilities, error::MysqlError, packet},
     route,
     session::{
-        charset,
+        Path, charset,
         command::{Effect, Plan, plan},
         login_name::{LoginName, Rules, SEPARATORS},
     },
@@ -38,6 +39,8 @@ const IN_TRANSACTION: u16 = 0x0001;
 
 /// One session being served. Fields are the session's two streams and where they stand; what others may see is in its [`Entry`].
 pub(super) struct Serving<'a> {
+    /// First, so that it is dropped before the node's leg: no stale entry meets a reused port.
+    _bound: Bound<'a>,
     pub(super) worker: &'a Worker,
     pub(super) entry: &'a Rc<Entry>,
     pub(super) client: Leg,
@@ -59,14 +62,10 @@ pub(super) struct Serving<'a> {
     pub(super) in_file: bool,
     /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
     pub(super) offered: Option<Offsets>,
-    /// The client's character set may be one that the classifier cannot read.
-    unsafe_charset: bool,
     collation: u16,
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
     pub(super) target: Target,
-    /// Dropped before the node's leg: no stale entry meets a reused port.
-    _bound: Bound<'a>,
 }
 
 impl<'a> Serving<'a> {
@@ -87,7 +86,6 @@ impl<'a> Serving<'a> {
             response: Response::DONE,
             in_file: false,
             offered: None,
-            unsafe_charset: !charset::is_safe_collation(from.collation),
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
@@ -96,19 +94,14 @@ impl<'a> Serving<'a> {
 
     /// Serves until somebody leaves.
     pub(super) async fn serve(mut self) -> End {
-        let end = match self.welcome().await {
+        match self.welcome().await {
             Ok(()) => loop {
                 if let Err(end) = self.boundary().await {
                     break end;
                 }
             },
             Err(end) => end,
-        };
-        // Bytes may wait in the app sockets; records go before sockets.
-        if let Some(slot) = &self.entry.slot {
-            slot.stop(self.entry.gate.get().generation());
         }
-        end
     }
 
     /// Lets the client in: the first offer to the kernel is there before its first command.
@@ -155,6 +148,27 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// What must hold before the response is there: the kernel's next offer is made with the response's last bytes.
+    fn anticipate(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Charset { safe: false } => self.note_charset(false),
+            Effect::Closed(id) => {
+                if let Some(slot) = &self.entry.slot {
+                    slot.forget_statement(*id);
+                }
+            }
+            Effect::Reset => {
+                if let Some(slot) = &self.entry.slot {
+                    slot.forget_statements();
+                }
+            }
+            Effect::None
+            | Effect::Database(_)
+            | Effect::Prepared { .. }
+            | Effect::Charset { safe: true } => {}
+        }
+    }
+
     /// Relays the command at the front of `client_rest` and its whole response.
     pub(super) async fn forward(&mut self, effect: Effect) -> Result<(), End> {
         let byte = self
@@ -163,7 +177,7 @@ impl<'a> Serving<'a> {
             .copied()
             .unwrap_or_default();
         self.command = Position::command();
-        let status = self.status;
+        self.anticipate(&effect);
         self.response.begin(Expect::of(byte) as u8, self.format());
         self.entry.session.borrow_mut().active = true;
         let relayed = self.exchange().await;
@@ -173,17 +187,10 @@ impl<'a> Serving<'a> {
         session.transactions += u64::from(self.response.ends_transaction());
         drop(session);
         relayed?;
-        match self.response.outcome() {
-            Outcome::Ok => {
-                self.status = self.response.status();
-                self.apply(effect);
-            }
-            Outcome::Error | Outcome::Unknown => {
-                self.status = status;
-                if let Effect::Closed(_) | Effect::Charset { safe: false } = effect {
-                    self.apply(effect);
-                }
-            }
+        // After an ERR, or a command without a response, the status flags are what they were.
+        if self.response.outcome() == Outcome::Ok {
+            self.status = self.response.status();
+            self.apply(effect);
         }
         Ok(())
     }
@@ -192,7 +199,6 @@ impl<'a> Serving<'a> {
     fn apply(&mut self, effect: Effect) {
         let slot = self.entry.slot.as_ref();
         match effect {
-            Effect::None => {}
             Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
             Effect::Prepared { spliceable: true } => {
                 if let Some(slot) = slot {
@@ -204,13 +210,10 @@ impl<'a> Serving<'a> {
                     slot.forget_statement(self.response.statement_id());
                 }
             }
-            Effect::Closed(id) => {
-                if let Some(slot) = slot {
-                    slot.forget_statement(id);
-                }
-            }
             Effect::Reset => self.forget(),
-            Effect::Charset { safe } => self.unsafe_charset = !safe,
+            Effect::Charset { safe: true } => self.note_charset(true),
+            // Nothing, or anticipated.
+            Effect::None | Effect::Closed(_) | Effect::Charset { safe: false } => {}
         }
         let mut session = self.entry.session.borrow_mut();
         let in_transaction = self.status & IN_TRANSACTION != 0;
@@ -224,12 +227,25 @@ impl<'a> Serving<'a> {
         if let Some(slot) = &self.entry.slot {
             slot.forget_statements();
         }
-        self.unsafe_charset = !charset::is_safe_collation(self.collation);
+        self.note_charset(charset::is_safe_collation(self.collation));
+    }
+
+    /// Whether the classifier can read the client's character set: where not, the session is relayed, and says so.
+    fn note_charset(&self, safe: bool) {
+        let mut session = self.entry.session.borrow_mut();
+        match session.relay_reason {
+            None if !safe => session.relay_reason = Some(RelayReason::Charset),
+            Some(RelayReason::Charset) if safe => {
+                session.relay_reason = None;
+                session.path = Path::Local;
+            }
+            _ => {}
+        }
     }
 
     /// Whether the kernel may be offered commands.
     pub(super) fn may_splice(&self) -> bool {
-        !self.unsafe_charset && self.entry.session.borrow().relay_reason.is_none()
+        self.entry.session.borrow().relay_reason.is_none()
     }
 
     /// Which form responses have, as the tracker wants it.
@@ -316,6 +332,15 @@ impl<'a> Serving<'a> {
                 Ok(())
             }
             Err(broken) => Err(End::Login(broken.0)),
+        }
+    }
+}
+
+impl Drop for Serving<'_> {
+    /// However it ends, also when it is dropped for a KILL: the kernel stops before the sockets close.
+    fn drop(&mut self) {
+        if let Some(slot) = &self.entry.slot {
+            slot.stop(self.entry.gate.get().generation());
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::{
 /// # Errors
 /// [`RunError`]: why it could not start or go on.
 pub fn run(settings: &Settings) -> Result<(), RunError> {
+    allow_descriptors(settings.max_connections);
     let (mut kernel, splicing) = splicing(settings)?;
     let workers = settings
         .workers
@@ -217,6 +218,31 @@ fn nonce() -> u64 {
         .unwrap_or_default();
     let nanoseconds = u64::try_from(now.as_nanos()).unwrap_or_default();
     nanoseconds.rotate_left(17) ^ u64::from(std::process::id()) << 40
+}
+
+/// Raises the limit of open files as far as it goes: a session has two sockets, and distributions start daemons with 1,024.
+#[expect(unsafe_code, reason = "std does not set resource limits")]
+fn allow_descriptors(sessions: u32) {
+    let wanted = libc::rlim_t::from(sessions) * 2 + 256;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: both calls only use the structure that they are given.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 || limit.rlim_cur >= wanted {
+            return;
+        }
+        limit.rlim_cur = wanted.min(limit.rlim_max);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    if limit.rlim_cur < wanted {
+        tracing::warn!(
+            limit = limit.rlim_cur,
+            wanted,
+            "fewer open files are allowed than max_connections needs"
+        );
+    }
 }
 
 /// The kernel's id of this thread, as `top -H` shows it.
