@@ -99,8 +99,8 @@ pub async fn connect<A: Announce>(
     let address = reachable(address);
     let attempt = async {
         if is_local(address.ip()) {
-            for _ in 0..ATTEMPTS {
-                match connect_bound(address, announce).await {
+            for attempt in 0..ATTEMPTS {
+                match connect_bound(address, announce, attempt > 0).await {
                     Ok(dialled) => return Ok(dialled),
                     Err(error) if is_port_taken(&error) => {}
                     Err(error) => return Err(error),
@@ -127,12 +127,15 @@ pub fn is_local(ip: IpAddr) -> bool {
 async fn connect_bound<A: Announce>(
     address: SocketAddr,
     announce: &A,
+    reuse: bool,
 ) -> io::Result<Dialled<'_, A>> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
+    // Where no port is free, one whose last connection is in TIME_WAIT will do.
+    socket.set_reuseaddr(reuse)?;
     let mut source = address;
     source.set_port(0);
     socket.bind(source)?;
