@@ -271,24 +271,24 @@ fn trap_and_splice_again(stage: &Stage) -> Result<()> {
 /// In gbk the second byte of a character may be a backslash: from the very next command on nothing is spliced, and the session says why.
 fn character_set(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
-    for _ in 0..20 {
+    let before = attribute::splice(&mut connection)?;
+    for _ in 0..300 {
         connection.run("SET NAMES gbk")?;
-        let before = attribute::splice(&mut connection)?;
-        for _ in 0..5 {
-            assert_eq!(connection.run("SELECT 1")?.text()?, "1");
-        }
-        let after = attribute::splice(&mut connection)?;
-        assert_eq!(after.text("relay_reason")?, "character set", "{after:?}");
-        assert_eq!(after.grown(&before, "spliced_commands")?, 0, "{after:?}");
+        assert_eq!(connection.run("SELECT 1")?.text()?, "1");
         connection.run("SET NAMES utf8mb4")?;
-        all_spliced(&mut connection, 5, |connection| {
-            for _ in 0..5 {
-                connection.run("SELECT 1")?;
-            }
-            Ok(())
-        })?;
     }
-    Ok(())
+    let after = attribute::splice(&mut connection)?;
+    assert_eq!(after.grown(&before, "spliced_commands")?, 0, "{after:?}");
+    connection.run("SET NAMES gbk")?;
+    let pinned = attribute::splice(&mut connection)?;
+    assert_eq!(pinned.text("relay_reason")?, "character set", "{pinned:?}");
+    connection.run("SET NAMES utf8mb4")?;
+    all_spliced(&mut connection, 5, |connection| {
+        for _ in 0..5 {
+            connection.run("SELECT 1")?;
+        }
+        Ok(())
+    })
 }
 
 /// A reset may give a statement's id out again: what the kernel knew of the old one must not hold for the new one.
