@@ -35,21 +35,33 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         go_on(msg, record, begun, size);
         return;
     }
-    if !live && !may_begin(leg, record, streams, begun, stopped) {
-        return;
-    }
-    match command(msg, record, size, live) {
+    let regime = if live {
+        begun
+    } else {
+        match may_begin(leg, record, streams, begun, stopped) {
+            Some(armed) => armed,
+            None => return,
+        }
+    };
+    match command(msg, record, size, begun, regime) {
         Ok(()) => {}
         Err(reason) => trap(record, begun, reason),
     }
 }
 
-/// Whether this very message is the moment at which the daemon's offer holds: nothing under way or unread in any direction.
+/// The regime that may begin with this very message, if it is the moment at which the daemon's offer holds: nothing under way or unread
+/// in any direction.
 #[inline(always)]
-fn may_begin(leg: &Leg, record: &Session, streams: &Streams, begun: u64, stopped: u64) -> bool {
+fn may_begin(
+    leg: &Leg,
+    record: &Session,
+    streams: &Streams,
+    begun: u64,
+    stopped: u64,
+) -> Option<u64> {
     let armed = shared!(record.host.armed);
     if armed <= begun || armed <= stopped {
-        return false;
+        return None;
     }
     let (received, sent) = msg::moved(leg, streams);
     let holds = shared!(record.host.offsets.read_from_client) == sent
@@ -57,7 +69,7 @@ fn may_begin(leg: &Leg, record: &Session, streams: &Streams, begun: u64, stopped
         && shared!(record.host.offsets.read_from_node) == shared!(record.node.passed)
         && shared!(record.host.offsets.written_to_node) == shared!(record.node.consumed);
     // The offer may have been replaced between these reads.
-    holds && shared!(record.host.armed) == armed
+    (holds && shared!(record.host.armed) == armed).then_some(armed)
 }
 
 /// The rest of a command that was larger than one message.
@@ -76,16 +88,23 @@ fn go_on(msg: *mut sk_msg_md, record: &mut Session, begun: u64, size: u32) {
     publish!(record.client.bytes, record.client.bytes + u64::from(bytes));
 }
 
-/// A message that begins a command: splices it if it may be.
+/// A message that begins a command of `regime`, which begins with it unless it is `begun`: splices it if it may be.
 #[inline(always)]
 fn command(
     msg: *mut sk_msg_md,
     record: &mut Session,
     size: u32,
-    live: bool,
+    begun: u64,
+    regime: u64,
 ) -> Result<(), TrapReason> {
-    if live && record.client.commands != shared!(record.node.answered) {
-        return Err(TrapReason::Pipelined);
+    if regime == begun {
+        if record.client.commands != shared!(record.node.answered) {
+            return Err(TrapReason::Pipelined);
+        }
+        // The other program says that it has spilled before it says that the response is answered for.
+        if shared!(record.node.spilled) >= begun {
+            return Err(TrapReason::Outstanding);
+        }
     }
     let mut data = Data::of(msg);
     let head = data.head(0).ok_or(TrapReason::Framing)?;
@@ -121,9 +140,8 @@ fn command(
     publish!(record.client.remaining, length + 4 - size);
     publish!(record.client.bytes, record.client.bytes + u64::from(size));
     publish!(record.client.expect, expect as u32);
-    if !live {
-        let armed = shared!(record.host.armed);
-        publish!(record.client.begun, armed);
+    if regime != begun {
+        publish!(record.client.begun, regime);
     }
     if expect == Expect::Nothing {
         publish!(

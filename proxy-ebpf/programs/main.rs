@@ -24,7 +24,6 @@ mod client;
 mod maps;
 mod msg;
 mod node;
-mod skb;
 mod sys;
 
 /// The kernel lends its helpers to programs that say this.

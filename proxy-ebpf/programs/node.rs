@@ -38,7 +38,11 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
             sys::apply_bytes(msg, bytes);
         }
         publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
-        if record.node.response.is_done() {
+        if record.node.response.wants_infile() {
+            // The client speaks next, and not in commands.
+            record.node.handed = record.node.response;
+            hand_over(record, commands);
+        } else if record.node.response.is_done() {
             if record.node.response.ends_transaction() {
                 publish!(record.node.transactions, record.node.transactions + 1);
             }
@@ -46,10 +50,17 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         }
     } else {
         publish!(record.node.passed, sent.wrapping_add(size));
-        let begun = shared!(record.client.begun);
-        publish!(record.node.handed_over, begun);
-        publish!(record.node.answered, commands);
+        hand_over(record, commands);
     }
+}
+
+/// The daemon finishes the response as `handed` says; whatever the reason, the regime is over.
+#[inline(always)]
+fn hand_over(record: &mut Session, commands: u64) {
+    let begun = shared!(record.client.begun);
+    publish!(record.node.spilled, begun);
+    publish!(record.node.handed_over, begun);
+    publish!(record.node.answered, commands);
 }
 
 /// Redirects the message, or as much of it as belongs to this response and could be looked at. None: it must pass.
@@ -66,7 +77,6 @@ fn splice(msg: *mut sk_msg_md, record: &mut Session, size: u32) -> Option<u32> {
     }
     if sys::outstanding(shared!(record.client.sock))? > shared!(record.host.outstanding_bytes_max) {
         publish!(record.node.spills, record.node.spills + 1);
-        publish!(record.node.spilled, begun);
         return None;
     }
     let offset = walk(msg, record, size);

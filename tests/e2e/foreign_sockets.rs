@@ -70,23 +70,26 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
     connection.run("SET @v = 3")?;
     // Spliced, trapped, spliced again, answered by a large result.
-    for sql in [
-        "SELECT 1",
-        "SELECT REPEAT('f', 5000)",
-        "SELECT @v",
-        "SHOW VARIABLES LIKE 'port'",
-        "SELECT 2",
-        "SELECT REPEAT('g', 60000)",
+    for (sql, traps) in [
+        ("SELECT 1", false),
+        ("SELECT REPEAT('f', 5000)", false),
+        ("SELECT @v", true),
+        ("SHOW VARIABLES LIKE 'port'", true),
+        ("SELECT 2", false),
+        ("SELECT REPEAT('g', 60000)", false),
     ] {
         let wanted = connection.run(sql)?;
         connection.send_command(&command::query(sql.as_bytes()))?;
-        let length = wanted.wire_bytes();
-        let mut seen = 0;
-        wait::until_true(&format!("{sql}: FIONREAD says {length}"), DEADLINE, || {
-            seen = memory::pending_bytes(connection.stream())?;
-            Ok(seen == length)
-        })
-        .with_context(|| format!("it says {seen}"))?;
+        // What comes over TCP to a socket of a sock map is not counted by every kernel (`sluice doctor` says so); it can be read all the same.
+        if !traps || stage.path() != Path::Spliced {
+            let length = wanted.wire_bytes();
+            let mut seen = 0;
+            wait::until_true(&format!("{sql}: FIONREAD says {length}"), DEADLINE, || {
+                seen = memory::pending_bytes(connection.stream())?;
+                Ok(seen == length)
+            })
+            .with_context(|| format!("it says {seen}"))?;
+        }
         let answer = connection.read_response(&[])?;
         ensure!(answer == wanted, "{sql}");
         assert_eq!(

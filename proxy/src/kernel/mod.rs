@@ -12,7 +12,7 @@ use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc};
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
     maps::{HashMap, Map, MapData, SockHash},
-    programs::{CgroupAttachMode, SkMsg, SkSkb, SockOps},
+    programs::{CgroupAttachMode, SkMsg, SockOps},
 };
 use sluice_ebpf::record::Listener;
 
@@ -57,15 +57,6 @@ pub enum KernelError {
     Missing(&'static str),
 }
 
-/// Whether captured sockets need the pass-all verdict (`programs/skb.rs`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Verdict {
-    /// `FIONREAD` is right without.
-    Absent,
-    /// Attached, so that `FIONREAD` is right.
-    Attached,
-}
-
 /// The loaded programs and their maps.
 #[derive(Debug)]
 pub struct Kernel {
@@ -79,7 +70,7 @@ impl Kernel {
     ///
     /// # Errors
     /// What is missing: capability, kernel option or cgroup v2.
-    pub fn load(sessions: u32, verdict: Verdict) -> Result<Self, KernelError> {
+    pub fn load(sessions: u32) -> Result<Self, KernelError> {
         let types = Types::of_this_kernel()?;
         let copied_seq = types.offset_of("tcp_sock", "copied_seq")?;
         let write_seq = types.offset_of("tcp_sock", "write_seq")?;
@@ -101,7 +92,7 @@ impl Kernel {
             }
             _ => return Err(KernelError::Missing("map SESSIONS")),
         };
-        attach(&mut ebpf, verdict)?;
+        attach(&mut ebpf)?;
         Ok(Self {
             ebpf,
             records: Arc::new(records),
@@ -128,6 +119,16 @@ impl Kernel {
                 .map_err(error)?;
         }
         Ok(())
+    }
+
+    /// Has connections to this address left alone again.
+    fn unlisten(&mut self, address: SocketAddr) {
+        if let Some(map) = self.ebpf.map_mut("LISTENERS")
+            && let Ok(mut listeners) = HashMap::<&mut MapData, Listener, u32>::try_from(map)
+        {
+            // It is there; and if it is not, nothing is to be done.
+            let _ = listeners.remove(&capture::listener(address));
+        }
     }
 
     /// The sessions' records.
@@ -159,7 +160,7 @@ fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> KernelError {
 }
 
 /// Loads the programs and attaches them: first to the sock hash, then to the cgroup, so that no socket enters before them.
-fn attach(ebpf: &mut Ebpf, verdict: Verdict) -> Result<(), KernelError> {
+fn attach(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let sockets = match ebpf.map("SOCKETS") {
         Some(map @ Map::SockHash(_)) => {
             let hash: SockHash<&MapData, u64> =
@@ -172,11 +173,6 @@ fn attach(ebpf: &mut Ebpf, verdict: Verdict) -> Result<(), KernelError> {
     let msg: &mut SkMsg = program(ebpf, "msg")?;
     msg.load().map_err(failed("loading sk_msg"))?;
     msg.attach(&sockets).map_err(failed("attaching sk_msg"))?;
-    if verdict == Verdict::Attached {
-        let skb: &mut SkSkb = program(ebpf, "pass")?;
-        skb.load().map_err(failed("loading sk_skb"))?;
-        skb.attach(&sockets).map_err(failed("attaching sk_skb"))?;
-    }
     let cgroup = probe::cgroup_root().ok_or(KernelError::NoCgroup)?;
     let cgroup = File::open(cgroup).map_err(io_error("opening the cgroup v2 root"))?;
     let capture: &mut SockOps = program(ebpf, "capture")?;

@@ -147,6 +147,11 @@ impl Slot {
         word!(self, host.armed).store(generation, Ordering::SeqCst);
     }
 
+    /// Withdraws what was offered; a regime that has begun goes on.
+    pub fn withdraw(&self) {
+        word!(self, host.armed).store(0, Ordering::SeqCst);
+    }
+
     /// Ends every regime up to this one.
     pub fn stop(&self, generation: u64) {
         word!(self, host.stopped).store(generation, Ordering::SeqCst);
@@ -184,6 +189,8 @@ impl Slot {
     pub fn progress(&self) -> Progress {
         let load = |field: &AtomicU64| field.load(Ordering::Acquire);
         let answered = load(word!(self, node.answered));
+        // Before `handed`, which the program writes first: an old value only means that the question is asked again.
+        let handed_over = load(word!(self, node.handed_over));
         let mut traps = [0; TRAPS];
         for (reason, count) in traps.iter_mut().enumerate() {
             *count = half!(self, client.traps[reason]);
@@ -203,7 +210,7 @@ impl Slot {
             begun: load(word!(self, client.begun)),
             ended: load(word!(self, client.ended)),
             spilled: load(word!(self, node.spilled)),
-            handed_over: load(word!(self, node.handed_over)),
+            handed_over,
             commands: load(word!(self, client.commands)),
             silent_commands: load(word!(self, client.silent_commands)),
             answered,

@@ -10,7 +10,7 @@ use std::{
 
 use sluice_ebpf::record::{Offsets, Role};
 
-use super::{Kernel, KernelError, Verdict, capture::Bindings, record::Slot};
+use super::{Kernel, KernelError, capture::Bindings, record::Slot};
 use crate::gate::{Gate, Left, Standing};
 
 /// How long one step may take; loopback needs microseconds.
@@ -44,34 +44,33 @@ pub enum SelfTestError {
     },
 }
 
-/// Loads the programs and proves them. Loads them a second time, with the pass-all verdict, where `FIONREAD` is wrong without it.
-/// Sockets of the test die before it returns, so the first real session finds the first slot free.
+/// What was found of a kernel that splices.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// `FIONREAD` on a client's socket counts bytes that came over TCP. (It always counts spliced ones.) Wrong since "Fix FIONREAD for
+    /// sockmap" of 6.12.75 and 6.18.14, repaired in 6.12.114. A verdict program that passes everything would cure it; with one attached
+    /// 6.18.44 garbled about one in a hundred relayed commands of 16 MB, so there is none.
+    pub counts_unread_bytes: bool,
+}
+
+/// Loads the programs and proves them. The sockets of the test die before it returns.
 ///
 /// # Errors
 /// What is missing, or the first step that failed.
-pub fn load_and_test(sessions: u32) -> Result<(Kernel, Verdict), SelfTestError> {
-    let verdict = {
-        let mut kernel = Kernel::load(1, Verdict::Absent)?;
-        let session = TestSession::open(&mut kernel)?;
-        session.run()?;
-        if session.counts_unread_bytes()? {
-            Verdict::Absent
-        } else {
-            Verdict::Attached
-        }
-    };
-    let mut kernel = Kernel::load(sessions, verdict)?;
-    if verdict == Verdict::Attached {
-        let session = TestSession::open(&mut kernel)?;
-        session.run()?;
-        if !session.counts_unread_bytes()? {
-            return Err(wrong(
-                "FIONREAD",
-                "0 for bytes that came over TCP, even with a verdict program",
-            ));
-        }
-    }
-    Ok((kernel, verdict))
+pub fn load_and_test(sessions: u32) -> Result<(Kernel, Found), SelfTestError> {
+    let mut kernel = Kernel::load(sessions)?;
+    let session = TestSession::open(&mut kernel)?;
+    session.run()?;
+    let counts_unread_bytes = session.counts_unread_bytes()?;
+    let listener = session.listener;
+    drop(session);
+    kernel.unlisten(listener);
+    Ok((
+        kernel,
+        Found {
+            counts_unread_bytes,
+        },
+    ))
 }
 
 /// An error with all its causes and, where capabilities are missing, their names: most refusals come of that.
@@ -101,12 +100,14 @@ struct TestSession {
     slot: Slot,
     bindings: Bindings,
     tuples: [(SocketAddr, SocketAddr); 2],
+    listener: SocketAddr,
 }
 
 impl TestSession {
     /// Connects client, proxy and node as the daemon does.
     fn open(kernel: &mut Kernel) -> Result<Self, SelfTestError> {
-        let session = 1;
+        // No real session has this number.
+        let session = u64::MAX;
         let slot = Slot::new(kernel.records(), 0)
             .ok_or_else(|| wrong("record", "the map has no record"))?;
         slot.open(session, OUTSTANDING_BYTES_MAX);
@@ -150,6 +151,7 @@ impl TestSession {
             slot,
             bindings,
             tuples: [front_tuple, back_tuple],
+            listener: front_tuple.1,
         })
     }
 

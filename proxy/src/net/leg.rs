@@ -136,6 +136,21 @@ impl Leg {
         }
     }
 
+    /// Whether the peer has closed its sending half with nothing left to read; bytes that are there stay there.
+    ///
+    /// # Errors
+    /// Those of `recv`.
+    pub fn has_ended(&self) -> io::Result<bool> {
+        let mut byte = [MaybeUninit::uninit()];
+        match self.stream.try_io(Interest::READABLE, || {
+            SockRef::from(&self.stream).peek(&mut byte)
+        }) {
+            Ok(length) => Ok(length == 0),
+            Err(error) if is_transient(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Writes everything. Dropped before its end, [`Self::written_bytes`] tells how much was written.
     ///
     /// # Errors

@@ -180,6 +180,10 @@ fn charset_effect(text: &[u8]) -> Effect {
     }
     let mut tokens = Tokens::new(text);
     let names = tokens.accept_word("SET") && tokens.accept_word("NAMES");
+    if names && tokens.accept_word("DEFAULT") {
+        // The server's own default may be any.
+        return Effect::Charset { safe: false };
+    }
     // Only the plainest form is believed.
     let safe = names
         && matches!(tokens.next(), Some(Token::Word(_) | Token::Quoted { .. }))
@@ -273,6 +277,7 @@ mod tests {
             ("SET NAMES 'latin1';", Effect::Charset { safe: true }),
             ("SET NAMES utf8mb4, @a = 1", Effect::None),
             ("SET NAMES Big5", Effect::Charset { safe: false }),
+            ("SET NAMES DEFAULT", Effect::Charset { safe: false }),
         ];
         for (text, effect) in cases {
             let expected = Plan::Text {

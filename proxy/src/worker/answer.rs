@@ -88,6 +88,7 @@ impl Serving<'_> {
             session.traffic.relayed_commands += 1;
             session.traffic.relayed_bytes_to_client += out.len() as u64;
         }
+        self.barrier().await?;
         if self.client_rest.is_empty() && !last {
             self.offer(out.len());
         }

@@ -5,7 +5,11 @@
 
 use std::{io, time::Duration};
 
-use sluice_ebpf::packet::Position;
+use bytes::BytesMut;
+use sluice_ebpf::{
+    packet::Position,
+    response::{Expect, Response},
+};
 
 use super::{close::End, serve::Serving};
 use crate::protocol::packet;
@@ -41,10 +45,9 @@ impl Serving<'_> {
                 }
                 ready = self.node.readable() => {
                     ready.map_err(End::of_node)?;
-                    if self.has_ended_regime() {
-                        return Ok(());
-                    }
                     match self.read_node()? {
+                        // The program says that it hands over before its bytes travel: what is here is that, or said unasked.
+                        Got::Bytes(_) if self.has_ended_regime() => return Ok(()),
                         Got::Bytes(_) => self.pass_unasked().await?,
                         Got::Nothing => {}
                         Got::End => return Err(End::NodeClosed),
@@ -58,6 +61,11 @@ impl Serving<'_> {
 
     /// Forwards the command under way and its response, to the last byte of both.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
+        if !self.node_rest.is_empty() {
+            let bytes = self.node_rest.split();
+            let left = self.take_response(&bytes)?;
+            self.write_client(&left).await?;
+        }
         loop {
             self.push_command().await?;
             if self.in_file && self.command.is_done() {
@@ -127,39 +135,41 @@ impl Serving<'_> {
         Ok(())
     }
 
-    /// Reads from the node and writes to the client. Where that completes the response, the offer to the kernel is made in between.
+    /// Reads from the node and writes to the client.
     async fn pull_response(&mut self) -> Result<(), End> {
         let worker = self.worker;
-        let mut left = {
+        let left = {
             let mut scratch = worker.scratch.borrow_mut();
             let length = match got(self.node.try_read(&mut scratch)).map_err(End::of_node)? {
                 Got::Bytes(length) => length,
                 Got::Nothing => return Ok(()),
                 Got::End => return Err(End::NodeClosed),
             };
-            let bytes = scratch.get(..length).unwrap_or_default();
-            // What follows the response is said unasked (a shutdown notice): it goes the same way.
-            let taken = self.response.feed(bytes);
-            let boundary = self.response.is_done() && self.command.is_done() && taken == length;
-            if boundary && self.client_rest.is_empty() {
-                self.offer(length);
-            }
-            self.entry
-                .session
-                .borrow_mut()
-                .traffic
-                .relayed_bytes_to_client += length as u64;
-            let written = match self.client.try_write(bytes) {
-                Ok(written) => written,
-                Err(error) if is_transient(&error) => 0,
-                Err(error) => return Err(End::of_client(error)),
-            };
-            bytes::BytesMut::from(bytes.get(written..).unwrap_or_default())
+            self.take_response(scratch.get(..length).unwrap_or_default())?
         };
-        if !left.is_empty() {
-            self.write_client(&left.split()).await?;
+        self.write_client(&left).await
+    }
+
+    /// Gives the client what the node has said, as far as there is room, and returns the rest. Where the bytes complete the response, the
+    /// offer to the kernel is made before.
+    fn take_response(&mut self, bytes: &[u8]) -> Result<BytesMut, End> {
+        // What follows the response is said unasked (a shutdown notice): it goes the same way.
+        let taken = self.response.feed(bytes);
+        let boundary = self.response.is_done() && self.command.is_done() && taken == bytes.len();
+        if boundary && self.client_rest.is_empty() {
+            self.offer(bytes.len());
         }
-        Ok(())
+        self.entry
+            .session
+            .borrow_mut()
+            .traffic
+            .relayed_bytes_to_client += bytes.len() as u64;
+        let written = match self.client.write_now(bytes) {
+            Ok(written) => written,
+            Err(error) if is_transient(&error) => 0,
+            Err(error) => return Err(End::of_client(error)),
+        };
+        Ok(BytesMut::from(bytes.get(written..).unwrap_or_default()))
     }
 
     /// Writes to the client, as slowly as it reads; but not for ever to one that has closed. (Its kernel resets the connection as soon as
@@ -231,6 +241,34 @@ impl Serving<'_> {
         }
     }
 
+    /// Waits until the node's last spliced response is where the client reads it, by a `COM_PING` of our own: the program says "answered"
+    /// while the server's thread is still inside its `sendmsg`, and the server reads the next command only behind that. Needed before the
+    /// daemon speaks for itself, as a client that pipelines may not have read that response yet.
+    pub(super) async fn barrier(&mut self) -> Result<(), End> {
+        if !std::mem::take(&mut self.after_splice) {
+            return Ok(());
+        }
+        self.node
+            .write_all(b"\x01\0\0\0\x0e")
+            .await
+            .map_err(End::of_node)?;
+        let mut answer = Response::DONE;
+        answer.begin(Expect::Generic as u8, 0);
+        while !answer.is_done() {
+            self.node.readable().await.map_err(End::of_node)?;
+            if let Got::End = self.read_node()? {
+                return Err(End::NodeClosed);
+            }
+            let taken = answer.feed(&self.node_rest);
+            let _ = self.node_rest.split_to(taken);
+        }
+        if self.node_rest.is_empty() {
+            Ok(())
+        } else {
+            self.pass_unasked().await
+        }
+    }
+
     /// `COM_QUIT`: the node closes, and so do we.
     pub(super) async fn quit(&mut self) -> Result<(), End> {
         let length = packet::HEADER_LEN + 1;
@@ -273,18 +311,6 @@ impl Serving<'_> {
                     }
                 }
             }
-        }
-    }
-
-    /// Whether the node's stream has ended; bytes that are there stay there.
-    pub(super) fn node_ended(&self) -> Result<bool, End> {
-        use std::os::fd::AsFd;
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match socket2::SockRef::from(&self.node.as_fd()).peek(&mut byte) {
-            Ok(0) => Ok(true),
-            Ok(_) => Ok(false),
-            Err(error) if is_transient(&error) => Ok(false),
-            Err(error) => Err(End::of_node(error)),
         }
     }
 

@@ -62,6 +62,8 @@ pub(super) struct Serving<'a> {
     pub(super) in_file: bool,
     /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
     pub(super) offered: Option<Offsets>,
+    /// The kernel has spliced a response since the node was last heard of: see [`Serving::barrier`].
+    pub(super) after_splice: bool,
     collation: u16,
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
@@ -72,7 +74,7 @@ impl<'a> Serving<'a> {
     /// Takes over from the login.
     pub(super) fn new(worker: &'a Worker, entry: &'a Rc<Entry>, from: LoggedIn) -> Self {
         Self {
-            _bound: Bound::node(worker, from.target.address, &from.node),
+            _bound: Bound::node(worker, from.node.peer_addr(), &from.node),
             worker,
             entry,
             client: from.client,
@@ -86,6 +88,7 @@ impl<'a> Serving<'a> {
             response: Response::DONE,
             in_file: false,
             offered: None,
+            after_splice: false,
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
@@ -158,6 +161,9 @@ impl<'a> Serving<'a> {
                 }
             }
             Effect::Reset => {
+                if !charset::is_safe_collation(self.collation) {
+                    self.note_charset(false);
+                }
                 if let Some(slot) = &self.entry.slot {
                     slot.forget_statements();
                 }
@@ -187,6 +193,7 @@ impl<'a> Serving<'a> {
         session.transactions += u64::from(self.response.ends_transaction());
         drop(session);
         relayed?;
+        self.after_splice = false;
         // After an ERR, or a command without a response, the status flags are what they were.
         if self.response.outcome() == Outcome::Ok {
             self.status = self.response.status();
@@ -200,12 +207,13 @@ impl<'a> Serving<'a> {
         let slot = self.entry.slot.as_ref();
         match effect {
             Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
-            Effect::Prepared { spliceable: true } => {
+            // What was classified while the character set could not be read is not believed later.
+            Effect::Prepared { spliceable: true } if self.may_splice() => {
                 if let Some(slot) = slot {
                     slot.allow_statement(self.response.statement_id());
                 }
             }
-            Effect::Prepared { spliceable: false } => {
+            Effect::Prepared { .. } => {
                 if let Some(slot) = slot {
                     slot.forget_statement(self.response.statement_id());
                 }

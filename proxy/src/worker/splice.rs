@@ -16,14 +16,22 @@ use crate::{
 
 /// How soon to ask again about a response of which the kernel has not yet said whether it finished it.
 const UNDECIDED_POLL: Duration = Duration::from_millis(1);
+/// How seldom, where it turns out to be a long one.
+const UNDECIDED_POLL_MAX: Duration = Duration::from_millis(50);
 
 impl Serving<'_> {
     /// Offers the kernel to splice from the next command on. `pending` bytes are about to be written to the client: the offer is made
     /// before them, so that the client's next command meets it.
     pub(super) fn offer(&mut self, pending: usize) {
-        let Some(slot) = self.entry.slot.as_ref().filter(|_| self.may_splice()) else {
+        let Some(slot) = &self.entry.slot else {
             return;
         };
+        if !self.may_splice() {
+            if self.offered.is_some() {
+                slot.withdraw();
+            }
+            return;
+        }
         let offsets = Offsets {
             read_from_client: low(self.client.read_bytes()),
             written_to_client: low(self.client.written_bytes()).wrapping_add(low(pending as u64)),
@@ -66,9 +74,9 @@ impl Serving<'_> {
                 self.command = Position::rest(command_remaining);
                 self.response = match left {
                     Left::Nothing => {
-                        if progress.response.outcome() == Outcome::Ok {
-                            self.status = progress.response.status();
-                        }
+                        self.response = progress.response;
+                        self.keep_status();
+                        self.after_splice = true;
                         Response::DONE
                     }
                     Left::Response(response) => response,
@@ -89,6 +97,7 @@ impl Serving<'_> {
         while !self.command.is_done() {
             self.exchange_command().await?;
         }
+        let mut poll = UNDECIDED_POLL;
         loop {
             let Some(slot) = &self.entry.slot else {
                 return Err(End::Account);
@@ -106,28 +115,32 @@ impl Serving<'_> {
                 Standing::Ended {
                     left: Left::Nothing,
                     ..
-                } => return Ok(()),
+                } => {
+                    self.after_splice = true;
+                    return Ok(());
+                }
                 Standing::Ended {
                     left: Left::Undecided,
                     ..
                 } => {
                     // Node bytes end the wait at once; that the kernel finishes on its own is only seen by looking.
-                    let readable = tokio::time::timeout(UNDECIDED_POLL, self.node.readable()).await;
+                    let readable = tokio::time::timeout(poll, self.node.readable()).await;
                     if let Ok(ready) = readable {
                         ready.map_err(End::of_node)?;
-                        if self.node_ended()? {
+                        if self.node.has_ended().map_err(End::of_node)? {
                             return Err(End::NodeClosed);
                         }
                     }
+                    poll = (poll * 2).min(UNDECIDED_POLL_MAX);
                 }
                 Standing::Closed | Standing::Open => return Err(End::Account),
             }
         }
     }
 
-    /// The status flags of a response that the daemon has finished.
+    /// The status flags of the last spliced response, or of the last before it that had any: they outlive an ERR.
     fn keep_status(&mut self) {
-        if self.response.outcome() == Outcome::Ok {
+        if self.response.outcome() == Outcome::Ok || self.response.status() != 0 {
             self.status = self.response.status();
         }
     }

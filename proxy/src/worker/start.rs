@@ -108,13 +108,8 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
         return Ok((None, RelayReason::Off));
     }
     match self_test::load_and_test(settings.max_connections) {
-        Ok((kernel, verdict)) => {
-            tracing::info!(
-                mode = "local",
-                reason = "self-test passed",
-                ?verdict,
-                "splice"
-            );
+        Ok((kernel, _found)) => {
+            tracing::info!(mode = "local", reason = "self-test passed", "splice");
             Ok((Some(kernel), RelayReason::Login))
         }
         Err(error) if settings.splice == Splice::Require => {
