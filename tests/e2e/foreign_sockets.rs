@@ -4,7 +4,7 @@ use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     memory,
-    path::Stage,
+    path::{Path, Stage},
     pattern::Random,
     python,
     server::{PASSWORD, USER},

@@ -179,6 +179,11 @@ impl Stage {
         self.server.address()
     }
 
+    /// Whether the daemon splices here.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
     /// The server's make.
     pub fn kind(&self) -> Kind {
         self.server.kind()
