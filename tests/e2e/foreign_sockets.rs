@@ -102,10 +102,15 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
 }
 
 fn poll_from_python(stage: &Stage) -> Result<()> {
+    let path = if stage.path() == Path::Spliced {
+        "spliced"
+    } else {
+        "relayed"
+    };
     let printed = python::run(
         include_str!("python/poll.py"),
         stage.address(),
-        &[USER, PASSWORD],
+        &[USER, PASSWORD, path],
     )?;
     assert_eq!(printed, "40 answers polled");
     Ok(())

@@ -10,6 +10,7 @@ import pymysql
 from pymysql.constants import COMMAND
 
 host, port, user, password = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+may_miss = sys.argv[5] == "spliced"
 connection = pymysql.connect(host=host, port=port, user=user, password=password)
 socket = connection._sock
 poll = select.poll()
@@ -30,7 +31,8 @@ for number in range(20):
         connection._execute_command(COMMAND.COM_QUERY, sql)
         events = poll.poll(10_000)
         assert events and events[0][1] & select.POLLIN, (sql, events)
-        assert pending() > 0, sql
+        # Bytes that are relayed to a socket of a sock map are not counted by every kernel; `poll` sees them.
+        assert pending() > 0 or (wanted is None and may_miss), sql
         connection._read_query_result()
         if wanted is not None:
             assert connection._result.rows == ((wanted,),), connection._result.rows
