@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
     Case::new("poll_from_python", poll_from_python),
     Case::new("blocking_reads", blocking_reads),
+    Case::new("large_statements_from_python", large_statements_from_python),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -138,4 +139,15 @@ fn blocking_reads(stage: &Stage) -> Result<()> {
             .into_iter()
             .try_for_each(|client| wait::joined(client.join(), "a client")?)
     })
+}
+
+/// With a verdict program on the app sockets the kernel garbled about one in a hundred of these on their way to the node.
+fn large_statements_from_python(stage: &Stage) -> Result<()> {
+    let printed = python::run(
+        include_str!("python/large.py"),
+        stage.address(),
+        &[USER, PASSWORD],
+    )?;
+    assert_eq!(printed, "every answer was right");
+    Ok(())
 }
