@@ -240,7 +240,7 @@ fn count(counter: &AtomicU64, result: io::Result<usize>) -> io::Result<usize> {
 }
 
 /// Whether to wait and try again. A socket in a sock map can say so after a wake-up (sockmap.md).
-fn is_transient(error: &io::Error) -> bool {
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

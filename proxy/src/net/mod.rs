@@ -2,6 +2,7 @@
 
 mod leg;
 
+pub(crate) use leg::is_transient;
 pub use leg::{Leg, READ_CHUNK};
 
 use std::io;

@@ -12,7 +12,7 @@ use sluice_ebpf::{
 };
 
 use super::{close::End, serve::Serving};
-use crate::protocol::packet;
+use crate::{net::is_transient, protocol::packet};
 
 /// How long a client that has closed its sending half may read nothing of what waits for it. A driver closes both halves at once; one that
 /// only closes its own goes on reading.
@@ -354,12 +354,4 @@ fn got(read: io::Result<usize>) -> io::Result<Got> {
         Err(error) if is_transient(&error) => Ok(Got::Nothing),
         Err(error) => Err(error),
     }
-}
-
-/// Nothing is wrong, try again later.
-fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
