@@ -39,7 +39,7 @@ const KILL_PROXYSESSION: Spec = Spec {
     words: &["KILL", "PROXYSESSION"],
     grammar: "KILL PROXYSESSION id",
     help: "The same as KILL id.",
-    who: Who::Operator,
+    who: Who::OperatorOnly,
     example: "KILL PROXYSESSION 262145",
     parse: parse::id,
     ..KILL

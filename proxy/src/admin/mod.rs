@@ -50,8 +50,10 @@ pub struct Spec {
 pub enum Who {
     /// Whoever is logged in.
     Anyone,
-    /// `root` of the tenants `sys` and `proxysys`; others are answered error 5010, as ODP does.
+    /// `root` of the tenants `sys` and `proxysys`. Of others it goes to the node, which does not know it, as with ODP.
     Operator,
+    /// `root` of the tenants `sys` and `proxysys`; others are answered error 5010, as with ODP: the node may know one like it.
+    OperatorOnly,
 }
 
 impl Who {
@@ -59,7 +61,7 @@ impl Who {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Anyone => "any user",
-            Self::Operator => "root@sys, root@proxysys",
+            Self::Operator | Self::OperatorOnly => "root@sys, root@proxysys",
         }
     }
 }
@@ -83,9 +85,16 @@ pub struct Statement {
 /// What a statement may carry besides its words.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 struct Arguments {
+    /// The first number.
     id: Option<i64>,
+    /// The second one.
+    second: Option<i64>,
+    /// A LIKE's pattern.
     like: Option<Vec<u8>>,
+    /// What a column is to be called.
     alias: Option<String>,
+    /// The word that changes what a statement covers or dares: ALL, FORCE.
+    is_wide: bool,
 }
 
 impl Statement {
@@ -108,14 +117,16 @@ impl Statement {
 
     /// Answers from the snapshot, which must cover the statement's [`Scope`].
     pub fn answer(&self, snapshot: &Snapshot<'_>) -> Answer {
-        let allowed = match self.spec.who {
-            Who::Anyone => true,
-            Who::Operator => access::is_operator(&snapshot.caller),
-        };
-        if allowed {
-            (self.spec.answer)(&self.arguments, snapshot)
-        } else {
-            AdminError::bad_command().into()
+        match self.spec.who {
+            Who::Operator if !access::is_operator(&snapshot.caller) => {
+                Answer::Orders(vec![Order::Forward])
+            }
+            Who::OperatorOnly if !access::is_operator(&snapshot.caller) => {
+                AdminError::bad_command().into()
+            }
+            Who::Anyone | Who::Operator | Who::OperatorOnly => {
+                (self.spec.answer)(&self.arguments, snapshot)
+            }
         }
     }
 }

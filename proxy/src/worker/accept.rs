@@ -105,7 +105,7 @@ fn open_slot(worker: &Worker, number: u64) -> Option<Slot> {
     let slot = Slot::new(records, index)?;
     slot.open(
         number,
-        u32::try_from(worker.process.settings.splice_limit).unwrap_or(u32::MAX),
+        u32::try_from(worker.process.settings().splice_limit).unwrap_or(u32::MAX),
     );
     Some(slot)
 }
@@ -113,7 +113,7 @@ fn open_slot(worker: &Worker, number: u64) -> Option<Slot> {
 /// Login and service.
 async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, String) {
     let process = &worker.process;
-    let settings = &process.settings;
+    let settings = process.settings();
     let Some(default) = settings
         .cluster(&settings.default_cluster)
         .and_then(|cluster| cluster.nodes.first())
@@ -206,13 +206,13 @@ fn own_greeting(node: &Greeting, entry: &Entry) -> Greeting {
 
 /// Where a login goes.
 async fn target(worker: &Worker, name: &LoginName, style: Style) -> Result<Target, MysqlError> {
-    let route =
-        route::route(&worker.process.settings, &login_of(name)).map_err(|error| match error {
-            route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
-            route::RouteError::UnknownTenant { .. } | route::RouteError::NoNode(_) => {
-                MysqlError::tenant_not_found()
-            }
-        })?;
+    let settings = worker.process.settings();
+    let route = route::route(&settings, &login_of(name)).map_err(|error| match error {
+        route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
+        route::RouteError::UnknownTenant { .. } | route::RouteError::NoNode(_) => {
+            MysqlError::tenant_not_found()
+        }
+    })?;
     let address = nodes::resolve(route.node)
         .await
         .map_err(|error| MysqlError::cannot_connect(route.node, error))?;

@@ -22,7 +22,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -63,7 +63,8 @@ pub enum RunError {
 
 /// What all workers share. Nothing here is touched while bytes move.
 struct Process {
-    settings: Settings,
+    /// Replaced as a whole when an operator changes one: see [`Process::settings`].
+    settings: RwLock<Arc<Settings>>,
     started: Instant,
     /// Where session records are, or why there are none.
     splicing: Result<Arc<Records>, RelayReason>,
@@ -81,6 +82,11 @@ struct Ids {
 }
 
 impl Process {
+    /// The settings that hold now. A login keeps those that it began with.
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Milliseconds since the daemon's start.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
@@ -88,9 +94,10 @@ impl Process {
 
     /// A new client session's id; none where the limit of sessions is reached.
     fn admit(&self) -> Option<CsId> {
+        let max_connections = self.settings().max_connections as usize;
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let Ids { sequence, live } = &mut *ids;
-        if live.len() >= self.settings.max_connections as usize {
+        if live.len() >= max_connections {
             return None;
         }
         let id = sequence.next(|id| live.contains(&id))?;

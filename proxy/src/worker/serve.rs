@@ -275,7 +275,7 @@ impl<'a> Serving<'a> {
         let _ = self
             .client_rest
             .split_to(packet::HEADER_LEN + payload.len());
-        let settings = &self.worker.process.settings;
+        let settings = self.worker.process.settings();
         let names = Rules {
             tenant: &settings.default_tenant,
             cluster: &settings.default_cluster,
@@ -287,7 +287,7 @@ impl<'a> Serving<'a> {
             // Another tenant or cluster may live on another node (ODP refuses it too).
             if login.tenant != own.tenant
                 || login.cluster != own.cluster
-                || route::route(settings, &login).is_err()
+                || route::route(&settings, &login).is_err()
             {
                 return Err(MysqlError::not_supported(
                     "COM_CHANGE_USER to another tenant or cluster",

@@ -5,7 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
     rc::Rc,
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -53,7 +53,7 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
     let process = Arc::new(Process {
-        settings: settings.clone(),
+        settings: RwLock::new(Arc::new(settings.clone())),
         started: Instant::now(),
         splicing: match &kernel {
             Some(kernel) => Ok(Arc::clone(kernel.records())),
