@@ -1,17 +1,16 @@
-//! Admin statements: gathers the snapshot, answers, carries out orders.
+//! Admin statements of a session that is being served: answers, carries out orders.
 
 use bytes::BytesMut;
 
-use super::{close::End, mailbox, serve::Serving};
+use super::{
+    close::End,
+    form::{Form, ask},
+    mailbox,
+    serve::Serving,
+};
 use crate::{
-    admin::{
-        AdminError, Answer, Caller, Column, ColumnKind, Order, Scope, Snapshot, Statement, Value,
-    },
-    protocol::{
-        packet::{self, HEADER_LEN},
-        reply::{ErrPacket, OkPacket},
-        result_set::{self, ColumnType},
-    },
+    admin::{AdminError, Answer, Order, Statement},
+    protocol::packet::HEADER_LEN,
     session::command::Effect,
 };
 
@@ -22,33 +21,21 @@ impl Serving<'_> {
         statement: &Statement,
         effect: Effect,
     ) -> Result<(), End> {
-        let sessions = match statement.spec().scope {
-            Scope::Own => vec![self.entry.current()],
-            Scope::AllWorkers => mailbox::snapshot(&self.worker.process).await,
-        };
-        let login = self.entry.session.borrow().login.clone();
-        let has_tenant = self.target.with_tenant || login.user == "root";
-        let caller = Caller {
-            cs_id: self.entry.cs_id,
-            login: &login,
-            has_tenant,
-            has_super: false,
-        };
+        let form = self.form();
+        let has_tenant =
+            self.target.with_tenant || self.entry.session.borrow().login.user == "root";
         let mut out = BytesMut::new();
         let mut end = None;
-        match statement.answer(&Snapshot {
-            sessions: &sessions,
-            caller,
-        }) {
-            Answer::Rows { columns, rows } => self.put_rows(&mut out, &columns, rows),
-            Answer::Ok => self.put_ok(&mut out),
-            Answer::Error(error) => put_error(&mut out, error),
+        match ask(self.worker, self.entry, has_tenant, statement).await {
+            Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, rows),
+            Answer::Ok => form.put_ok(&mut out),
+            Answer::Error(error) => form.put_error(&mut out, error),
             Answer::Orders(orders) => {
                 for order in orders {
                     match order {
                         Order::Forward => return self.forward(effect).await,
                         Order::Kill { own: true, .. } => {
-                            put_error(&mut out, AdminError::interrupted());
+                            form.put_error(&mut out, AdminError::interrupted());
                             end = Some(End::KilledItself);
                         }
                         Order::Kill { cs_id, own: false } => {
@@ -57,7 +44,7 @@ impl Serving<'_> {
                     }
                 }
                 if end.is_none() {
-                    self.put_ok(&mut out);
+                    form.put_ok(&mut out);
                 }
             }
         }
@@ -65,10 +52,19 @@ impl Serving<'_> {
         end.map_or(Ok(()), Err)
     }
 
+    /// How this session's answers are written: the text protocol, at the session's status.
+    const fn form(&self) -> Form {
+        Form {
+            sequence: 1,
+            capabilities: self.capabilities,
+            status: self.status,
+        }
+    }
+
     /// Answers a statement that is ours but not well formed.
     pub(super) async fn refuse(&mut self, error: &AdminError) -> Result<(), End> {
         let mut out = BytesMut::new();
-        put_error(&mut out, error.clone());
+        self.form().put_error(&mut out, error.clone());
         self.reply(&out, false).await
     }
 
@@ -94,62 +90,4 @@ impl Serving<'_> {
         }
         self.write_client(out).await
     }
-
-    fn put_ok(&self, out: &mut BytesMut) {
-        let ok = OkPacket {
-            status: self.status,
-            ..OkPacket::default()
-        };
-        packet::put(out, 1, &ok.encode(self.capabilities));
-    }
-
-    fn put_rows(&self, out: &mut BytesMut, columns: &[Column], rows: Vec<Vec<Value>>) {
-        let columns: Vec<_> = columns
-            .iter()
-            .map(|column| result_set::Column {
-                name: &column.name,
-                column_type: column_type(column.kind),
-            })
-            .collect();
-        let rows: Vec<Vec<_>> = rows
-            .into_iter()
-            .map(|row| row.into_iter().map(text).collect())
-            .collect();
-        result_set::put(
-            out,
-            1,
-            self.capabilities,
-            self.status,
-            &columns,
-            rows.iter().map(Vec::as_slice),
-        );
-    }
-}
-
-/// A column's type on the wire.
-const fn column_type(kind: ColumnKind) -> ColumnType {
-    match kind {
-        ColumnKind::Long => ColumnType::Long,
-        ColumnKind::LongLong => ColumnType::LongLong,
-        ColumnKind::Varchar | ColumnKind::Binary => ColumnType::Varchar,
-    }
-}
-
-/// A value as the text protocol sends it.
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Unsigned(number) => Some(number.to_string()),
-        Value::Text(text) => Some(text),
-        Value::Null => None,
-    }
-}
-
-fn put_error(out: &mut BytesMut, error: AdminError) {
-    let error = ErrPacket {
-        number: error.code,
-        state: Some(error.sqlstate),
-        message: error.text.into(),
-    };
-    packet::put(out, 1, &error.encode());
 }

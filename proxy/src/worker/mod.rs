@@ -6,6 +6,7 @@ mod answer;
 mod auth;
 mod change_user;
 mod close;
+mod form;
 mod login;
 mod mailbox;
 mod nodes;

@@ -1,0 +1,112 @@
+//! What the stations that answer admin statements share: the snapshot that a statement is answered from, and its answer as packets.
+
+use bytes::BytesMut;
+
+use super::{Worker, mailbox, registry::Entry};
+use crate::{
+    admin::{AdminError, Answer, Caller, Column, ColumnKind, Scope, Snapshot, Statement, Value},
+    protocol::{
+        capability::Capabilities,
+        packet,
+        reply::{ErrPacket, OkPacket},
+        result_set::{self, ColumnType},
+    },
+};
+
+/// Answers a statement of the session `entry` from a snapshot of what it may look at. `has_tenant` is [`Caller::has_tenant`].
+pub(super) async fn ask(
+    worker: &Worker,
+    entry: &Entry,
+    has_tenant: bool,
+    statement: &Statement,
+) -> Answer {
+    let sessions = match statement.spec().scope {
+        Scope::Own => vec![entry.current()],
+        Scope::AllWorkers => mailbox::snapshot(&worker.process).await,
+    };
+    let login = entry.session.borrow().login.clone();
+    let caller = Caller {
+        cs_id: entry.cs_id,
+        login: &login,
+        has_tenant,
+        has_super: false,
+    };
+    statement.answer(&Snapshot {
+        sessions: &sessions,
+        caller,
+    })
+}
+
+/// How the answer to one command is written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Form {
+    /// The sequence number of the answer's first packet: one more than that of the command's last.
+    pub sequence: u8,
+    /// What holds on the client's leg.
+    pub capabilities: Capabilities,
+    /// The session's status flags.
+    pub status: u16,
+}
+
+impl Form {
+    /// OK, no row affected.
+    pub(super) fn put_ok(self, out: &mut BytesMut) {
+        let ok = OkPacket {
+            status: self.status,
+            ..OkPacket::default()
+        };
+        packet::put(out, self.sequence, &ok.encode(self.capabilities));
+    }
+
+    /// ERR.
+    pub(super) fn put_error(self, out: &mut BytesMut, error: AdminError) {
+        let error = ErrPacket {
+            number: error.code,
+            state: Some(error.sqlstate),
+            message: error.text.into(),
+        };
+        packet::put(out, self.sequence, &error.encode());
+    }
+
+    /// A result set.
+    pub(super) fn put_rows(self, out: &mut BytesMut, columns: &[Column], rows: Vec<Vec<Value>>) {
+        let columns: Vec<_> = columns
+            .iter()
+            .map(|column| result_set::Column {
+                name: &column.name,
+                column_type: column_type(column.kind),
+            })
+            .collect();
+        let rows: Vec<Vec<_>> = rows
+            .into_iter()
+            .map(|row| row.into_iter().map(text).collect())
+            .collect();
+        result_set::put(
+            out,
+            self.sequence,
+            self.capabilities,
+            self.status,
+            &columns,
+            rows.iter().map(Vec::as_slice),
+        );
+    }
+}
+
+/// A column's type on the wire.
+const fn column_type(kind: ColumnKind) -> ColumnType {
+    match kind {
+        ColumnKind::Long => ColumnType::Long,
+        ColumnKind::LongLong => ColumnType::LongLong,
+        ColumnKind::Varchar | ColumnKind::Binary => ColumnType::Varchar,
+    }
+}
+
+/// A value as the text protocol sends it.
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Unsigned(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text),
+        Value::Null => None,
+    }
+}
