@@ -2,8 +2,10 @@
 
 mod connect;
 mod greeting;
+mod login;
 mod login_leg;
 
 pub use connect::{Announce, ConnectError, Dialled, connect, is_local};
 pub use greeting::{GreetError, Remembered, greet, greeting_probe};
+pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};

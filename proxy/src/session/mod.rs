@@ -4,6 +4,7 @@
 pub mod auth_exchange;
 pub mod charset;
 pub mod command;
+pub mod credential;
 pub mod id;
 pub mod login_end;
 pub mod login_name;

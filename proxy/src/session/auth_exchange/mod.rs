@@ -14,6 +14,7 @@ use crate::protocol::auth::{ASK_PLUGIN, AuthSwitchRequest, ChangeUser, MORE_DATA
 use crate::protocol::capability::Capabilities;
 use crate::protocol::handshake::LoginPacket;
 use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
+use crate::session::credential::Proof;
 
 pub use request::{Request, append_attributes};
 
@@ -43,6 +44,19 @@ pub struct Scramble {
     pub plugin: Bytes,
     /// The scramble, without a closing NUL.
     pub scramble: Bytes,
+}
+
+impl From<AuthSwitchRequest> for Scramble {
+    fn from(request: AuthSwitchRequest) -> Self {
+        let mut scramble = request.data;
+        if scramble.last() == Some(&0) {
+            scramble.truncate(scramble.len() - 1);
+        }
+        Self {
+            plugin: request.plugin,
+            scramble,
+        }
+    }
 }
 
 /// A payload and the side that it is for.
@@ -84,11 +98,11 @@ enum State {
     /// The client has the proxy's request; its answer completes the node's first packet.
     Answer {
         packet: Box<LoginPacket>,
-        plugin: Bytes,
+        asked: Scramble,
     },
     /// Packets are handed on. `client_owes`: the node asked something that the client has not answered yet.
     Dialogue {
-        plugin: Option<Bytes>,
+        asked: Option<Scramble>,
         client_owes: bool,
     },
     /// OK or ERR has been seen.
@@ -101,6 +115,8 @@ pub struct Exchange {
     state: State,
     client_packets: u8,
     node_packets: u8,
+    /// The client's answer to the last request.
+    proof: Option<Proof>,
 }
 
 impl Exchange {
@@ -114,7 +130,7 @@ impl Exchange {
                 };
                 (
                     Self::new(State::Dialogue {
-                        plugin: None,
+                        asked: None,
                         client_owes: false,
                     }),
                     Send::Node(packet.encode().freeze()),
@@ -123,14 +139,13 @@ impl Exchange {
             Style::Forward => {
                 let mut data = scramble.scramble.to_vec();
                 data.push(0);
-                let plugin = scramble.plugin.clone();
                 let request = AuthSwitchRequest {
-                    plugin: plugin.clone(),
+                    plugin: scramble.plugin.clone(),
                     data: data.into(),
                 };
                 let state = State::Answer {
                     packet: Box::new(packet),
-                    plugin,
+                    asked: scramble.clone(),
                 };
                 (Self::new(state), Send::Client(request.encode().freeze()))
             }
@@ -147,7 +162,7 @@ impl Exchange {
             ..command
         };
         let state = State::Dialogue {
-            plugin: None,
+            asked: None,
             client_owes: false,
         };
         (
@@ -161,7 +176,13 @@ impl Exchange {
             state,
             client_packets: 0,
             node_packets: 0,
+            proof: None,
         }
+    }
+
+    /// How the client has answered the last request: with the node's OK a proof that it knows the password.
+    pub fn into_proof(self) -> Option<Proof> {
+        self.proof
     }
 
     /// Whether the next packet is the client's. While it is not, what the client sends is left where it is: it may be a
@@ -179,7 +200,7 @@ impl Exchange {
     /// an empty answer to its greeting too, but not a login that fails, nor an empty answer to its request (`MariaDB` 10.11).
     pub fn farewell(&self) -> Option<Bytes> {
         match &self.state {
-            State::Answer { packet, plugin } => Some(answered(packet, plugin, Bytes::new())),
+            State::Answer { packet, asked } => Some(answered(packet, &asked.plugin, Bytes::new())),
             State::Dialogue {
                 client_owes: true, ..
             } => Some(Bytes::new()),
@@ -197,20 +218,25 @@ impl Exchange {
     pub fn client_packet(&mut self, payload: Bytes) -> Result<Bytes, ExchangeError> {
         self.client_packets = count(self.client_packets)?;
         match std::mem::replace(&mut self.state, State::Done) {
-            State::Answer { packet, plugin } => {
-                let answer = answered(&packet, &plugin, payload);
+            State::Answer { packet, asked } => {
+                let answer = answered(&packet, &asked.plugin, payload.clone());
+                self.proof = Some(Proof::new(&asked, payload));
                 self.state = State::Dialogue {
-                    plugin: Some(plugin),
+                    asked: Some(asked),
                     client_owes: false,
                 };
                 Ok(answer)
             }
             State::Dialogue {
-                plugin,
+                asked,
                 client_owes: true,
             } => {
+                // What a plugin says after its first answer proves nothing to others.
+                if let (Some(asked), None) = (&asked, &self.proof) {
+                    self.proof = Some(Proof::new(asked, payload.clone()));
+                }
                 self.state = State::Dialogue {
-                    plugin,
+                    asked,
                     client_owes: false,
                 };
                 Ok(payload)
@@ -246,11 +272,7 @@ impl Exchange {
             };
             return Ok((payload, Outcome::Refused(err)));
         }
-        let State::Dialogue {
-            plugin,
-            client_owes,
-        } = &mut self.state
-        else {
+        let State::Dialogue { asked, client_owes } = &mut self.state else {
             return Err(ExchangeError::Unexpected);
         };
         match payload.first() {
@@ -261,12 +283,15 @@ impl Exchange {
             }
             Some(&SWITCH) => {
                 // The request of MySQL 4.0 has no name; a client that does not know it says so itself.
-                *plugin = AuthSwitchRequest::parse(&payload)
-                    .ok()
-                    .map(|request| request.plugin);
+                *asked = AuthSwitchRequest::parse(&payload).ok().map(Scramble::from);
+                self.proof = None;
                 *client_owes = true;
             }
-            _ if payload[..] == FAST_AUTH_SUCCESS && plugin.as_deref() == Some(CACHING_SHA2) => {
+            _ if payload[..] == FAST_AUTH_SUCCESS
+                && asked
+                    .as_ref()
+                    .is_some_and(|asked| asked.plugin == CACHING_SHA2) =>
+            {
                 *client_owes = false;
             }
             _ => *client_owes = true,
