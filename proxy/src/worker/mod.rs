@@ -3,6 +3,7 @@
 
 mod accept;
 mod answer;
+mod ask;
 mod auth;
 mod change_user;
 mod close;

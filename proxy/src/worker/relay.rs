@@ -19,7 +19,7 @@ use crate::{net::is_transient, protocol::packet};
 const GONE: Duration = Duration::from_secs(1);
 
 /// What a leg gave.
-enum Got {
+pub(super) enum Got {
     /// This many bytes.
     Bytes(usize),
     /// Nothing yet.
@@ -211,7 +211,7 @@ impl Serving<'_> {
     }
 
     /// Gives the client what the node has said unasked.
-    async fn pass_unasked(&mut self) -> Result<(), End> {
+    pub(super) async fn pass_unasked(&mut self) -> Result<(), End> {
         let bytes = self.node_rest.split();
         self.entry
             .session
@@ -326,7 +326,7 @@ impl Serving<'_> {
     }
 
     /// Reads into `node_rest`.
-    fn read_node(&mut self) -> Result<Got, End> {
+    pub(super) fn read_node(&mut self) -> Result<Got, End> {
         let mut scratch = self.worker.scratch.borrow_mut();
         let got = got(self.node.try_read(&mut scratch)).map_err(End::of_node)?;
         if let Got::Bytes(length) = got {

@@ -257,7 +257,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Which form responses have, as the tracker wants it.
-    fn format(&self) -> u8 {
+    pub(super) fn format(&self) -> u8 {
         use sluice_ebpf::response::format::{CACHE_METADATA, DEPRECATE_EOF};
         let has = |flag, bit| {
             if self.capabilities.contains(flag) {

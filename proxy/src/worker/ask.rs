@@ -1,0 +1,98 @@
+//! Statements of the daemon's own on a session's server session.
+#![expect(
+    dead_code,
+    reason = "for what an operator asks of sessions, which comes next"
+)]
+
+use bytes::BytesMut;
+use sluice_ebpf::response::{Expect, Response};
+
+use super::{close::End, relay::Got, serve::Serving};
+use crate::protocol::{
+    capability::Capabilities, command, error::MysqlError, packet, reply::ErrPacket, rows::Rows,
+};
+
+/// The longest answer that is kept, in bytes.
+const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// Errors with which a node leaves: `ER_SERVER_SHUTDOWN`, `ER_CONNECTION_KILLED` (`MariaDB`), `ER_CLIENT_INTERACTION_TIMEOUT` (`MySQL`).
+/// They are said unasked, and meant for the client.
+const FAREWELLS: [u16; 3] = [1053, 1927, 4031];
+
+impl Serving<'_> {
+    /// Runs a statement on the session's server session and returns its rows, or the node's error. Only at a command boundary, and while no
+    /// offer to the kernel can begin: a command of the client lies in `client_rest`, or no offer was made. The statement must have one
+    /// result, of at most [`ANSWER_BYTES_MAX`]. The next offer is made with the legs' counts as ever.
+    ///
+    /// The client may notice it by what `ROW_COUNT()`, `FOUND_ROWS()` and `SHOW WARNINGS` say next: whoever calls this sees to that.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub(super) async fn ask(&mut self, sql: &str) -> Result<Result<Rows, ErrPacket>, End> {
+        // Of an offer that the client's command has not begun nothing can begin any more: counts of moved bytes do not go back.
+        if self.offered.is_some() && self.client_rest.is_empty() {
+            return Err(End::Account);
+        }
+        if !self.node_rest.is_empty() {
+            self.pass_unasked().await?;
+        }
+        self.node
+            .write_all(&self.query_packet(sql))
+            .await
+            .map_err(End::of_node)?;
+        let Some(bytes) = self.read_answer().await? else {
+            return Ok(Err(ErrPacket::from(&MysqlError::buffer_not_enough())));
+        };
+        // The node has read our command behind what it sent for the kernel to move: this was a barrier, too.
+        self.after_splice = false;
+        let answer = Rows::parse(bytes.clone(), self.capabilities);
+        if let Ok(Err(error)) = &answer
+            && FAREWELLS.contains(&error.number)
+        {
+            self.write_client(&bytes).await?;
+            return Err(End::NodeClosed);
+        }
+        if !self.node_rest.is_empty() {
+            self.pass_unasked().await?;
+        }
+        answer.map_err(|_malformed| End::Account)
+    }
+
+    /// A `COM_QUERY`.
+    fn query_packet(&self, sql: &str) -> BytesMut {
+        let mut payload = Vec::with_capacity(3 + sql.len());
+        payload.push(command::QUERY);
+        if self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {
+            // No attributes, one set of them.
+            payload.extend([0, 1]);
+        }
+        payload.extend(sql.as_bytes());
+        let mut out = BytesMut::new();
+        packet::put(&mut out, 0, &payload);
+        out
+    }
+
+    /// Reads one response to its last byte; none where it is too long to keep. What the node says behind it stays in `node_rest`.
+    async fn read_answer(&mut self) -> Result<Option<BytesMut>, End> {
+        let mut response = Response::DONE;
+        response.begin(Expect::Generic as u8, self.format());
+        let mut kept = Some(BytesMut::new());
+        while !response.is_done() {
+            self.node.readable().await.map_err(End::of_node)?;
+            if let Got::End = self.read_node()? {
+                return Err(End::NodeClosed);
+            }
+            let taken = response.feed(&self.node_rest);
+            let bytes = self.node_rest.split_to(taken);
+            if response.wants_infile() {
+                return Err(End::Account);
+            }
+            match &mut kept {
+                Some(kept) if kept.len() + taken <= ANSWER_BYTES_MAX => {
+                    kept.extend_from_slice(&bytes);
+                }
+                _ => kept = None,
+            }
+        }
+        Ok(kept)
+    }
+}
