@@ -7,8 +7,8 @@ use std::{fs, io};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
-    self, ByteCount, ConfigError, LogFormat, LogLevel, MaxConnections, NodeAddress, Overrides,
-    Settings, Splice, Timeout, Workers,
+    self, ByteCount, ConfigError, LogFormat, LogLevel, MaxConnections, NodeAddress, Origin,
+    Overrides, Settings, Splice, Timeout, Workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -114,15 +114,18 @@ pub enum SettingsError {
 }
 
 impl RunArguments {
-    /// The settings of the file, if any, with the flags on top.
+    /// The settings of the file, if any, with the flags on top, and where they came from.
     ///
     /// # Errors
     /// The file cannot be read, or something in it is wrong.
-    pub fn settings(self) -> Result<Settings, SettingsError> {
-        let path = self.config.clone();
-        let text = path.as_deref().map_or_else(|| Ok(String::new()), read)?;
-        config::settings(&text, self.overrides())
-            .map_err(|source| SettingsError::Config { path, source })
+    pub fn settings(self) -> Result<(Settings, Origin), SettingsError> {
+        let file = self.config.clone();
+        let text = file.as_deref().map_or_else(|| Ok(String::new()), read)?;
+        let line = self.overrides();
+        match config::settings(&text, line.clone()) {
+            Ok(settings) => Ok((settings, Origin { file, line })),
+            Err(source) => Err(SettingsError::Config { path: file, source }),
+        }
     }
 
     fn overrides(self) -> Overrides {
@@ -146,11 +149,11 @@ impl RunArguments {
 /// # Errors
 /// As [`RunArguments::settings`].
 pub fn check_config(path: &Path) -> Result<Settings, SettingsError> {
-    RunArguments {
+    let arguments = RunArguments {
         config: Some(path.to_owned()),
         ..RunArguments::default()
-    }
-    .settings()
+    };
+    arguments.settings().map(|(settings, _)| settings)
 }
 
 fn read(path: &Path) -> Result<String, SettingsError> {
@@ -163,6 +166,7 @@ fn read(path: &Path) -> Result<String, SettingsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::key::KEYS;
     use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<Cli, String> {
@@ -174,7 +178,7 @@ mod tests {
         let Command::Run(arguments) = parse(line).unwrap().command else {
             panic!("{line}")
         };
-        arguments.settings().unwrap()
+        arguments.settings().unwrap().0
     }
 
     #[test]
@@ -216,6 +220,37 @@ mod tests {
             parse("sluice check-config --config x").unwrap().command,
             Command::CheckConfig { .. }
         ));
+    }
+
+    #[test]
+    fn flags_are_those_of_the_list_of_keys() {
+        let command = Cli::command();
+        let run = command.find_subcommand("run").unwrap();
+        let mut flags: Vec<_> = run
+            .get_arguments()
+            .filter_map(|flag| Some(format!("--{}", flag.get_long()?)))
+            .filter(|flag| !["--config", "--help"].contains(&&**flag))
+            .collect();
+        let mut keys: Vec<_> = KEYS
+            .iter()
+            .filter_map(|key| key.flag.map(str::to_owned))
+            .collect();
+        flags.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(flags, keys);
+        for key in KEYS {
+            let flag = key.flag.map(|flag| flag.trim_start_matches("--"));
+            let help = run
+                .get_arguments()
+                .find(|argument| flag.is_some() && argument.get_long() == flag)
+                .and_then(|argument| argument.get_help())
+                .map(ToString::to_string);
+            let default = format!("[default: {}]", key.default);
+            assert!(
+                key.default.is_empty() || help.as_ref().is_none_or(|help| help.contains(&default)),
+                "{help:?} lacks {default}"
+            );
+        }
     }
 
     #[test]

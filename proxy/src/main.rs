@@ -32,14 +32,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: RunArguments) -> Exit {
-    let settings = match arguments.settings() {
-        Ok(settings) => settings,
+    let (settings, origin) = match arguments.settings() {
+        Ok(read) => read,
         Err(error) => return complain(Exit::Usage, error),
     };
     if let Err(error) = log::init(settings.log) {
         return complain(Exit::Failure, error);
     }
-    let Err(error) = worker::run(&settings) else {
+    let Err(error) = worker::run(&settings, origin) else {
         return Exit::Clean;
     };
     tracing::error!(%error, "stopped");

@@ -119,7 +119,7 @@ fn resolve<'a>(id: i64, known: &[&'a Session]) -> Result<&'a Session, AdminError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::fixture::{client, login, server};
+    use crate::admin::fixture::{client, daemon, login, server};
 
     const SHOP_ROOT: &str = "root@shop#east";
 
@@ -154,6 +154,7 @@ mod tests {
                 has_tenant: true,
                 has_super,
             },
+            daemon: daemon(),
         })
     }
 
@@ -220,6 +221,7 @@ mod tests {
         let snapshot = Snapshot {
             sessions: &sessions,
             caller,
+            daemon: daemon(),
         };
         assert_eq!(visible(&snapshot).len(), 1);
         assert_eq!(find_to_kill(&snapshot, 2).unwrap_err().code, 1094);

@@ -14,8 +14,11 @@ pub enum Answer {
         /// Its rows; each has as many values as there are columns.
         rows: Vec<Vec<Value>>,
     },
-    /// An OK packet, no row affected, no text.
-    Ok,
+    /// An OK packet, no row affected.
+    Ok {
+        /// Its text for people; empty as a rule.
+        info: String,
+    },
     /// An ERR packet.
     Error(AdminError),
     /// The worker has something to do; what the client gets depends on it.
@@ -43,6 +46,26 @@ pub struct Column {
     pub name: Cow<'static, str>,
     /// Its type.
     pub kind: ColumnKind,
+}
+
+impl Answer {
+    /// OK without a text.
+    pub const OK: Self = Self::Ok {
+        info: String::new(),
+    };
+
+    /// Rows of texts.
+    pub fn texts<const N: usize>(
+        columns: [&'static str; N],
+        rows: impl IntoIterator<Item = [Value; N]>,
+    ) -> Self {
+        Self::Rows {
+            columns: columns
+                .map(|name| Column::new(name, ColumnKind::Varchar))
+                .to_vec(),
+            rows: rows.into_iter().map(Vec::from).collect(),
+        }
+    }
 }
 
 impl Column {
@@ -127,6 +150,12 @@ impl AdminError {
     /// `ER_QUERY_INTERRUPTED`: for a session that kills itself.
     pub fn interrupted() -> Self {
         Self::new(1317, *b"70100", "Query execution was interrupted")
+    }
+
+    /// `ER_NOT_SUPPORTED_YET`: a statement of ODP's that has no meaning here, and what to do instead.
+    pub fn refused(statement: &str, reason: &str) -> Self {
+        let text = format!("{statement} is not supported: {reason}");
+        Self::new(1235, *b"42000", text)
     }
 
     /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.

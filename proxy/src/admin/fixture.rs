@@ -1,6 +1,9 @@
 //! Sessions for tests, and how to ask about them.
 
-use super::{Answer, Caller, Snapshot, Value, parse};
+use std::sync::{Arc, LazyLock};
+
+use super::{Answer, Caller, Daemon, Host, Snapshot, Value, parse};
+use crate::config::{Origin, Overrides, settings};
 use crate::session::{
     Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
 };
@@ -81,6 +84,44 @@ pub(super) fn manual() -> Vec<Session> {
     ]
 }
 
+/// A daemon with two clusters.
+pub(super) fn daemon() -> &'static Daemon {
+    static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
+        let text = r#"
+            max_connections = 500
+            log = { level = "debug" }
+            [[cluster]]
+            name = "east"
+            kind = "oceanbase"
+            tenants = ["sys", "shop"]
+            nodes = ["10.0.0.9:2881", "db2:2881"]
+            monitor = { user = "monitor@sys", password = "hunter2" }
+            [[cluster]]
+            name = "west"
+            kind = "mysql"
+            nodes = ["10.0.0.10:3306"]
+        "#;
+        Daemon {
+            settings: Arc::new(settings(text, Overrides::default()).unwrap()),
+            origin: Arc::new(Origin::default()),
+            host: Arc::new(Host {
+                binary: "/usr/bin/sluice".into(),
+                build: "release, x86_64".to_owned(),
+                pid: 4711,
+                kernel: "6.18.0".to_owned(),
+                listen: "127.0.0.1:2883".parse().unwrap(),
+                workers: 2,
+                started_at: 1_700_000_000,
+            }),
+            no_splice: None,
+            is_stopping: false,
+            client_count: 3,
+            uptime_ms: 90_250,
+        }
+    });
+    &DAEMON
+}
+
 /// What `caller` gets for a text that is a statement.
 pub(super) fn ask(sessions: &[Session], caller: u32, text: &str) -> Answer {
     let nobody = login("nobody@none#none");
@@ -95,7 +136,11 @@ pub(super) fn ask(sessions: &[Session], caller: u32, text: &str) -> Answer {
         has_super: false,
     };
     let statement = parse(text.as_bytes()).expect(text).expect(text);
-    statement.answer(&Snapshot { sessions, caller })
+    statement.answer(&Snapshot {
+        sessions,
+        caller,
+        daemon: daemon(),
+    })
 }
 
 /// A result set as text: a line a row, blanks around the bars squeezed.

@@ -4,15 +4,19 @@
 pub mod access;
 pub mod answer;
 mod kill;
+mod moment;
 mod parse;
+mod proxycluster;
+mod proxyconfig;
 mod proxyhelp;
 mod proxyinfo;
 mod proxysession;
+mod refused;
 mod snapshot;
 
 pub use answer::{AdminError, Answer, Column, ColumnKind, Order, Value};
 pub use parse::parse;
-pub use snapshot::{Caller, Snapshot};
+pub use snapshot::{Caller, Daemon, Host, Snapshot};
 
 use crate::sql::Tokens;
 use parse::Mismatch;
@@ -21,8 +25,11 @@ use parse::Mismatch;
 const FAMILIES: &[&[Spec]] = &[
     proxysession::STATEMENTS,
     kill::STATEMENTS,
+    proxyconfig::STATEMENTS,
     proxyinfo::STATEMENTS,
+    proxycluster::STATEMENTS,
     proxyhelp::STATEMENTS,
+    refused::STATEMENTS,
 ];
 
 /// One statement: what it is called, who may use it, how it is read and answered.
@@ -95,6 +102,8 @@ struct Arguments {
     alias: Option<String>,
     /// The word that changes what a statement covers or dares: ALL, FORCE.
     is_wide: bool,
+    /// The word that chooses one of a statement's forms.
+    word: Option<&'static str>,
 }
 
 impl Statement {

@@ -66,6 +66,19 @@ pub(super) fn id_and_like(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch
         arguments.id = Some(id);
         *tokens = ahead;
     }
+    like_and_end(tokens, arguments)
+}
+
+/// Grammar: `[LIKE 'pattern']`.
+pub(super) fn like(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    like_and_end(tokens, Arguments::default())
+}
+
+/// Grammar, where other arguments have been read: `[LIKE 'pattern']` and the end.
+pub(super) fn like_and_end(
+    tokens: &mut Tokens<'_>,
+    mut arguments: Arguments,
+) -> Result<Arguments, Mismatch> {
     if tokens.accept_word("LIKE") {
         arguments.like = Some(pattern(tokens.next())?);
     }

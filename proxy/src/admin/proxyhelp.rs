@@ -1,32 +1,34 @@
 //! `SHOW PROXYHELP`: the list of statements.
 
-use super::{
-    Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, parse, specs,
-};
+use super::{Answer, Arguments, Scope, Snapshot, Spec, Value, Who, parse, refused, specs};
+use crate::sql::like::like;
 
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYHELP"],
-    grammar: "SHOW PROXYHELP",
-    help: "Lists the statements that Sluice answers itself.",
+    grammar: "SHOW PROXYHELP [LIKE 'pattern']",
+    help: "Lists the statements that Sluice answers itself, and those of ODP that it refuses, with the reason. In all of them a value that Sluice does not have is NULL.",
     who: Who::Anyone,
     scope: Scope::Own,
-    example: "SHOW PROXYHELP",
-    parse: parse::nothing,
+    example: "SHOW PROXYHELP LIKE '%PROXYSESSION%'",
+    parse: parse::like,
     answer,
 }];
 
-fn answer(_: &Arguments, _: &Snapshot<'_>) -> Answer {
-    let columns = ["statement", "who", "help", "example"];
-    Answer::Rows {
-        columns: columns
-            .map(|name| Column::new(name, ColumnKind::Varchar))
-            .to_vec(),
-        rows: specs()
-            .map(|spec| {
-                [spec.grammar, spec.who.text(), spec.help, spec.example]
-                    .map(Value::text)
-                    .to_vec()
-            })
-            .collect(),
-    }
+fn answer(arguments: &Arguments, _: &Snapshot<'_>) -> Answer {
+    let pattern = arguments.like.as_deref().unwrap_or_default();
+    let shown = specs().filter(|spec| like(pattern, spec.grammar.as_bytes()));
+    Answer::texts(
+        ["statement", "answered", "who", "help", "example"],
+        shown.map(|spec| {
+            let answered = if refused::has(spec) { "refused" } else { "yes" };
+            [
+                spec.grammar,
+                answered,
+                spec.who.text(),
+                spec.help,
+                spec.example,
+            ]
+            .map(Value::text)
+        }),
+    )
 }

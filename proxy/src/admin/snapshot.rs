@@ -1,6 +1,13 @@
 //! All that a statement may look at.
 
-use crate::session::{CsId, Login, Session};
+use std::{path::PathBuf, sync::Arc};
+
+use sluice_ebpf::reason::RelayReason;
+
+use crate::{
+    config::{Origin, Settings},
+    session::{CsId, Login, Session},
+};
 
 /// The sessions of a statement's scope at one moment, and who asks.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +16,8 @@ pub struct Snapshot<'a> {
     pub sessions: &'a [Session],
     /// Who asks.
     pub caller: Caller<'a>,
+    /// The daemon.
+    pub daemon: &'a Daemon,
 }
 
 /// Who sent a statement.
@@ -23,4 +32,42 @@ pub struct Caller<'a> {
     pub has_tenant: bool,
     /// The node has said that he has the privilege SUPER. `false` where it is not known.
     pub has_super: bool,
+}
+
+/// The daemon as a whole, at one moment.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// What holds now.
+    pub settings: Arc<Settings>,
+    /// Where the settings were read from.
+    pub origin: Arc<Origin>,
+    /// What does not change while it runs.
+    pub host: Arc<Host>,
+    /// Why no session is spliced at all, if none is.
+    pub no_splice: Option<RelayReason>,
+    /// It has been told to stop.
+    pub is_stopping: bool,
+    /// Client connections of all workers, those that log in included.
+    pub client_count: usize,
+    /// Since its start, in milliseconds.
+    pub uptime_ms: u64,
+}
+
+/// What is known of the process since its start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// The program's file.
+    pub binary: PathBuf,
+    /// How it was compiled: profile and architecture.
+    pub build: String,
+    /// Process id.
+    pub pid: u32,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// Where clients connect; the port is the real one.
+    pub listen: std::net::SocketAddr,
+    /// Worker threads.
+    pub workers: usize,
+    /// When it started, in seconds since 1970.
+    pub started_at: u64,
 }

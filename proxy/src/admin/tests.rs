@@ -1,4 +1,4 @@
-use super::fixture::{ask, login, manual, table};
+use super::fixture::{ask, daemon, login, manual, table};
 use super::*;
 use crate::session::{ConnectionId, CsId};
 use proptest::prelude::*;
@@ -45,6 +45,7 @@ fn kill_gives_orders() {
     let answer = Statement::kill(5).answer(&Snapshot {
         sessions: &sessions,
         caller,
+        daemon: daemon(),
     });
     assert_eq!(answer, kill(5, true));
     assert_eq!(
@@ -54,28 +55,13 @@ fn kill_gives_orders() {
 }
 
 #[test]
-fn proxy_version_has_the_columns_of_odp() {
-    for (text, name) in [
-        ("select Proxy_Version()", "proxy_version()"),
-        ("SELECT PROXY_VERSION ( ) AS v;", "v"),
-        ("SELECT PROXY_VERSION() as `the version`", "the version"),
-    ] {
-        let Answer::Rows { columns, rows } = ask(&[], 1, text) else {
-            panic!("{text}")
-        };
-        assert_eq!(
-            (&*columns[0].name, columns[0].kind, columns.len()),
-            (name, ColumnKind::Binary, 1)
-        );
-        assert_eq!(rows, [[Value::text(env!("CARGO_PKG_VERSION"))]]);
-    }
-}
-
-#[test]
 fn proxyhelp_lists_every_statement() {
     let help = table(ask(&[], 1, "SHOW PROXYHELP"));
     assert_eq!(help.lines().count(), 1 + specs().count());
-    assert!(help.contains("\nKILL PROXYSESSION id | root@sys, root@proxysys | The same as KILL id. | KILL PROXYSESSION 262145\n"));
+    assert!(help.contains("\nKILL PROXYSESSION id | yes | root@sys, root@proxysys | The same as KILL id. | KILL PROXYSESSION 262145\n"));
+    assert!(help.contains("\nSHOW PROXYVIP [name] | refused | "));
+    let one = table(ask(&[], 1, "SHOW PROXYHELP LIKE '%GLOBAL%'"));
+    assert_eq!(one.lines().count(), 3);
 }
 
 #[test]
@@ -121,7 +107,7 @@ proptest! {
         if let Some(Ok(statement)) = parse(format!("{words} {tail}").as_bytes()) {
             let login = login("root@sys#east");
             let caller = Caller { cs_id: CsId(1), login: &login, has_tenant: true, has_super: false };
-            statement.answer(&Snapshot { sessions: &[], caller });
+            statement.answer(&Snapshot { sessions: &[], caller, daemon: daemon() });
         }
     }
 

@@ -2,9 +2,11 @@
 
 mod cluster;
 mod file;
+pub mod key;
 mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use cluster::{Account, Cluster, Secret};
@@ -68,6 +70,15 @@ pub struct Overrides {
     pub splice_limit: Option<ByteCount>,
     pub log_format: Option<LogFormat>,
     pub log_level: Option<LogLevel>,
+}
+
+/// Where the settings of a daemon were read from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    /// The configuration file, if there is one.
+    pub file: Option<PathBuf>,
+    /// What the command line said.
+    pub line: Overrides,
 }
 
 /// What is wrong with the configuration, where, and what would be right.

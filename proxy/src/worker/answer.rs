@@ -28,7 +28,7 @@ impl Serving<'_> {
         let mut end = None;
         match ask(self.worker, self.entry, has_tenant, statement).await {
             Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, rows),
-            Answer::Ok => form.put_ok(&mut out),
+            Answer::Ok { info } => form.put_ok(&mut out, info),
             Answer::Error(error) => form.put_error(&mut out, error),
             Answer::Orders(orders) => {
                 for order in orders {
@@ -44,7 +44,7 @@ impl Serving<'_> {
                     }
                 }
                 if end.is_none() {
-                    form.put_ok(&mut out);
+                    form.put_ok(&mut out, String::new());
                 }
             }
         }

@@ -34,6 +34,7 @@ pub(super) async fn ask(
     statement.answer(&Snapshot {
         sessions: &sessions,
         caller,
+        daemon: &worker.process.daemon(),
     })
 }
 
@@ -49,10 +50,11 @@ pub(super) struct Form {
 }
 
 impl Form {
-    /// OK, no row affected.
-    pub(super) fn put_ok(self, out: &mut BytesMut) {
+    /// OK, no row affected, with a text for people.
+    pub(super) fn put_ok(self, out: &mut BytesMut, info: String) {
         let ok = OkPacket {
             status: self.status,
+            info: info.into(),
             ..OkPacket::default()
         };
         packet::put(out, self.sequence, &ok.encode(self.capabilities));

@@ -7,6 +7,7 @@ mod ask;
 mod auth;
 mod change_user;
 mod close;
+mod daemon;
 mod form;
 mod login;
 mod mailbox;
@@ -25,7 +26,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
 };
@@ -36,7 +37,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use self::{mailbox::Mail, nodes::Nodes, registry::Registry};
 use crate::{
-    config::Settings,
+    admin::Host,
+    config::{Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     session::{CsId, IdSequence, SsId},
 };
@@ -67,7 +69,12 @@ pub enum RunError {
 struct Process {
     /// Replaced as a whole when an operator changes one: see [`Process::settings`].
     settings: RwLock<Arc<Settings>>,
+    /// Where they were read from.
+    origin: Arc<Origin>,
+    host: Arc<Host>,
     started: Instant,
+    /// The daemon has been told to stop.
+    is_stopping: AtomicBool,
     /// Where session records are, or why there are none.
     splicing: Result<Arc<Records>, RelayReason>,
     ids: Mutex<Ids>,

@@ -5,7 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     num::NonZero,
     rc::Rc,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,13 +22,13 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept,
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, daemon,
     mailbox::{self, Mail},
     nodes::Nodes,
     registry::Registry,
 };
 use crate::{
-    config::{Settings, Splice},
+    config::{Origin, Settings, Splice},
     kernel::{Kernel, capture::Bindings, self_test},
     net,
     session::IdSequence,
@@ -35,7 +38,7 @@ use crate::{
 ///
 /// # Errors
 /// [`RunError`]: why it could not start or go on.
-pub fn run(settings: &Settings) -> Result<(), RunError> {
+pub fn run(settings: &Settings, origin: Origin) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
     let (mut kernel, splicing) = splicing(settings)?;
     let workers = settings
@@ -54,6 +57,9 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
+        origin: Arc::new(origin),
+        host: Arc::new(daemon::host(address, workers)),
+        is_stopping: AtomicBool::new(false),
         started: Instant::now(),
         splicing: match &kernel {
             Some(kernel) => Ok(Arc::clone(kernel.records())),
@@ -86,6 +92,7 @@ pub fn run(settings: &Settings) -> Result<(), RunError> {
     }
     tracing::info!(addr = %address, workers, "listening");
     wait_for_signal()?;
+    process.is_stopping.store(true, Ordering::Relaxed);
     for mailbox in &process.mailboxes {
         // A worker that is gone already needs no mail.
         let _ = mailbox.send(Mail::Stop);

@@ -1,0 +1,63 @@
+//! `SHOW PROXYCLUSTER`: the clusters of the configuration (odp.md, section 1.5).
+
+use super::{Answer, Arguments, Scope, Snapshot, Spec, Value, Who, parse};
+use crate::sql::like::like;
+
+pub(super) const STATEMENTS: &[Spec] = &[Spec {
+    words: &["SHOW", "PROXYCLUSTER"],
+    grammar: "SHOW PROXYCLUSTER [LIKE 'pattern']",
+    help: "Lists the clusters of the configuration and their nodes. What Sluice does not know of them is NULL.",
+    who: Who::Operator,
+    scope: Scope::Own,
+    example: "SHOW PROXYCLUSTER LIKE 'e%'",
+    parse: parse::like,
+    answer,
+}];
+
+fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let pattern = arguments.like.as_deref().unwrap_or_default();
+    let clusters = snapshot
+        .daemon
+        .settings
+        .clusters
+        .iter()
+        .filter(|cluster| like(pattern, cluster.name.as_bytes()));
+    Answer::texts(
+        [
+            "cluster_name",
+            "cluster_id",
+            "rs_url",
+            "root_addr",
+            "role",
+            "replica_type",
+        ],
+        clusters.map(|cluster| {
+            let nodes: Vec<_> = cluster.nodes.iter().map(ToString::to_string).collect();
+            [
+                Value::text(&cluster.name),
+                Value::Null,
+                Value::Null,
+                Value::Text(nodes.join(";")),
+                Value::Null,
+                Value::Null,
+            ]
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::admin::fixture::{ask, manual, table};
+
+    #[test]
+    fn clusters_are_those_of_the_configuration() {
+        assert_eq!(
+            table(ask(&manual(), 1_048_577, "SHOW PROXYCLUSTER")),
+            "cluster_name | cluster_id | rs_url | root_addr | role | replica_type\n\
+             east | (null) | (null) | 10.0.0.9:2881;db2:2881 | (null) | (null)\n\
+             west | (null) | (null) | 10.0.0.10:3306 | (null) | (null)"
+        );
+        let one = table(ask(&manual(), 1_048_577, "SHOW PROXYCLUSTER LIKE 'w%'"));
+        assert_eq!(one.lines().count(), 2);
+    }
+}

@@ -1,0 +1,450 @@
+//! Every key of the configuration: what it means, what it may be, what it is now. The file's reader, the command line, README's table and
+//! `SHOW PROXYCONFIG` must agree with this list; tests compare them.
+
+use std::time::Duration;
+
+use super::{CLUSTER_DEFAULT, Overrides, Settings};
+
+/// One key that holds a single value.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name; a dot stands between a table's name and a key in it.
+    pub name: &'static str,
+    /// The flag of `sluice run` that wins over it.
+    pub flag: Option<&'static str>,
+    /// Its value where neither file nor command line names one, as [`Key::value`] writes it.
+    pub default: &'static str,
+    /// What it may be.
+    pub range: &'static str,
+    /// What it means, in one sentence for users.
+    pub help: &'static str,
+    /// What a change of it takes.
+    pub change: Change,
+    value: fn(&Settings) -> String,
+    is_given: fn(&Overrides) -> bool,
+}
+
+/// What it takes to change a key.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// It holds from now on.
+    Live {
+        /// Takes over the key's value from other settings.
+        take: fn(&mut Settings, &Settings),
+        /// For what it holds, where that is not everything at once.
+        holds_for: Option<&'static str>,
+    },
+    /// The daemon must be started anew.
+    Restart,
+}
+
+/// One line of the list of keys and values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The key; one of a cluster's is `cluster.NAME.KEY`.
+    pub name: String,
+    /// Its value, never a secret.
+    pub value: String,
+    /// What it means.
+    pub help: &'static str,
+    /// What it may be.
+    pub range: &'static str,
+    /// A change needs a restart.
+    pub needs_restart: bool,
+    /// It is one of a cluster's.
+    pub of_cluster: bool,
+    /// Nobody has set it, or to what it would be anyway.
+    pub is_default: bool,
+}
+
+const SIZES: &str = "[4KiB, 1GiB]";
+const TIMES: &str = "[1ms, 1h]";
+const NAMES: &str = "a name without @, #, : and blanks";
+const NEW_LOGINS: Option<&str> = Some("logins from now on");
+
+/// How a key is changed at once.
+macro_rules! live {
+    ($($field:ident).+, $holds_for:expr) => {
+        Change::Live {
+            take: |to, from| to.$($field).+.clone_from(&from.$($field).+),
+            holds_for: $holds_for,
+        }
+    };
+}
+
+/// Every key that holds a single value, in the order in which users are shown them.
+pub const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        flag: Some("--listen"),
+        default: "127.0.0.1:2883",
+        range: "IP:PORT",
+        help: "Where clients connect; port 0 takes a free one, which the log names.",
+        change: Change::Restart,
+        value: |settings| settings.listen.to_string(),
+        is_given: |line| line.listen.is_some(),
+    },
+    Key {
+        name: "server",
+        flag: Some("--server"),
+        default: "",
+        range: "HOST:PORT",
+        help: "The database server, if there is only one; else there are [[cluster]] tables in the file.",
+        change: Change::Restart,
+        value: server,
+        is_given: |line| line.server.is_some(),
+    },
+    Key {
+        name: "splice",
+        flag: Some("--splice"),
+        default: "auto",
+        range: "auto, off, require",
+        help: "Splice where the host can, and log why where not; never; or refuse to start.",
+        change: live!(splice, None),
+        value: |settings| settings.splice.text().to_owned(),
+        is_given: |line| line.splice.is_some(),
+    },
+    Key {
+        name: "workers",
+        flag: Some("--workers"),
+        default: "one per core",
+        range: "[1, 1024]",
+        help: "Threads, each with its own sessions.",
+        change: Change::Restart,
+        value: |settings| {
+            settings
+                .workers
+                .map_or_else(|| "one per core".to_owned(), |workers| workers.to_string())
+        },
+        is_given: |line| line.workers.is_some(),
+    },
+    Key {
+        name: "max_connections",
+        flag: Some("--max-connections"),
+        default: "10000",
+        range: "[1, 262143]",
+        help: "Client sessions at once; one more is answered error 1203.",
+        change: live!(
+            max_connections,
+            Some(
+                "logins from now on; the kernel has records for as many sessions as at the start, others are relayed"
+            )
+        ),
+        value: |settings| settings.max_connections.to_string(),
+        is_given: |line| line.max_connections.is_some(),
+    },
+    Key {
+        name: "login_timeout",
+        flag: Some("--login-timeout"),
+        default: "10s",
+        range: TIMES,
+        help: "From accept to the end of the login.",
+        change: live!(login_timeout, NEW_LOGINS),
+        value: |settings| time(settings.login_timeout),
+        is_given: |line| line.login_timeout.is_some(),
+    },
+    Key {
+        name: "connect_timeout",
+        flag: Some("--connect-timeout"),
+        default: "5s",
+        range: TIMES,
+        help: "For a TCP connection to a server; then the client is answered error 2003.",
+        change: live!(connect_timeout, NEW_LOGINS),
+        value: |settings| time(settings.connect_timeout),
+        is_given: |line| line.connect_timeout.is_some(),
+    },
+    Key {
+        name: "splice_limit",
+        flag: Some("--splice-limit"),
+        default: "1MiB",
+        range: SIZES,
+        help: "Outstanding towards a slow reader before the daemon relays the rest of the answer.",
+        change: live!(splice_limit, Some("sessions from now on")),
+        value: |settings| size(settings.splice_limit),
+        is_given: |line| line.splice_limit.is_some(),
+    },
+    Key {
+        name: "proxy_id",
+        flag: None,
+        default: "1",
+        range: "[0, 8191]",
+        help: "This proxy's number in its fleet: no two give out the same session ids.",
+        change: Change::Restart,
+        value: |settings| settings.proxy_id.to_string(),
+        is_given: |_| false,
+    },
+    Key {
+        name: "default_tenant",
+        flag: None,
+        default: "sys",
+        range: NAMES,
+        help: "The tenant of logins that name none.",
+        change: live!(default_tenant, NEW_LOGINS),
+        value: |settings| settings.default_tenant.clone(),
+        is_given: |_| false,
+    },
+    Key {
+        name: "default_cluster",
+        flag: None,
+        default: "the first one",
+        range: "the name of a cluster",
+        help: "The cluster of logins that name none.",
+        change: live!(default_cluster, NEW_LOGINS),
+        value: |settings| settings.default_cluster.clone(),
+        is_given: |_| false,
+    },
+    Key {
+        name: "log.format",
+        flag: Some("--log-format"),
+        default: "text",
+        range: "text, json",
+        help: "Form of a log line; logs go to standard error.",
+        change: Change::Restart,
+        value: |settings| settings.log.format.text().to_owned(),
+        is_given: |line| line.log_format.is_some(),
+    },
+    Key {
+        name: "log.level",
+        flag: Some("--log-level"),
+        default: "info",
+        range: "error, warn, info, debug, trace",
+        help: "The least severe level that is logged.",
+        change: live!(log.level, None),
+        value: |settings| settings.log.level.text().to_owned(),
+        is_given: |line| line.log_level.is_some(),
+    },
+];
+
+/// The keys of a `[[cluster]]` besides its name: name, range, meaning.
+const CLUSTER_KEYS: [(&str, &str, &str); 4] = [
+    ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
+    (
+        "tenants",
+        "names",
+        "The tenants that may log in; empty: any.",
+    ),
+    ("nodes", "HOST:PORT, …", "The cluster's nodes."),
+    (
+        "monitor",
+        "user and password",
+        "The account by which the proxy looks after the nodes; its password is never shown.",
+    ),
+];
+
+impl Key {
+    /// The key of this name. Tables may be written with `_` too, as in the flag: `log_level`.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        KEYS.iter()
+            .find(|key| key.name == name || key.name.replace('.', "_") == name)
+    }
+
+    /// Its value in these settings.
+    pub fn value(&self, settings: &Settings) -> String {
+        (self.value)(settings)
+    }
+
+    /// Whether these settings hold its default.
+    pub fn is_default(&self, settings: &Settings) -> bool {
+        let value = self.value(settings);
+        if self.name == "default_cluster" {
+            let first = settings.clusters.first();
+            return value == first.map_or(CLUSTER_DEFAULT, |cluster| cluster.name.as_str());
+        }
+        value == self.default
+    }
+
+    /// Whether the command line gives it, which then wins over the file.
+    pub fn is_given(&self, line: &Overrides) -> bool {
+        (self.is_given)(line)
+    }
+}
+
+/// Every key with its value, also those of the clusters.
+pub fn entries(settings: &Settings) -> Vec<Entry> {
+    let single = KEYS.iter().map(|key| Entry {
+        name: key.name.to_owned(),
+        value: key.value(settings),
+        help: key.help,
+        range: key.range,
+        needs_restart: matches!(key.change, Change::Restart),
+        of_cluster: false,
+        is_default: key.is_default(settings),
+    });
+    let named = settings
+        .clusters
+        .iter()
+        .filter(|cluster| !cluster.takes_any_name);
+    let of_clusters = named.flat_map(|cluster| {
+        let nodes: Vec<_> = cluster.nodes.iter().map(ToString::to_string).collect();
+        let monitor = cluster.monitor.as_ref();
+        let values = [
+            cluster.kind.text().to_owned(),
+            cluster.tenants.join(", "),
+            nodes.join(", "),
+            monitor.map_or_else(String::new, |account| account.user.clone()),
+        ];
+        CLUSTER_KEYS
+            .iter()
+            .zip(values)
+            .map(|((key, range, help), value)| Entry {
+                name: format!("cluster.{}.{key}", cluster.name),
+                is_default: value.is_empty(),
+                value,
+                help,
+                range,
+                needs_restart: true,
+                of_cluster: true,
+            })
+    });
+    single.chain(of_clusters).collect()
+}
+
+/// The one server of a configuration without clusters.
+fn server(settings: &Settings) -> String {
+    let single = settings
+        .clusters
+        .iter()
+        .find(|cluster| cluster.takes_any_name);
+    single
+        .and_then(|cluster| cluster.nodes.first())
+        .map_or_else(String::new, ToString::to_string)
+}
+
+fn time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+/// A size as one would write it, exactly.
+fn size(bytes: u64) -> String {
+    for (unit, name) in [
+        (bytesize::GIB, "GiB"),
+        (bytesize::MIB, "MiB"),
+        (bytesize::KIB, "KiB"),
+    ] {
+        if bytes != 0 && bytes.is_multiple_of(unit) {
+            return format!("{}{name}", bytes / unit);
+        }
+    }
+    bytes.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings;
+
+    fn one_server() -> Overrides {
+        Overrides {
+            server: Some("db1:3306".parse().unwrap()),
+            ..Overrides::default()
+        }
+    }
+
+    #[test]
+    fn defaults_are_what_nobody_has_set() {
+        let settings = settings("", one_server()).unwrap();
+        for key in KEYS.iter().filter(|key| key.name != "server") {
+            assert!(key.is_default(&settings), "{}", key.name);
+            assert!(!key.is_given(&Overrides::default()), "{}", key.name);
+            assert!(key.help.ends_with('.'), "{}", key.name);
+        }
+        assert_eq!(Key::find("server").unwrap().value(&settings), "db1:3306");
+        assert_eq!(
+            entries(&settings)
+                .iter()
+                .filter(|entry| !entry.is_default)
+                .count(),
+            1
+        );
+    }
+
+    /// serde's error for an unknown key lists those that there are.
+    #[test]
+    fn the_file_has_these_keys_and_no_others() {
+        let of = |table: &str| {
+            let error = settings(&format!("{table}no_such_key = 1"), one_server())
+                .unwrap_err()
+                .to_string();
+            let (_, list) = error.split_once("expected ").unwrap();
+            let mut keys: Vec<_> = list
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect();
+            keys.sort_unstable();
+            keys
+        };
+        let sorted = |names: &mut dyn Iterator<Item = &str>| {
+            let mut names: Vec<_> = names.map(str::to_owned).collect();
+            names.sort_unstable();
+            names
+        };
+        let top = KEYS
+            .iter()
+            .map(|key| key.name)
+            .filter(|name| !name.contains('.'));
+        assert_eq!(of(""), sorted(&mut top.chain(["cluster", "log"])));
+        let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
+        assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
+        let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);
+        assert_eq!(of("[[cluster]]\n"), sorted(&mut cluster.chain(["name"])));
+    }
+
+    #[test]
+    fn readme_lists_every_key() {
+        let readme = include_str!("../../../README.md");
+        for key in KEYS {
+            let flag = key
+                .flag
+                .map_or_else(|| "|  | ".to_owned(), |flag| format!("| `{flag} "));
+            let change = match key.change {
+                Change::Live { .. } => "at once",
+                Change::Restart => "restart",
+            };
+            let row = readme
+                .lines()
+                .find(|line| line.contains(&format!("| `{}` |", key.name)));
+            let row = row.unwrap_or_else(|| panic!("no row for {}", key.name));
+            assert!(row.starts_with(&flag), "{row}: the flag is {flag}");
+            assert!(row.contains(&format!("| {change} |")), "{row}: {change}");
+            assert!(
+                key.default.is_empty()
+                    || row.contains(&format!("| {} |", key.default))
+                    || row.contains(&format!("| `{}` |", key.default)),
+                "{row}: the default is {}",
+                key.default
+            );
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }";
+        let shown = entries(&settings(text, Overrides::default()).unwrap());
+        assert!(
+            shown
+                .iter()
+                .all(|entry| !format!("{entry:?}").contains("hunter2"))
+        );
+        let value = |name: &str| {
+            let entry = shown.iter().find(|entry| entry.name == name).unwrap();
+            (&*entry.value, entry.is_default)
+        };
+        assert_eq!(value("cluster.east.nodes"), ("a:1, b:2", false));
+        assert_eq!(value("cluster.east.monitor"), ("m", false));
+        assert_eq!(value("cluster.east.tenants"), ("", true));
+        assert_eq!(value("default_cluster"), ("east", true));
+    }
+
+    #[test]
+    fn values_are_written_as_one_would() {
+        assert_eq!(
+            [1 << 30, 3 << 20, 5 << 10, 4097].map(size),
+            ["1GiB", "3MiB", "5KiB", "4097"]
+        );
+        assert_eq!(time(Duration::from_millis(90_250)), "1m 30s 250ms");
+        assert_eq!(Key::find("log_level").unwrap().name, "log.level");
+        assert!(Key::find("log").is_none());
+    }
+}

@@ -1,0 +1,58 @@
+//! What admin statements see of the daemon as a whole.
+
+use std::{
+    env,
+    net::SocketAddr,
+    process,
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::Process;
+use crate::{
+    admin::{Daemon, Host},
+    kernel::probe,
+};
+
+/// What is known at the start and does not change.
+pub(super) fn host(listen: SocketAddr, workers: usize) -> Host {
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    Host {
+        // Where /proc is not mounted nobody knows.
+        binary: env::current_exe().unwrap_or_default(),
+        build: format!("{profile}, {}", env::consts::ARCH),
+        pid: process::id(),
+        kernel: probe::release(),
+        listen,
+        workers,
+        started_at: now(),
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_secs()
+}
+
+impl Process {
+    /// The daemon at this moment.
+    pub(super) fn daemon(&self) -> Daemon {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let client_count = ids.live.len();
+        drop(ids);
+        Daemon {
+            settings: self.settings(),
+            origin: Arc::clone(&self.origin),
+            host: Arc::clone(&self.host),
+            no_splice: self.splicing.as_ref().err().copied(),
+            is_stopping: self.is_stopping.load(Ordering::Relaxed),
+            client_count,
+            uptime_ms: self.now_ms(),
+        }
+    }
+}
