@@ -14,6 +14,7 @@ mod close;
 mod command_line;
 mod daemon_away;
 mod driver;
+mod fixtures;
 mod foreign_sockets;
 mod hostile;
 mod kill;
@@ -59,6 +60,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("spill", spill::CASES),
     ("pipelined", pipelined::CASES),
     ("kill", kill::CASES),
+    ("fixtures", fixtures::CASES),
     ("close", close::CASES),
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),

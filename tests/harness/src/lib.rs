@@ -4,6 +4,7 @@
 //! under `target/` ([`place`]), and only [`wait`] sleeps.
 
 pub mod client;
+pub mod config;
 pub mod mariadb;
 pub mod memory;
 pub mod mysql;

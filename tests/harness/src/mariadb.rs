@@ -3,7 +3,10 @@
 use crate::{
     netns::Netns,
     place,
-    server::{self, Kind, PASSWORD, Recipe, Server, USER, USER_OPEN},
+    server::{
+        self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
+        USER_PLAIN, USER_ROOT,
+    },
     wire::Login,
 };
 use anyhow::{Context as _, Result};
@@ -30,27 +33,14 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             .arg(format!("--datadir={}", folder.join("data").display()))
             .arg("--innodb-log-file-size=16M");
         server::run(&mut command)?;
-        // One statement a line: that is how `init-file` is read.
-        let accounts = [
-            "DELETE FROM mysql.global_priv WHERE User=''".to_owned(),
-            "FLUSH PRIVILEGES".to_owned(),
-            format!("CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"),
-            format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
-            format!(
-                "CREATE OR REPLACE USER '{USER_ED25519}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"
-            ),
-            format!("CREATE OR REPLACE USER '{USER_OPEN}'@'%'"),
-        ];
-        Ok(fs::write(
-            folder.join("init.sql"),
-            accounts.join(";\n") + ";\n",
-        )?)
+        Ok(())
     })?;
     Server::start(&Recipe {
         kind: Kind::MariaDb,
         prepare: &|folder| {
             // A server that starts removes the temporary tables that it finds: they must not be another's.
             fs::create_dir(folder.join("tmp"))?;
+            fs::write(folder.join("init.sql"), accounts())?;
             server::copy_folder(&template, folder)
         },
         command: &|folder, address| {
@@ -86,6 +76,29 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
         probe: Login::new(USER, PASSWORD),
         netns,
     })
+}
+
+/// One statement a line: that is how `init-file` is read.
+fn accounts() -> String {
+    [
+        "DELETE FROM mysql.global_priv WHERE User=''".to_owned(),
+        "FLUSH PRIVILEGES".to_owned(),
+        format!("CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"),
+        format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
+        format!(
+            "CREATE OR REPLACE USER '{USER_ED25519}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')"
+        ),
+        format!("CREATE OR REPLACE USER '{USER_OPEN}'@'%'"),
+        format!("CREATE OR REPLACE USER '{USER_PLAIN}'@'%' IDENTIFIED BY '{PASSWORD}'"),
+        format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
+        format!("CREATE OR REPLACE USER '{USER_MONITOR}'@'%' IDENTIFIED BY '{PASSWORD}'"),
+        format!("GRANT PROCESS, CONNECTION ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+        // Also for clients that come from other hosts.
+        format!("CREATE OR REPLACE USER '{USER_ROOT}'@'%'"),
+        format!("GRANT ALL ON *.* TO '{USER_ROOT}'@'%' WITH GRANT OPTION"),
+    ]
+    .map(|statement| statement + ";\n")
+    .concat()
 }
 
 fn version() -> Result<String> {

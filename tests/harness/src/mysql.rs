@@ -3,7 +3,10 @@
 
 use crate::{
     place,
-    server::{self, Kind, PASSWORD, Recipe, Server, USER, USER_OPEN},
+    server::{
+        self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
+        USER_PLAIN,
+    },
     wire::Login,
 };
 use anyhow::{Context as _, Result};
@@ -62,6 +65,22 @@ fn mysqld(root: &Path, data: &Path) -> Command {
     command
 }
 
+/// One statement a line: that is how `init-file` is read.
+fn accounts() -> String {
+    let sha2 = "IDENTIFIED WITH caching_sha2_password";
+    [
+        format!("CREATE USER IF NOT EXISTS '{USER}'@'%' {sha2} BY '{PASSWORD}'"),
+        format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
+        format!("CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' {sha2} BY ''"),
+        format!("CREATE USER IF NOT EXISTS '{USER_PLAIN}'@'%' {sha2} BY '{PASSWORD}'"),
+        format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
+        format!("CREATE USER IF NOT EXISTS '{USER_MONITOR}'@'%' {sha2} BY '{PASSWORD}'"),
+        format!("GRANT PROCESS, CONNECTION_ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+    ]
+    .map(|statement| statement + ";\n")
+    .concat()
+}
+
 /// Starts a server.
 ///
 /// # Errors
@@ -74,23 +93,14 @@ pub fn start() -> Result<Server> {
             mysqld(&root, &folder.join("data"))
                 .args(["--initialize-insecure", "--innodb-redo-log-capacity=16M"]),
         )?;
-        let accounts = [
-            format!(
-                "CREATE USER IF NOT EXISTS '{USER}'@'%' IDENTIFIED WITH caching_sha2_password BY '{PASSWORD}'"
-            ),
-            format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
-            format!(
-                "CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' IDENTIFIED WITH caching_sha2_password BY ''"
-            ),
-        ];
-        Ok(fs::write(
-            folder.join("init.sql"),
-            accounts.join(";\n") + ";\n",
-        )?)
+        Ok(())
     })?;
     Server::start(&Recipe {
         kind: Kind::MySql,
-        prepare: &|folder| server::copy_folder(&template, folder),
+        prepare: &|folder| {
+            fs::write(folder.join("init.sql"), accounts())?;
+            server::copy_folder(&template, folder)
+        },
         command: &|folder, address| {
             let mut command = mysqld(&root, &folder.join("data"));
             command.args([

@@ -1,6 +1,8 @@
 //! The matrix: every test of the common list runs on each path in front of each server that it is meant for.
 
 use crate::{
+    client::Client,
+    config::Config,
     mariadb, mysql,
     netns::Netns,
     place, seekdb,
@@ -89,9 +91,40 @@ impl Front {
         })
     }
 
+    /// Starts it with a configuration file. On [`Path::Direct`] clients get to the first node.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not start, or the configuration has no node.
+    pub fn start_with_config(path: Path, config: &Config, flags: &[&str]) -> Result<Self> {
+        let daemon = path
+            .flag()
+            .map(|splice| Sluice::start_with_config(config, splice, flags))
+            .transpose()?;
+        let node = config.first_node()?;
+        Ok(Self {
+            address: daemon.as_ref().map_or(node, Sluice::address),
+            daemon,
+        })
+    }
+
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A connection of this user (`user@tenant#cluster` too).
+    ///
+    /// # Errors
+    ///
+    /// When the login fails.
+    pub fn open(&self, user: &str, password: &str) -> Result<Connection> {
+        Connection::open(self.address, &Login::new(user, password))
+    }
+
+    /// The stock command-line client of this user.
+    pub fn client(&self, user: &str, password: &str) -> Client {
+        Client::new(self.address, user, password)
     }
 
     /// The daemon.
@@ -205,6 +238,15 @@ impl Stage {
     /// When it does not start.
     pub fn private(&self, node: SocketAddr, flags: &[&str]) -> Result<Front> {
         Front::start(self.path, node, flags, None)
+    }
+
+    /// The same with a configuration file.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn private_with_config(&self, config: &Config, flags: &[&str]) -> Result<Front> {
+        Front::start_with_config(self.path, config, flags)
     }
 
     /// A connection through the daemon.

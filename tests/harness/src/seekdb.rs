@@ -1,7 +1,9 @@
 //! seekdb, OceanBase's single-node edition (`SLUICE_TEST_SEEKDB` names the binary, which `cargo xtask setup` fetches).
 
 use crate::{
-    server::{Kind, PASSWORD, Recipe, Server, USER, USER_OPEN},
+    server::{
+        Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN, USER_PLAIN,
+    },
     wire::{Connection, Login},
 };
 use anyhow::{Context as _, Result};
@@ -42,10 +44,16 @@ pub fn start() -> Result<Server> {
         },
         finish: &|address| {
             let mut root = Connection::open(address, &Login::new("root@sys", ""))?;
-            root.run(&format!(
-                "CREATE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"
-            ))?;
-            root.run(&format!("GRANT ALL ON *.* TO '{USER}'@'%'"))?;
+            for (user, rights) in [
+                (USER, "ALL"),
+                (USER_PLAIN, PLAIN_RIGHTS),
+                (USER_MONITOR, "PROCESS, SUPER, SELECT"),
+            ] {
+                root.run(&format!(
+                    "CREATE USER '{user}'@'%' IDENTIFIED BY '{PASSWORD}'"
+                ))?;
+                root.run(&format!("GRANT {rights} ON *.* TO '{user}'@'%'"))?;
+            }
             root.run(&format!("CREATE USER '{USER_OPEN}'@'%'"))?;
             Ok(())
         },

@@ -23,6 +23,14 @@ pub const USER: &str = "app";
 pub const PASSWORD: &str = "secret";
 /// An account without a password.
 pub const USER_OPEN: &str = "open";
+/// An account that reads and writes all tables and has no other right (no SUPER, no PROCESS); its password is [`PASSWORD`].
+pub const USER_PLAIN: &str = "plain";
+/// The account for a cluster's `monitor`: it sees and ends the sessions of others. Its password is [`PASSWORD`].
+pub const USER_MONITOR: &str = "monitor";
+/// The administrator, without a password; of OceanBase's tenant `sys`, if that is what the server is.
+pub const USER_ROOT: &str = "root";
+/// What [`USER_PLAIN`] may do.
+pub(crate) const PLAIN_RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP";
 
 /// Makes of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

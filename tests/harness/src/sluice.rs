@@ -1,6 +1,7 @@
 //! The daemon as a process: its address, its log, its signals.
 
 use crate::{
+    config::Config,
     memory,
     netns::Netns,
     place,
@@ -12,7 +13,7 @@ use serde_json::Value;
 use std::{
     env,
     io::{BufRead as _, BufReader},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -98,16 +99,24 @@ impl Sluice {
         netns: Option<&Netns>,
     ) -> Result<Self> {
         let server = node.to_string();
-        let mut arguments = vec![
-            "run",
-            "--server",
-            &server,
-            "--splice",
-            splice,
-            "--log-format",
-            "json",
-        ];
-        let listen = SocketAddr::new(node.ip(), 0).to_string();
+        let flags = [&["--server", &server], flags].concat();
+        Self::run(node.ip(), splice, &flags, netns)
+    }
+
+    /// The same with a configuration file, which names the nodes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sluice::start`].
+    pub fn start_with_config(config: &Config, splice: &str, flags: &[&str]) -> Result<Self> {
+        let file = config.write()?.display().to_string();
+        let flags = [&["--config", &file], flags].concat();
+        Self::run(config.first_node()?.ip(), splice, &flags, None)
+    }
+
+    fn run(host: IpAddr, splice: &str, flags: &[&str], netns: Option<&Netns>) -> Result<Self> {
+        let listen = SocketAddr::new(host, 0).to_string();
+        let mut arguments = vec!["run", "--splice", splice, "--log-format", "json"];
         arguments.extend(["--listen", &listen]);
         arguments.extend(flags);
         let mut command = command(&arguments)?;

@@ -3,10 +3,12 @@
 //!
 //! It is written against the protocol's description, not against the proxy's code, so that both cannot be wrong in the same way.
 
+pub mod column;
 pub mod command;
 mod login;
 mod response;
 
+pub use column::Column;
 pub use command::Prepared;
 pub use login::{Greeting, Login, capability};
 pub use response::{Outcome, Response, Table};

@@ -1,0 +1,123 @@
+//! A configuration file for a daemon of the test's own.
+
+use crate::place;
+use anyhow::{Context as _, Result};
+use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf};
+
+/// `[[cluster]]`.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    name: String,
+    kind: &'static str,
+    tenants: Vec<String>,
+    nodes: Vec<SocketAddr>,
+    monitor: Option<(String, String)>,
+}
+
+impl Cluster {
+    /// A cluster of MySQL or MariaDB servers; it takes logins of any tenant.
+    pub fn mysql(name: &str, nodes: &[SocketAddr]) -> Self {
+        Self {
+            name: name.to_owned(),
+            kind: "mysql",
+            tenants: Vec::new(),
+            nodes: nodes.to_vec(),
+            monitor: None,
+        }
+    }
+
+    /// A cluster of OceanBase's servers, whose tenants are theirs.
+    pub fn oceanbase(name: &str, nodes: &[SocketAddr]) -> Self {
+        Self {
+            kind: "oceanbase",
+            ..Self::mysql(name, nodes)
+        }
+    }
+
+    /// The same for logins of these tenants only.
+    #[must_use]
+    pub fn tenants(mut self, tenants: &[&str]) -> Self {
+        self.tenants = tenants.iter().map(|&tenant| tenant.to_owned()).collect();
+        self
+    }
+
+    /// The same with an account by which the daemon looks after the nodes.
+    #[must_use]
+    pub fn monitor(mut self, user: &str, password: &str) -> Self {
+        self.monitor = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    fn write(&self, text: &mut String) -> Result<()> {
+        let nodes: Vec<_> = self.nodes.iter().map(ToString::to_string).collect();
+        writeln!(
+            text,
+            "[[cluster]]\nname = {:?}\nkind = {:?}",
+            self.name, self.kind
+        )?;
+        writeln!(text, "tenants = {:?}\nnodes = {nodes:?}", self.tenants)?;
+        if let Some((user, password)) = &self.monitor {
+            writeln!(
+                text,
+                "monitor = {{ user = {user:?}, password = {password:?} }}"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The file's content.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    keys: String,
+    clusters: Vec<Cluster>,
+}
+
+impl Config {
+    /// An empty file.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with a line of the file's own keys, as it is to be written: `workers = 2`, `default_tenant = "shop"`.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Self {
+        self.keys.push_str(line);
+        self.keys.push('\n');
+        self
+    }
+
+    /// The same with one more cluster. The first is the default one.
+    #[must_use]
+    pub fn cluster(mut self, cluster: Cluster) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
+    /// The first cluster's first node: where a client goes if there is no daemon.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn first_node(&self) -> Result<SocketAddr> {
+        let nodes = self.clusters.first().map(|cluster| &cluster.nodes);
+        nodes
+            .and_then(|nodes| nodes.first().copied())
+            .context("the configuration has no node")
+    }
+
+    /// Writes it into a folder of its own, which goes with the test process; returns its path.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write(&self) -> Result<PathBuf> {
+        let mut text = self.keys.clone();
+        for cluster in &self.clusters {
+            cluster.write(&mut text)?;
+        }
+        let file = place::fresh("config")?.join("sluice.toml");
+        fs::write(&file, text)?;
+        Ok(file)
+    }
+}
