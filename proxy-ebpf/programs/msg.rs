@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::SkMsgContext,
 };
 use sluice_ebpf::{
-    record::{Leg, Role, Session},
+    record::{Binding, Leg, Role, Session},
     response::Window,
 };
 
@@ -85,15 +85,15 @@ fn message(msg: *mut sk_msg_md) -> Option<()> {
     let leg = sys::leg(msg)?;
     // SAFETY: socket storage of the message's own socket, whose lock is held.
     let leg = unsafe { &mut *leg };
-    if leg.binding.session == 0 {
+    if !holds(&leg.binding) {
         leg.binding = sys::binding(&tuple!(msg))?;
+        if !holds(&leg.binding) {
+            return None;
+        }
     }
     let record = sys::session(leg.binding.slot)?;
     // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
     let record = unsafe { &mut *record };
-    if shared!(record.host.session) != leg.binding.session {
-        return None;
-    }
     let streams = sys::streams(msg)?;
     if leg.binding.role == Role::Node as u32 {
         node::message(msg, leg, record, &streams);
@@ -102,6 +102,18 @@ fn message(msg: *mut sk_msg_md) -> Option<()> {
         client::message(msg, leg, record, &streams);
     }
     Some(())
+}
+
+/// Whether the record that a binding names is its session's. Not before the daemon has told of the connection, and no more once it has moved the
+/// session to another record.
+#[inline(always)]
+fn holds(binding: &Binding) -> bool {
+    let Some(record) = sys::session(binding.slot) else {
+        return false;
+    };
+    // SAFETY: the verifier has bounded the record.
+    let record = unsafe { &*record };
+    binding.session != 0 && shared!(record.host.session) == binding.session
 }
 
 /// Says in the record that the client's app socket is captured. (The node's is known at capture.)

@@ -18,7 +18,7 @@ use super::{
     close::{self, End},
     login::{self, LoggedIn, LoginEnd, Target},
     nodes,
-    registry::Entry,
+    registry::{Entry, Place},
     serve::Serving,
 };
 use crate::{
@@ -87,7 +87,8 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         opened_at_ms: worker.process.now_ms(),
     });
     let number = worker.process.session_number();
-    let entry = Entry::new(&worker, number, session, open_slot(&worker, number));
+    let slot = open_slot(&worker, number);
+    let entry = Entry::new(&worker, session, Place { number, slot });
     let bound = Bound::client(&worker, &entry, &leg);
     let (end, detail) = tokio::select! {
         biased;
@@ -136,7 +137,7 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
     };
     entry.session.borrow_mut().state = ClientState::ActiveReader;
     entry.session.borrow_mut().proxy_session_id =
-        Some(ProxySessionId::from_count(process.nonce, entry.number));
+        Some(ProxySessionId::from_count(process.nonce, entry.number()));
     let names = Rules {
         tenant: &settings.default_tenant,
         cluster: &settings.default_cluster,
@@ -264,7 +265,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     } else {
         Path::Relay
     };
-    if let Some(slot) = &entry.slot {
+    if let Some(slot) = entry.slot() {
         let has = |flag| logged_in.capabilities.contains(flag);
         let bits = [
             (Capabilities::DEPRECATE_EOF, DEPRECATE_EOF),
@@ -292,7 +293,7 @@ fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<
     if let Err(reason) = worker.process.splicing {
         return Some(reason);
     }
-    let Some(slot) = &entry.slot else {
+    let Some(slot) = entry.slot() else {
         return Some(RelayReason::NoRecord);
     };
     // Both ends have spoken by now, so their programs have run.
@@ -369,11 +370,11 @@ impl Announce for Capture<'_> {
 
 /// Where a map is full the session is relayed.
 fn insert(worker: &Worker, entry: &Entry, role: Role, local: SocketAddr, remote: SocketAddr) {
-    if let (Some(bindings), Some(slot)) = (&worker.bindings, &entry.slot) {
+    if let (Some(bindings), Some(slot)) = (&worker.bindings, entry.slot()) {
         let inserted =
             bindings
                 .borrow_mut()
-                .insert(role, local, remote, entry.number, slot.index());
+                .insert(role, local, remote, entry.number(), slot.index());
         if let Err(error) = inserted {
             tracing::warn!(cs_id = entry.cs_id.0, %error, "a session cannot be spliced");
         }

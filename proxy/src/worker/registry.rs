@@ -15,15 +15,21 @@ use crate::{
     session::{CsId, Mode, Session},
 };
 
+/// Where a session is in the kernel's maps.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Its number.
+    pub(super) number: u64,
+    /// Its record, as long as it may be spliced.
+    pub(super) slot: Option<Slot>,
+}
+
 /// One live session, as others of its worker see it.
 pub(super) struct Entry {
     worker: SharedWorker,
     pub(super) cs_id: CsId,
-    /// Its number in the kernel's maps.
-    pub(super) number: u64,
     pub(super) session: RefCell<Session>,
-    /// Its record, as long as it may be spliced.
-    pub(super) slot: Option<Slot>,
+    place: RefCell<Place>,
     pub(super) gate: Cell<Gate>,
     end: Cell<Option<End>>,
     ended: Notify,
@@ -31,18 +37,12 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Enters a session into its worker's registry; it leaves it when the entry is dropped by its task.
-    pub(super) fn new(
-        worker: &SharedWorker,
-        number: u64,
-        session: Session,
-        slot: Option<Slot>,
-    ) -> Rc<Self> {
+    pub(super) fn new(worker: &SharedWorker, session: Session, place: Place) -> Rc<Self> {
         let entry = Rc::new(Self {
             worker: Rc::clone(worker),
             cs_id: session.cs_id,
-            number,
             session: RefCell::new(session),
-            slot,
+            place: RefCell::new(place),
             gate: Cell::default(),
             end: Cell::new(None),
             ended: Notify::new(),
@@ -55,10 +55,20 @@ impl Entry {
         entry
     }
 
+    /// Its number in the kernel's maps.
+    pub(super) fn number(&self) -> u64 {
+        self.place.borrow().number
+    }
+
+    /// Its record in the kernel's maps, as long as it may be spliced.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        self.place.borrow().slot.clone()
+    }
+
     /// The session with what the kernel has moved meanwhile.
     pub(super) fn current(&self) -> Session {
         let mut session = self.session.borrow().clone();
-        if let Some(slot) = &self.slot {
+        if let Some(slot) = self.slot() {
             let progress = slot.progress();
             count(&mut session, &progress);
             session.mode = match self.gate.get().standing(&progress) {
@@ -85,7 +95,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.worker.registry.0.borrow_mut().remove(&self.cs_id);
         self.worker.process.dismiss(self.cs_id);
-        if let Some(slot) = &self.slot {
+        if let Some(slot) = self.slot() {
             slot.close();
             self.worker.free_slots.borrow_mut().push_back(slot.index());
         }

@@ -338,7 +338,7 @@ impl Serving<'_> {
 
     /// Whether the kernel's regime is over and its rest is to be taken stock of.
     fn has_ended_regime(&self) -> bool {
-        let Some(slot) = self.entry.slot.as_ref().filter(|_| self.offered.is_some()) else {
+        let Some(slot) = self.entry.slot().filter(|_| self.offered.is_some()) else {
             return false;
         };
         let standing = self.entry.gate.get().standing(&slot.progress());

@@ -156,7 +156,7 @@ impl<'a> Serving<'a> {
         match effect {
             Effect::Charset { safe: false } => self.note_charset(false),
             Effect::Closed(id) => {
-                if let Some(slot) = &self.entry.slot {
+                if let Some(slot) = self.entry.slot() {
                     slot.forget_statement(*id);
                 }
             }
@@ -164,7 +164,7 @@ impl<'a> Serving<'a> {
                 if !charset::is_safe_collation(self.collation) {
                     self.note_charset(false);
                 }
-                if let Some(slot) = &self.entry.slot {
+                if let Some(slot) = self.entry.slot() {
                     slot.forget_statements();
                 }
             }
@@ -204,7 +204,7 @@ impl<'a> Serving<'a> {
 
     /// Keeps what a command has changed.
     fn apply(&mut self, effect: Effect) {
-        let slot = self.entry.slot.as_ref();
+        let slot = self.entry.slot();
         match effect {
             Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
             // What was classified while the character set could not be read is not believed later.
@@ -232,7 +232,7 @@ impl<'a> Serving<'a> {
 
     /// All session state is gone.
     fn forget(&mut self) {
-        if let Some(slot) = &self.entry.slot {
+        if let Some(slot) = self.entry.slot() {
             slot.forget_statements();
         }
         self.note_charset(charset::is_safe_collation(self.collation));
@@ -347,7 +347,7 @@ impl<'a> Serving<'a> {
 impl Drop for Serving<'_> {
     /// However it ends, also when it is dropped for a KILL: the kernel stops before the sockets close.
     fn drop(&mut self) {
-        if let Some(slot) = &self.entry.slot {
+        if let Some(slot) = self.entry.slot() {
             slot.stop(self.entry.gate.get().generation());
         }
     }

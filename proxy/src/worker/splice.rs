@@ -23,7 +23,7 @@ impl Serving<'_> {
     /// Offers the kernel to splice from the next command on. `pending` bytes are about to be written to the client: the offer is made
     /// before them, so that the client's next command meets it.
     pub(super) fn offer(&mut self, pending: usize) {
-        let Some(slot) = &self.entry.slot else {
+        let Some(slot) = self.entry.slot() else {
             return;
         };
         if !self.may_splice() {
@@ -58,7 +58,7 @@ impl Serving<'_> {
         if self.offered.is_none() {
             return Ok(());
         }
-        let Some(slot) = &self.entry.slot else {
+        let Some(slot) = self.entry.slot() else {
             return Ok(());
         };
         let progress = slot.progress();
@@ -99,7 +99,7 @@ impl Serving<'_> {
         }
         let mut poll = UNDECIDED_POLL;
         loop {
-            let Some(slot) = &self.entry.slot else {
+            let Some(slot) = self.entry.slot() else {
                 return Err(End::Account);
             };
             match self.entry.gate.get().standing(&slot.progress()) {
