@@ -5,7 +5,7 @@ use sluice_ebpf::{
     automaton,
     classify::{self, CommandClass, SCAN_BYTES_MAX},
     reason::TrapReason,
-    record::{Leg, STATEMENTS, Session, TRAPS},
+    record::{HEAD_BYTES, Leg, STATEMENTS, Session, TRAPS},
     response::{Expect, Window, format},
 };
 
@@ -14,8 +14,10 @@ use crate::{
     sys::{self, Streams, context, publish, shared},
 };
 
+/// A packet's header.
+const HEADER_BYTES: u32 = 4;
 /// Header and command byte.
-const HEAD_BYTES: u32 = 5;
+const COMMAND_BYTES: u32 = 5;
 /// Header, command byte and statement id.
 const STATEMENT_BYTES: u32 = 9;
 
@@ -114,11 +116,15 @@ fn command(
         return Err(TrapReason::Framing);
     }
     let byte = (head >> 32) as u8;
-    match classify::command_class(byte) {
+    // How much of the payload has been looked at, and thus lies in the window.
+    let seen = match classify::command_class(byte) {
         CommandClass::Trap(reason) => return Err(reason),
-        CommandClass::Simple(_) if length == 1 => {}
+        CommandClass::Simple(_) if length == 1 => 1,
         CommandClass::Simple(_) => return Err(TrapReason::Framing),
-        CommandClass::Statement(_) => statement(&data, record, length)?,
+        CommandClass::Statement(_) => {
+            statement(&data, record, length)?;
+            STATEMENT_BYTES - HEADER_BYTES
+        }
         CommandClass::Text => {
             if size < length + 4 {
                 return Err(TrapReason::Framing);
@@ -133,10 +139,12 @@ fn command(
                 data = Data::of(msg);
             }
             text(&data, record, length)?;
+            length
         }
-    }
+    };
     let expect = Expect::of(byte);
     send(msg, record)?;
+    note(record, &data, length, seen);
     publish!(record.client.remaining, length + 4 - size);
     publish!(record.client.bytes, record.client.bytes + u64::from(size));
     publish!(record.client.expect, expect as u32);
@@ -157,11 +165,11 @@ fn command(
 /// A command of a prepared statement: the daemon must have classed it.
 #[inline(always)]
 fn statement(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
-    if length < STATEMENT_BYTES - 4 {
+    if length < STATEMENT_BYTES - HEADER_BYTES {
         return Err(TrapReason::Framing);
     }
     // The command byte, then the id's four bytes.
-    let id = data.head(HEAD_BYTES - 1).ok_or(TrapReason::Framing)? >> 8;
+    let id = data.head(COMMAND_BYTES - 1).ok_or(TrapReason::Framing)? >> 8;
     let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
     if known == (1 << 32 | id) {
         Ok(())
@@ -183,13 +191,31 @@ fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
         if at + 1 >= length {
             break;
         }
-        let byte = data.byte(HEAD_BYTES + at).ok_or(TrapReason::Framing)?;
+        let byte = data.byte(COMMAND_BYTES + at).ok_or(TrapReason::Framing)?;
         state = automaton::step(state, byte);
     }
     match automaton::code(state) {
         automaton::code::SPLICE.. => Ok(()),
         reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
     }
+}
+
+/// Keeps what the command is, for who asks what the session does. The stores below are seen in their order, as on x86 all are.
+#[inline(always)]
+fn note(record: &mut Session, data: &Data, length: u32, seen: u32) {
+    let sequence = record.client.head_sequence;
+    publish!(record.client.head_sequence, sequence.wrapping_add(1));
+    publish!(record.client.began_at, sys::now());
+    publish!(record.client.command_bytes, length + HEADER_BYTES);
+    publish!(record.client.head_length, seen);
+    // Read back: the compiler must not trade the comparison for one that the verifier cannot follow.
+    let mut kept = shared!(record.client.head_length);
+    if kept > HEAD_BYTES as u32 {
+        kept = HEAD_BYTES as u32;
+    }
+    publish!(record.client.head_length, kept);
+    sys::copy_head(&mut record.client.head, data.at(HEADER_BYTES), kept);
+    publish!(record.client.head_sequence, sequence.wrapping_add(2));
 }
 
 /// Marks the message for the node's app socket, if that reads what it gets.

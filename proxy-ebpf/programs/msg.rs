@@ -35,6 +35,14 @@ impl Data {
     }
 }
 
+impl Data {
+    /// Where the byte at `offset` lies.
+    #[inline(always)]
+    pub(crate) const fn at(&self, offset: u32) -> usize {
+        self.start + offset as usize
+    }
+}
+
 impl Window for Data {
     #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {

@@ -46,6 +46,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
             if record.node.response.ends_transaction() {
                 publish!(record.node.transactions, record.node.transactions + 1);
             }
+            publish!(record.node.answered_at, sys::now());
             publish!(record.node.answered, commands);
         }
     } else {

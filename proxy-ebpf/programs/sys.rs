@@ -6,12 +6,12 @@ use aya_ebpf::{
         sk_msg_md,
     },
     helpers::generated::{
-        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_loop, bpf_map_lookup_elem,
-        bpf_msg_apply_bytes, bpf_msg_pull_data, bpf_msg_redirect_hash, bpf_probe_read_kernel,
-        bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
+        bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_loop,
+        bpf_map_lookup_elem, bpf_msg_apply_bytes, bpf_msg_pull_data, bpf_msg_redirect_hash,
+        bpf_probe_read_kernel, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
     },
 };
-use sluice_ebpf::record::{Binding, Leg, Listener, Session, Tuple};
+use sluice_ebpf::record::{Binding, HEAD_BYTES, Leg, Listener, Session, Tuple};
 
 use crate::maps::{BINDINGS, LEGS, LISTENERS, SESSIONS, SOCKETS};
 
@@ -155,6 +155,22 @@ pub(crate) fn outstanding(address: u64) -> Option<u32> {
     // SAFETY: the helper checks the address itself and fails where nothing is mapped.
     let failed = unsafe { bpf_probe_read_kernel((&raw mut bytes).cast(), 4, field as *const _) };
     (failed == 0).then_some(bytes)
+}
+
+/// Copies the first `length` bytes at `from`, a place in a message's window. Cheaper than a store for each byte of the scan: the kernel
+/// copies words.
+#[inline(always)]
+pub(crate) fn copy_head(to: &mut [u8; HEAD_BYTES], from: usize, length: u32) {
+    // SAFETY: the verifier bounds the length by the record's field. The caller has looked at the window's bytes up to there, so the helper
+    // cannot fail.
+    unsafe { bpf_probe_read_kernel(to.as_mut_ptr().cast(), length, from as *const _) };
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: it takes nothing and cannot fail.
+    unsafe { bpf_ktime_get_ns() }
 }
 
 /// What a message's own socket carries with it, if it was captured.

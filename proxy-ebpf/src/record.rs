@@ -11,6 +11,8 @@ use crate::response::Response;
 pub const STATEMENTS: usize = 64;
 /// Slots for counts by [`TrapReason`](crate::reason::TrapReason).
 pub const TRAPS: usize = 32;
+/// Bytes of a command's payload that are kept to be shown.
+pub const HEAD_BYTES: usize = 256;
 
 /// A TCP connection as one of its ends sees it: IPv4 addresses in their IPv4-mapped IPv6 form, all in network byte order, so that
 /// a dual-stack socket and an IPv4 one have the same key; ports in host byte order.
@@ -132,10 +134,19 @@ pub struct Client {
     pub remaining: u32,
     /// What the last spliced command is answered with: an [`Expect`](crate::response::Expect) as its number.
     pub expect: u32,
-    /// Explicit padding.
-    pub reserved: u32,
+    /// Odd while the fields after `traps` are being written. Whoever reads them finds the same even number before
+    /// and after, or reads again: half of one command and half of the next are never shown as one.
+    pub head_sequence: u32,
     /// Commands handed up, by reason.
     pub traps: [u32; TRAPS],
+    /// When the last spliced command began, in nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
+    pub began_at: u64,
+    /// Bytes of that command's one packet, its header included.
+    pub command_bytes: u32,
+    /// Bytes of `head` that are that command's.
+    pub head_length: u32,
+    /// The front of its payload: a text, or as much of another command as had to be looked at.
+    pub head: [u8; HEAD_BYTES],
 }
 
 /// What the program on the node's app socket writes.
@@ -158,6 +169,8 @@ pub struct Node {
     pub bytes: u64,
     /// Spliced commands after which no transaction was open: the transactions that ended so.
     pub transactions: u64,
+    /// When the last response was complete, in nanoseconds of `CLOCK_MONOTONIC`; not for one that was handed over.
+    pub answered_at: u64,
     /// Times that a response was spilled.
     pub spills: u32,
     /// The program's own place to count in; means nothing between messages.
@@ -187,7 +200,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 1088,
+    size_of::<Session>() == 1344,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -28,6 +28,7 @@ pub(super) fn client(cs_id: u32, name: &str) -> Session {
         worker_tid: 73180,
         pid: 73104,
         opened_at_ms: 0,
+        opened_at_ns: 0,
     };
     Session {
         login: login(name),

@@ -5,7 +5,11 @@
 //! reads its two sockets. Whatever arrives there is what the kernel did not splice, so the first byte is the moment to ask where the
 //! regime stands: never begun (the command was one to trap), or over, perhaps in mid-response.
 
-use sluice_ebpf::{reason::TrapReason, record::TRAPS, response::Response};
+use sluice_ebpf::{
+    reason::TrapReason,
+    record::{HEAD_BYTES, TRAPS},
+    response::{Expect, Response},
+};
 
 /// What the programs have written into a session's record, copied field by field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -46,6 +50,41 @@ pub struct Progress {
     pub response: Response,
     /// The response that was handed over, as it stood before the first byte that came to the daemon.
     pub handed: Response,
+}
+
+/// The command that the kernel spliced last. Times are nanoseconds of `CLOCK_MONOTONIC`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SplicedCommand {
+    /// The front of its payload, `head_length` bytes of it.
+    pub head: [u8; HEAD_BYTES],
+    /// See `head`.
+    pub head_length: u32,
+    /// Bytes of its packet, header included.
+    pub bytes: u32,
+    /// Bytes of it that are still to come.
+    pub remaining: u32,
+    /// When it began.
+    pub began_at_ns: u64,
+    /// When the last response was complete: this command's, or that of one before it.
+    pub answered_at_ns: u64,
+}
+
+impl SplicedCommand {
+    /// The front of its payload: the command's byte, then its text or a statement's id.
+    pub fn payload(&self) -> &[u8] {
+        self.head
+            .get(..self.head_length as usize)
+            .unwrap_or_default()
+    }
+
+    /// When it ended. None: it runs, or its response was handed over to the daemon.
+    pub fn ended_at_ns(&self) -> Option<u64> {
+        let byte = self.payload().first().copied().unwrap_or_default();
+        if Expect::of(byte) == Expect::Nothing {
+            return (self.remaining == 0).then_some(self.began_at_ns);
+        }
+        (self.answered_at_ns >= self.began_at_ns).then_some(self.answered_at_ns)
+    }
 }
 
 /// Where the last offer stands.
@@ -174,6 +213,30 @@ mod tests {
         };
         assert_eq!(with(1), ended(Left::Undecided));
         assert_eq!(with(2), ended(Left::Response(handed)));
+    }
+
+    #[test]
+    fn a_command_runs_until_a_response_ends_after_it_began() {
+        let mut command = SplicedCommand {
+            head: [0x03; HEAD_BYTES],
+            head_length: 2,
+            bytes: 6,
+            remaining: 0,
+            began_at_ns: 100,
+            answered_at_ns: 90,
+        };
+        assert_eq!(
+            (command.payload(), command.ended_at_ns()),
+            (&[3, 3][..], None)
+        );
+        command.answered_at_ns = 100;
+        assert_eq!(command.ended_at_ns(), Some(100));
+        // COM_STMT_SEND_LONG_DATA is never answered.
+        command.head[0] = 0x18;
+        command.answered_at_ns = 90;
+        assert_eq!(command.ended_at_ns(), Some(100));
+        command.remaining = 1;
+        assert_eq!(command.ended_at_ns(), None);
     }
 
     #[test]

@@ -7,16 +7,16 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering, fence},
     },
 };
 
 use sluice_ebpf::{
     reason::TrapReason,
-    record::{Offsets, STATEMENTS, Session, TRAPS},
+    record::{HEAD_BYTES, Offsets, STATEMENTS, Session, TRAPS},
 };
 
-use crate::gate::Progress;
+use crate::gate::{Progress, SplicedCommand};
 
 /// The mapped records of all sessions.
 #[derive(Debug)]
@@ -85,6 +85,14 @@ macro_rules! half {
         unsafe { AtomicU32::from_ptr(&raw mut (*$slot.at()).$($field)+) }.load(Ordering::Acquire)
     };
 }
+
+/// How often a command's head is read before it is given up.
+const COMMAND_READS_MAX: usize = 1000;
+
+const _: () = assert!(
+    std::mem::offset_of!(Session, client.head).is_multiple_of(8) && HEAD_BYTES.is_multiple_of(8),
+    "the head is read in words"
+);
 
 /// One session's record.
 #[derive(Clone, Debug)]
@@ -184,6 +192,47 @@ impl Slot {
         word!(self, host.statements[place])
     }
 
+    /// The command that the program spliced last; none where there was none, or none could be read whole: the program writes for some 50 ns
+    /// of each command's many microseconds.
+    pub fn command(&self) -> Option<SplicedCommand> {
+        (0..COMMAND_READS_MAX).find_map(|_| {
+            let sequence = half!(self, client.head_sequence);
+            if sequence == 0 {
+                return None;
+            }
+            let command = self.read_command();
+            // What was read stays before the second look.
+            fence(Ordering::Acquire);
+            let whole = sequence % 2 == 0 && half!(self, client.head_sequence) == sequence;
+            if !whole {
+                std::hint::spin_loop();
+            }
+            whole.then_some(command)
+        })
+    }
+
+    /// What [`Slot::command`] wants, torn if the program writes meanwhile.
+    fn read_command(&self) -> SplicedCommand {
+        let mut head = [0; HEAD_BYTES];
+        for (at, word) in head.chunks_exact_mut(size_of::<u64>()).enumerate() {
+            #[expect(clippy::cast_ptr_alignment, reason = "asserted above")]
+            // SAFETY: inside the field, which begins at a multiple of 8 and is one long.
+            let from = unsafe {
+                let head = (&raw mut (*self.at()).client.head).cast::<u64>();
+                AtomicU64::from_ptr(head.add(at))
+            };
+            word.copy_from_slice(&from.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        SplicedCommand {
+            head,
+            head_length: half!(self, client.head_length),
+            bytes: half!(self, client.command_bytes),
+            remaining: half!(self, client.remaining),
+            began_at_ns: word!(self, client.began_at).load(Ordering::Acquire),
+            answered_at_ns: word!(self, node.answered_at).load(Ordering::Acquire),
+        }
+    }
+
     /// What the programs have written. `answered` is read first: when it says that a response is complete, what follows is at least
     /// as new.
     pub fn progress(&self) -> Progress {
@@ -225,5 +274,76 @@ impl Slot {
             response,
             handed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd};
+
+    use super::*;
+
+    /// A record in memory of its own.
+    fn slot() -> Slot {
+        let name = format!(
+            "sluice-record-{}-{:?}",
+            std::process::id(),
+            std::thread::current().id()
+        );
+        let path = std::env::temp_dir().join(name);
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        std::fs::remove_file(&path).unwrap();
+        file.set_len(4096).unwrap();
+        Slot::new(&Arc::new(Records::map(file.as_fd(), 1).unwrap()), 0).unwrap()
+    }
+
+    /// What the program on the client's socket does: the head is full of one letter, and so is the time.
+    fn note(slot: &Slot, letter: u8) {
+        let at = slot.at();
+        // SAFETY: aligned, in the mapping; this thread is the only writer.
+        unsafe {
+            let sequence = (*at).client.head_sequence;
+            (&raw mut (*at).client.head_sequence).write_volatile(sequence + 1);
+            (&raw mut (*at).client.began_at).write_volatile(letter.into());
+            (&raw mut (*at).client.head_length).write_volatile(256);
+            (&raw mut (*at).client.head).write_volatile([letter; HEAD_BYTES]);
+            (&raw mut (*at).client.head_sequence).write_volatile(sequence + 2);
+        }
+    }
+
+    #[test]
+    fn a_command_is_read_whole_or_not_at_all() {
+        let slot = slot();
+        assert_eq!(slot.command(), None);
+        let writer = slot.clone();
+        let writes = std::thread::spawn(move || {
+            for round in 0..2_000_000_u32 {
+                note(&writer, b'a' + u8::try_from(round % 26).unwrap());
+            }
+        });
+        let mut read = 0_u32;
+        while !writes.is_finished() || read == 0 {
+            if let Some(command) = slot.command() {
+                let letter = u8::try_from(command.began_at_ns).unwrap();
+                assert_eq!(command.head, [letter; HEAD_BYTES]);
+                read += 1;
+            }
+        }
+        writes.join().unwrap();
+        assert_eq!(slot.command().unwrap().payload().len(), HEAD_BYTES);
+    }
+
+    #[test]
+    fn a_head_under_way_is_not_read() {
+        let slot = slot();
+        note(&slot, b'a');
+        // SAFETY: as above.
+        unsafe { (&raw mut (*slot.at()).client.head_sequence).write_volatile(3) };
+        assert_eq!(slot.command(), None);
     }
 }

@@ -1,6 +1,7 @@
 //! One logical connection as plain data: who the client is, which server sessions it holds, how its bytes move. Sockets and tasks are
 //! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
+pub mod activity;
 pub mod auth_exchange;
 pub mod charset;
 pub mod command;
@@ -9,13 +10,16 @@ pub mod id;
 pub mod login_end;
 pub mod login_name;
 pub mod phase;
+pub mod prepared;
 pub mod server;
 pub mod traffic;
 
 use std::net::SocketAddr;
 
+pub use activity::{AnsweredBy, Command};
 pub use id::{ConnectionId, CsId, IdSequence, ProxySessionId, SsId};
 pub use phase::{ClientState, ServerState};
+pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
 use sluice_ebpf::reason::RelayReason;
 pub use traffic::{Mode, Path, Traffic, TrapCounts};
@@ -36,8 +40,8 @@ pub struct Session {
     pub db: Option<String>,
     /// Where the session is in its life.
     pub state: ClientState,
-    /// A command is being processed. Spliced commands do not show here: the kernel runs them.
-    pub active: bool,
+    /// The last command, under way or ended. In copies it may be one that the kernel spliced.
+    pub command: Command,
     /// Kernel thread id of the worker that serves the session.
     pub worker_tid: u32,
     /// Process id of the daemon.
@@ -95,6 +99,8 @@ pub struct Accepted {
     pub pid: u32,
     /// Milliseconds of the daemon's monotonic clock.
     pub opened_at_ms: u64,
+    /// The same moment in nanoseconds of `CLOCK_MONOTONIC`.
+    pub opened_at_ns: u64,
 }
 
 impl Session {
@@ -107,7 +113,7 @@ impl Session {
             login: Login::default(),
             db: None,
             state: ClientState::Init,
-            active: false,
+            command: Command::login(accepted.opened_at_ns),
             worker_tid: accepted.worker_tid,
             pid: accepted.pid,
             using_ssl: false,
@@ -166,6 +172,11 @@ impl Session {
             .any(|server| server.connection_id == connection_id)
     }
 
+    /// Whether a command is being processed, by kernel, daemon or node.
+    pub const fn is_active(&self) -> bool {
+        self.command.is_running()
+    }
+
     /// Milliseconds since the client was accepted, at `now_ms` of the daemon's monotonic clock.
     pub fn age_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.opened_at_ms)
@@ -183,6 +194,7 @@ mod tests {
             worker_tid: 11,
             pid: 10,
             opened_at_ms: 500,
+            opened_at_ns: 7,
         })
     }
 
@@ -198,6 +210,10 @@ mod tests {
     fn a_new_session_is_relayed_for_its_login() {
         let session = session();
         assert_eq!(session.state, ClientState::Init);
+        assert_eq!(
+            (session.is_active(), session.command.began_at_ns),
+            (true, 7)
+        );
         assert_eq!((session.path, session.mode), (Path::Relay, Mode::Relayed));
         assert_eq!(session.relay_reason, Some(RelayReason::Login));
         assert_eq!((session.age_ms(750), session.age_ms(1)), (250, 0));

@@ -50,6 +50,10 @@ pub struct Traffic {
     pub spliced_commands: u64,
     /// Commands that the daemon moved or answered.
     pub relayed_commands: u64,
+    /// Of `relayed_commands`, those that the daemon answered itself.
+    pub answered_commands: u64,
+    /// Responses that a node has completed, spliced and relayed.
+    pub responses: u64,
     /// Bytes that the kernel moved from the client to a node.
     pub spliced_bytes_to_node: u64,
     /// Bytes that the kernel moved from a node to the client.
@@ -58,6 +62,10 @@ pub struct Traffic {
     pub relayed_bytes_to_node: u64,
     /// Bytes that the daemon moved from a node to the client, or wrote itself.
     pub relayed_bytes_to_client: u64,
+    /// Bytes of the commands that the daemon answered itself.
+    pub answered_bytes_from_client: u64,
+    /// Of `relayed_bytes_to_client`, those of its own answers.
+    pub answered_bytes_to_client: u64,
     /// Responses of which the kernel stopped the splicing because the reader was slow.
     pub spills: u64,
     /// Commands that the kernel handed up, by reason.

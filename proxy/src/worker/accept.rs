@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    SharedWorker, Worker,
+    SharedWorker, Worker, clock,
     close::{self, End},
     login::{self, LoggedIn, LoginEnd, Target},
     nodes,
@@ -85,6 +85,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         worker_tid: worker.tid,
         pid: std::process::id(),
         opened_at_ms: worker.process.now_ms(),
+        opened_at_ns: clock::now_ns(),
     });
     let number = worker.process.session_number();
     let slot = open_slot(&worker, number);

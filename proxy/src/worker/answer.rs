@@ -6,12 +6,12 @@ use super::{
     close::End,
     form::{Form, ask},
     mailbox,
-    serve::Serving,
+    serve::{Serving, payload_length},
 };
 use crate::{
     admin::{AdminError, Answer, Order, Statement},
     protocol::packet::HEADER_LEN,
-    session::command::Effect,
+    session::{AnsweredBy, command::Effect},
 };
 
 impl Serving<'_> {
@@ -21,6 +21,7 @@ impl Serving<'_> {
         statement: &Statement,
         effect: Effect,
     ) -> Result<(), End> {
+        self.begin_command(AnsweredBy::Proxy);
         let form = self.form();
         let has_tenant =
             self.target.with_tenant || self.entry.session.borrow().login.user == "root";
@@ -63,6 +64,7 @@ impl Serving<'_> {
 
     /// Answers a statement that is ours but not well formed.
     pub(super) async fn refuse(&mut self, error: &AdminError) -> Result<(), End> {
+        self.begin_command(AnsweredBy::Proxy);
         let mut out = BytesMut::new();
         self.form().put_error(&mut out, error.clone());
         self.reply(&out, false).await
@@ -70,24 +72,25 @@ impl Serving<'_> {
 
     /// Takes the command off the stream and writes its answer; the next one may be the kernel's, unless this was the `last`.
     async fn reply(&mut self, out: &[u8], last: bool) -> Result<(), End> {
-        let length = match self.client_rest.first_chunk::<3>() {
-            Some(&[a, b, c]) => {
-                HEADER_LEN + usize::from(a) + (usize::from(b) << 8) + (usize::from(c) << 16)
-            }
-            None => 0,
-        };
-        let _ = self
+        let length = HEADER_LEN + payload_length(&self.client_rest);
+        let command = self
             .client_rest
             .split_to(length.min(self.client_rest.len()));
         {
             let mut session = self.entry.session.borrow_mut();
-            session.traffic.relayed_commands += 1;
-            session.traffic.relayed_bytes_to_client += out.len() as u64;
+            session.command.bytes = command.len() as u64;
+            let traffic = &mut session.traffic;
+            traffic.relayed_commands += 1;
+            traffic.answered_commands += 1;
+            traffic.answered_bytes_from_client += command.len() as u64;
+            traffic.answered_bytes_to_client += out.len() as u64;
+            traffic.relayed_bytes_to_client += out.len() as u64;
         }
         self.barrier().await?;
         if self.client_rest.is_empty() && !last {
             self.offer(out.len());
         }
+        self.entry.end_command();
         self.write_client(out).await
     }
 }

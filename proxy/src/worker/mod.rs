@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod auth;
 mod change_user;
+mod clock;
 mod close;
 mod daemon;
 mod form;

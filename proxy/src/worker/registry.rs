@@ -8,11 +8,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{SharedWorker, close::End};
+use super::{SharedWorker, clock, close::End};
 use crate::{
     gate::{Gate, Progress, Standing},
     kernel::record::Slot,
-    session::{CsId, Mode, Session},
+    session::{AnsweredBy, Command, CsId, Mode, Prepared, ServerState, Session},
 };
 
 /// Where a session is in the kernel's maps.
@@ -30,6 +30,8 @@ pub(super) struct Entry {
     pub(super) cs_id: CsId,
     pub(super) session: RefCell<Session>,
     place: RefCell<Place>,
+    /// Its prepared statements; not in the session, of which every statement of an operator takes copies.
+    pub(super) prepared: RefCell<Prepared>,
     pub(super) gate: Cell<Gate>,
     end: Cell<Option<End>>,
     ended: Notify,
@@ -43,6 +45,7 @@ impl Entry {
             cs_id: session.cs_id,
             session: RefCell::new(session),
             place: RefCell::new(place),
+            prepared: RefCell::default(),
             gate: Cell::default(),
             end: Cell::new(None),
             ended: Notify::new(),
@@ -77,7 +80,54 @@ impl Entry {
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
             };
         }
+        if let Some(command) = self.spliced_command(&session.command) {
+            session.command = command;
+        }
+        let runs = session.command.is_running() && session.command.answered_by == AnsweredBy::Node;
+        if let Some(server) = session.bound.and_then(|bound| session.server_mut(bound))
+            && runs
+        {
+            server.state = ServerState::Active;
+        }
         session
+    }
+
+    /// The command that the kernel spliced last, if it began after `known`.
+    fn spliced_command(&self, known: &Command) -> Option<Command> {
+        let spliced = self.slot()?.command()?;
+        (spliced.began_at_ns > known.began_at_ns).then(|| Command {
+            bytes: spliced.bytes.saturating_sub(spliced.remaining).into(),
+            ended_at_ns: spliced.ended_at_ns(),
+            ..Command::begun(
+                spliced.payload(),
+                &self.prepared.borrow(),
+                AnsweredBy::Node,
+                spliced.began_at_ns,
+            )
+        })
+    }
+
+    /// The daemon finishes the command that the kernel left in the middle: from here on it is the daemon's.
+    pub(super) fn take_over_command(&self) {
+        let mut session = self.session.borrow_mut();
+        if let Some(command) = self.spliced_command(&session.command) {
+            session.command = Command {
+                ended_at_ns: None,
+                ..command
+            };
+        }
+    }
+
+    /// The command with this payload, or the front of it, begins now.
+    pub(super) fn begin_command(&self, payload: &[u8], answered_by: AnsweredBy) {
+        let prepared = self.prepared.borrow();
+        self.session.borrow_mut().command =
+            Command::begun(payload, &prepared, answered_by, clock::now_ns());
+    }
+
+    /// The command under way is answered.
+    pub(super) fn end_command(&self) {
+        self.session.borrow_mut().command.end(clock::now_ns());
     }
 
     /// Waits until somebody ends the session.
@@ -106,6 +156,7 @@ impl Drop for Entry {
 fn count(session: &mut Session, progress: &Progress) {
     let traffic = &mut session.traffic;
     traffic.spliced_commands += progress.commands + progress.silent_commands;
+    traffic.responses += progress.answered;
     traffic.spliced_bytes_to_node += progress.bytes_to_node;
     traffic.spliced_bytes_to_client += progress.bytes_to_client;
     traffic.spills += u64::from(progress.spills);

@@ -12,7 +12,11 @@ use sluice_ebpf::{
 };
 
 use super::{close::End, serve::Serving};
-use crate::{net::is_transient, protocol::packet};
+use crate::{
+    net::is_transient,
+    protocol::packet,
+    session::{AnsweredBy, ClientState},
+};
 
 /// How long a client that has closed its sending half may read nothing of what waits for it. A driver closes both halves at once; one that
 /// only closes its own goes on reading.
@@ -122,11 +126,13 @@ impl Serving<'_> {
         }
         let length = self.command.feed(&self.client_rest);
         let bytes = self.client_rest.split_to(length);
-        self.entry
-            .session
-            .borrow_mut()
-            .traffic
-            .relayed_bytes_to_node += length as u64;
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.traffic.relayed_bytes_to_node += length as u64;
+            if !self.in_file {
+                session.command.bytes += length as u64;
+            }
+        }
         if let Err(error) = self.node.write_all(&bytes).await {
             // It may have said why before it closed: that is the client's to read.
             self.last_words().await;
@@ -224,6 +230,7 @@ impl Serving<'_> {
     /// The client has shut down its sending half at a boundary: so do we towards the node, and what the node still says is forwarded
     /// until it closes.
     async fn half_closed(&mut self) -> End {
+        self.entry.session.borrow_mut().state = ClientState::HalfClose;
         if self.node.shutdown_write().is_err() {
             return End::ClientClosed;
         }
@@ -285,6 +292,7 @@ impl Serving<'_> {
     pub(super) async fn stream(&mut self) -> Result<(), End> {
         self.entry.session.borrow_mut().relay_reason =
             Some(sluice_ebpf::reason::RelayReason::Replication);
+        self.begin_command(AnsweredBy::Node);
         loop {
             let bytes = self.client_rest.split();
             if !bytes.is_empty() {

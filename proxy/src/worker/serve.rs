@@ -23,10 +23,10 @@ use super::{
 use crate::{
     admin,
     net::Leg,
-    protocol::{capability::Capabilities, error::MysqlError, packet},
+    protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
     session::{
-        Path, charset,
+        AnsweredBy, Path, charset,
         command::{Effect, Plan, plan},
         login_name::{LoginName, Rules, SEPARATORS},
     },
@@ -113,6 +113,7 @@ impl<'a> Serving<'a> {
         if self.client_rest.is_empty() {
             self.offer(welcome.len());
         }
+        self.entry.end_command();
         self.write_client(&welcome).await
     }
 
@@ -156,6 +157,7 @@ impl<'a> Serving<'a> {
         match effect {
             Effect::Charset { safe: false } => self.note_charset(false),
             Effect::Closed(id) => {
+                self.entry.prepared.borrow_mut().forget(*id);
                 if let Some(slot) = self.entry.slot() {
                     slot.forget_statement(*id);
                 }
@@ -184,12 +186,14 @@ impl<'a> Serving<'a> {
             .unwrap_or_default();
         self.command = Position::command();
         self.anticipate(&effect);
-        self.response.begin(Expect::of(byte) as u8, self.format());
-        self.entry.session.borrow_mut().active = true;
+        let expect = Expect::of(byte);
+        self.response.begin(expect as u8, self.format());
+        self.begin_command(AnsweredBy::Node);
         let relayed = self.exchange().await;
+        self.entry.end_command();
         let mut session = self.entry.session.borrow_mut();
-        session.active = false;
         session.traffic.relayed_commands += 1;
+        session.traffic.responses += u64::from(relayed.is_ok() && expect != Expect::Nothing);
         session.transactions += u64::from(self.response.ends_transaction());
         drop(session);
         relayed?;
@@ -197,9 +201,25 @@ impl<'a> Serving<'a> {
         // After an ERR, or a command without a response, the status flags are what they were.
         if self.response.outcome() == Outcome::Ok {
             self.status = self.response.status();
+            if byte == command::STMT_PREPARE {
+                let text = self.entry.session.borrow().command.text;
+                let mut prepared = self.entry.prepared.borrow_mut();
+                prepared.remember(self.response.statement_id(), text);
+            }
             self.apply(effect);
         }
         Ok(())
+    }
+
+    /// The command at the front of `client_rest` begins now.
+    pub(super) fn begin_command(&self, answered_by: AnsweredBy) {
+        let payload = self
+            .client_rest
+            .get(packet::HEADER_LEN..)
+            .unwrap_or_default();
+        let length = payload_length(&self.client_rest);
+        self.entry
+            .begin_command(payload.get(..length).unwrap_or(payload), answered_by);
     }
 
     /// Keeps what a command has changed.
@@ -232,6 +252,7 @@ impl<'a> Serving<'a> {
 
     /// All session state is gone.
     fn forget(&mut self) {
+        self.entry.prepared.borrow_mut().forget_all();
         if let Some(slot) = self.entry.slot() {
             slot.forget_statements();
         }
@@ -270,11 +291,20 @@ impl<'a> Serving<'a> {
             | has(Capabilities::MARIADB_CACHE_METADATA, CACHE_METADATA)
     }
 
-    /// `COM_CHANGE_USER`: a login's dialogue on the legs as they are.
+    /// `COM_CHANGE_USER`.
     async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
-        let _ = self
+        self.begin_command(AnsweredBy::Node);
+        let packet = self
             .client_rest
             .split_to(packet::HEADER_LEN + payload.len());
+        self.entry.session.borrow_mut().command.bytes = packet.len() as u64;
+        let changed = self.log_in_again(payload).await;
+        self.entry.end_command();
+        changed
+    }
+
+    /// A login's dialogue on the legs as they are.
+    async fn log_in_again(&mut self, payload: &[u8]) -> Result<(), End> {
         let settings = self.worker.process.settings();
         let names = Rules {
             tenant: &settings.default_tenant,
@@ -342,6 +372,13 @@ impl<'a> Serving<'a> {
             Err(broken) => Err(End::Login(broken.0)),
         }
     }
+}
+
+/// Payload bytes of the packet at the front of `bytes`.
+pub(super) fn payload_length(bytes: &[u8]) -> usize {
+    bytes.first_chunk::<3>().map_or(0, |&[a, b, c]| {
+        usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16
+    })
 }
 
 impl Drop for Serving<'_> {

@@ -79,10 +79,19 @@ impl Serving<'_> {
                         self.after_splice = true;
                         Response::DONE
                     }
-                    Left::Response(response) => response,
-                    Left::Undecided => return self.settle(command_remaining).await,
+                    Left::Response(response) => {
+                        self.entry.take_over_command();
+                        response
+                    }
+                    Left::Undecided => {
+                        self.entry.take_over_command();
+                        self.settle(command_remaining).await?;
+                        self.entry.end_command();
+                        return Ok(());
+                    }
                 };
                 self.exchange().await?;
+                self.entry.end_command();
                 self.keep_status();
                 Ok(())
             }

@@ -81,7 +81,7 @@ fn client_session(rows: &mut Attributes<'_>, session: &Session) {
     rows.add(info, "db", database(session));
     rows.add(info, "total_trans_cnt", session.transactions);
     rows.add(info, "svr_session_cnt", session.servers.len());
-    rows.add(info, "active", session.active);
+    rows.add(info, "active", session.is_active());
     rows.add(info, "read_state", session.state.text());
     rows.add(info, "tid", session.worker_tid);
     rows.add(info, "pid", session.pid);

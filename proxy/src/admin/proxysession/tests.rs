@@ -12,7 +12,6 @@ fn detailed() -> Session {
     session.client = "[::ffff:127.0.0.1]:22540".parse().unwrap();
     session.state = ClientState::ActiveReader;
     session.transactions = 31;
-    session.active = true;
     session.versions = Versions {
         hot_sys_var: 1,
         sys_var: 2,
