@@ -8,6 +8,7 @@
 )]
 
 mod abandoned;
+mod admin_prepared;
 mod attribute;
 mod case;
 mod close;
@@ -52,6 +53,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("abandoned", abandoned::CASES),
     ("values", values::CASES),
     ("prepared", prepared::CASES),
+    ("admin_prepared", admin_prepared::CASES),
     ("transaction", transaction::CASES),
     ("local_infile", local_infile::CASES),
     ("multi", multi::CASES),

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+pub use crate::protocol::result_set::Value;
 use crate::session::CsId;
 
 /// The answer to a statement.
@@ -91,26 +92,6 @@ pub enum ColumnKind {
     Binary,
 }
 
-/// A value of a row, sent as text.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Value {
-    /// A signed integer.
-    Integer(i64),
-    /// An unsigned integer.
-    Unsigned(u64),
-    /// Text.
-    Text(String),
-    /// SQL NULL.
-    Null,
-}
-
-impl Value {
-    /// Text of anything that has one.
-    pub fn text(value: impl Into<String>) -> Self {
-        Self::Text(value.into())
-    }
-}
-
 /// An error for the client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{code} ({}): {text}", String::from_utf8_lossy(sqlstate))]
@@ -156,6 +137,43 @@ impl AdminError {
     pub fn refused(statement: &str, reason: &str) -> Self {
         let text = format!("{statement} is not supported: {reason}");
         Self::new(1235, *b"42000", text)
+    }
+
+    /// `ER_MAX_PREPARED_STMT_COUNT_REACHED`, with the session's limit.
+    pub fn too_many_statements(limit: usize) -> Self {
+        let text = format!(
+            "Can't create more than max_prepared_stmt_count statements (current value: {limit})"
+        );
+        Self::new(1461, *b"42000", text)
+    }
+
+    /// `ER_UNKNOWN_STMT_HANDLER`.
+    pub fn unknown_statement(id: u32, command: &str) -> Self {
+        let text = format!("Unknown prepared statement handler ({id}) given to {command}");
+        Self::new(1243, *b"HY000", text)
+    }
+
+    /// `ER_WRONG_ARGUMENTS`: an EXECUTE whose bytes do not fit its statement.
+    pub fn wrong_arguments() -> Self {
+        let text = "Incorrect arguments to mysqld_stmt_execute";
+        Self::new(1210, *b"HY000", text)
+    }
+
+    /// `ER_UNSUPPORTED_PS`.
+    pub fn unsupported_when_prepared() -> Self {
+        let text = "This command is not supported in the prepared statement protocol yet";
+        Self::new(1295, *b"HY000", text)
+    }
+
+    /// `ER_STMT_HAS_NO_OPEN_CURSOR`.
+    pub fn no_cursor(id: u32) -> Self {
+        let text = format!("The statement ({id}) has no open cursor.");
+        Self::new(1421, *b"HY000", text)
+    }
+
+    /// `OB_ERR_INTERNAL_CMD_VALUE_TOO_LONG` of ODP: an argument beyond what a statement of ours can have.
+    pub fn argument_too_long() -> Self {
+        Self::new(8007, *b"HY000", "internal cmd value is too long")
     }
 
     /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.

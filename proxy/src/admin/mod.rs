@@ -6,6 +6,7 @@ pub mod answer;
 mod kill;
 mod moment;
 mod parse;
+pub mod prepared;
 mod proxycluster;
 mod proxyconfig;
 mod proxyhelp;

@@ -17,18 +17,30 @@ pub(super) enum Mismatch {
 ///
 /// The error is [`AdminError::bad_command`]: the statement can only be meant for the proxy, but is not well formed.
 pub fn parse(text: &[u8]) -> Option<Result<Statement, AdminError>> {
-    let tokens = Tokens::new(text).trimmed();
-    let Some(Token::Word(_)) = tokens.clone().next() else {
-        return None;
-    };
-    let (spec, mut rest) = specs()
-        .filter_map(|spec| Some((spec, behind(spec, tokens.clone())?)))
-        .max_by_key(|(spec, _)| spec.words.len())?;
+    let (spec, mut rest) = head(Tokens::new(text))?;
     match (spec.parse)(&mut rest) {
         Ok(arguments) => Some(Ok(Statement { spec, arguments })),
         Err(Mismatch::Malformed) => Some(Err(AdminError::bad_command())),
         Err(Mismatch::NotOurs) => None,
     }
+}
+
+/// The statement whose words a text begins with, and what follows them.
+pub(super) fn head(tokens: Tokens<'_>) -> Option<(&'static Spec, Tokens<'_>)> {
+    let tokens = tokens.trimmed();
+    let Some(Token::Word(_)) = tokens.clone().next() else {
+        return None;
+    };
+    specs()
+        .filter_map(|spec| Some((spec, behind(spec, tokens.clone())?)))
+        .max_by_key(|(spec, _)| spec.words.len())
+}
+
+/// What the text of a statement says with these values for its question marks, each of which must have its place.
+pub(super) fn arguments(text: &[u8], parameters: &[Token<'_>]) -> Result<Arguments, Mismatch> {
+    let (spec, mut rest) =
+        head(Tokens::with_parameters(text, parameters)).ok_or(Mismatch::NotOurs)?;
+    (spec.parse)(&mut rest)
 }
 
 /// What follows a statement's words, if the text begins with them.

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::protocol::error::MysqlError;
     use crate::protocol::reply::{OkPacket, encode_error};
-    use crate::protocol::result_set::{self, Column, ColumnType};
+    use crate::protocol::result_set::{self, Column, ColumnType, Framing, Protocol, Value};
 
     const FORMS: [Capabilities; 5] = [
         Capabilities::from_bits(0),
@@ -181,8 +181,15 @@ mod tests {
 
     fn response(agreed: Capabilities, rows: &[[Option<String>; 2]]) -> BytesMut {
         let mut out = BytesMut::new();
-        let rows = rows.iter().map(<[_; 2]>::as_slice);
-        result_set::put(&mut out, 1, agreed, 2, &COLUMNS, rows);
+        let value = |cell: &Option<String>| cell.clone().map_or(Value::Null, Value::Text);
+        let rows = rows.iter().map(|row| row.each_ref().map(value));
+        let framing = Framing {
+            sequence: 1,
+            agreed,
+            status: 2,
+            protocol: Protocol::Text,
+        };
+        result_set::put(&mut out, framing, &COLUMNS, rows);
         out
     }
 

@@ -34,6 +34,9 @@ pub enum Plan {
         /// See [`Plan::Forward`].
         effect: Effect,
     },
+    /// `COM_STMT_PREPARE`: ask the admin surface about the text, which is all here unless it is too long to be one of ours. What it does not
+    /// answer is forwarded with this effect.
+    Prepare(Effect),
     /// `COM_PROCESS_KILL` of this id.
     Kill(u32),
     /// `COM_CHANGE_USER`, the whole payload.
@@ -95,7 +98,9 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
             number(bytes, length).map_or(Plan::Wait, |id| Plan::Forward(Effect::Closed(id)))
         }
         command::QUERY if small => payload.map_or(Plan::Wait, |payload| query(payload, attributes)),
-        command::STMT_PREPARE if small => payload.map_or(Plan::Wait, prepare),
+        command::STMT_PREPARE if small => {
+            payload.map_or(Plan::Wait, |payload| Plan::Prepare(prepare(payload)))
+        }
         command::INIT_DB if small => payload.map_or(Plan::Wait, |payload| {
             let name = payload.get(1..).unwrap_or_default();
             Plan::Forward(Effect::Database(String::from_utf8_lossy(name).into_owned()))
@@ -103,7 +108,7 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
         command::QUERY => bytes
             .get(HEADER_LEN + 1..LONG_TEXT_HEAD_BYTES)
             .map_or(Plan::Wait, |head| Plan::Forward(long_text(head))),
-        command::STMT_PREPARE => Plan::Forward(Effect::Prepared { spliceable: false }),
+        command::STMT_PREPARE => Plan::Prepare(Effect::Prepared { spliceable: false }),
         _ => Plan::Forward(Effect::None),
     }
 }
@@ -136,14 +141,14 @@ fn query(payload: &[u8], attributes: bool) -> Plan {
 }
 
 /// A `COM_STMT_PREPARE` that is all here. Its text has no attributes in front.
-fn prepare(payload: &[u8]) -> Plan {
+fn prepare(payload: &[u8]) -> Effect {
     let text = payload.get(1..).unwrap_or_default();
     if charset::mentions_unsafe(text) {
         // An execution is forwarded unseen: from here on the session may have the character set.
-        return Plan::Forward(Effect::Charset { safe: false });
+        return Effect::Charset { safe: false };
     }
     let spliceable = matches!(classify_text(START, text), TextVerdict::Splice(_));
-    Plan::Forward(Effect::Prepared { spliceable })
+    Effect::Prepared { spliceable }
 }
 
 /// What a text that succeeds changes.
@@ -225,15 +230,15 @@ mod tests {
             (b"\x12", Plan::Stream),
             (
                 b"\x16SELECT ?",
-                forward(Effect::Prepared { spliceable: true }),
+                Plan::Prepare(Effect::Prepared { spliceable: true }),
             ),
             (
                 b"\x16SET @a = ?",
-                forward(Effect::Prepared { spliceable: false }),
+                Plan::Prepare(Effect::Prepared { spliceable: false }),
             ),
             (
                 b"\x16SET NAMES gbk",
-                forward(Effect::Charset { safe: false }),
+                Plan::Prepare(Effect::Charset { safe: false }),
             ),
             (b"\x19\x01\x02\0\0", forward(Effect::Closed(513))),
             (b"\x1f", forward(Effect::Reset)),

@@ -37,6 +37,8 @@ impl Token<'_> {
 #[derive(Clone, Debug)]
 pub struct Tokens<'a> {
     rest: &'a [u8],
+    /// What stands for the question marks that come.
+    parameters: &'a [Token<'a>],
 }
 
 impl<'a> Tokens<'a> {
@@ -45,7 +47,16 @@ impl<'a> Tokens<'a> {
 
     /// The tokens of this text.
     pub const fn new(text: &'a [u8]) -> Self {
-        Self { rest: text }
+        Self::with_parameters(text, &[])
+    }
+
+    /// The tokens of a prepared statement's text: each question mark is the next one of `parameters`. Those that have none, and those in
+    /// quotes and comments, are what they are.
+    pub const fn with_parameters(text: &'a [u8], parameters: &'a [Token<'a>]) -> Self {
+        Self {
+            rest: text,
+            parameters,
+        }
     }
 
     /// Passes the white space and comments before the next token, for who will look at it more than once.
@@ -167,7 +178,13 @@ impl<'a> Iterator for Tokens<'a> {
             [first, ..] if is_word_byte(first) => Token::Word(self.take_while(is_word_byte)),
             [first, ..] => {
                 self.take(1);
-                Token::Symbol(first)
+                match self.parameters.split_first() {
+                    Some((parameter, rest)) if first == b'?' => {
+                        self.parameters = rest;
+                        *parameter
+                    }
+                    _ => Token::Symbol(first),
+                }
             }
         })
     }

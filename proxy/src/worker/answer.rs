@@ -10,31 +10,46 @@ use super::{
 };
 use crate::{
     admin::{AdminError, Answer, Order, Statement},
-    protocol::packet::HEADER_LEN,
+    protocol::{packet::HEADER_LEN, result_set::Protocol},
     session::{AnsweredBy, command::Effect},
 };
 
 impl Serving<'_> {
-    /// Answers a statement of the admin surface, the command at the front of `client_rest`.
+    /// Answers a statement of the admin surface, the command at the front of `client_rest`. Should the node answer it instead, it has
+    /// this effect.
     pub(super) async fn answer(
         &mut self,
         statement: &Statement,
         effect: Effect,
     ) -> Result<(), End> {
+        self.answer_in(self.form(), statement, Some(effect)).await
+    }
+
+    /// The same in any form. Without an effect the node cannot answer: it does not have the statement, which is a prepared one of ours.
+    pub(super) async fn answer_in(
+        &mut self,
+        form: Form,
+        statement: &Statement,
+        effect: Option<Effect>,
+    ) -> Result<(), End> {
         self.begin_command(AnsweredBy::Proxy);
-        let form = self.form();
-        let has_tenant =
-            self.target.with_tenant || self.entry.session.borrow().login.user == "root";
+        let has_tenant = self.has_tenant();
         let mut out = BytesMut::new();
         let mut end = None;
         match ask(self.worker, self.entry, has_tenant, statement).await {
-            Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, rows),
+            Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, &rows),
             Answer::Ok { info } => form.put_ok(&mut out, info),
             Answer::Error(error) => form.put_error(&mut out, error),
             Answer::Orders(orders) => {
                 for order in orders {
                     match order {
-                        Order::Forward => return self.forward(effect).await,
+                        Order::Forward => {
+                            if let Some(effect) = effect {
+                                return self.forward(effect).await;
+                            }
+                            let error = AdminError::unsupported_when_prepared();
+                            return self.refuse(&error).await;
+                        }
                         Order::Kill { own: true, .. } => {
                             form.put_error(&mut out, AdminError::interrupted());
                             end = Some(End::KilledItself);
@@ -53,12 +68,18 @@ impl Serving<'_> {
         end.map_or(Ok(()), Err)
     }
 
-    /// How this session's answers are written: the text protocol, at the session's status.
-    const fn form(&self) -> Form {
+    /// Whether the node has checked the caller's tenant, or he is its `root`.
+    pub(super) fn has_tenant(&self) -> bool {
+        self.target.with_tenant || self.entry.session.borrow().login.user == "root"
+    }
+
+    /// How answers to texts are written.
+    pub(super) const fn form(&self) -> Form {
         Form {
             sequence: 1,
             capabilities: self.capabilities,
             status: self.status,
+            protocol: Protocol::Text,
         }
     }
 
@@ -71,18 +92,29 @@ impl Serving<'_> {
     }
 
     /// Takes the command off the stream and writes its answer; the next one may be the kernel's, unless this was the `last`.
-    async fn reply(&mut self, out: &[u8], last: bool) -> Result<(), End> {
+    pub(super) async fn reply(&mut self, out: &[u8], last: bool) -> Result<(), End> {
+        self.take_command();
+        self.say(out, last).await
+    }
+
+    /// Takes the command off the front of the stream, where all of it is.
+    pub(super) fn take_command(&mut self) {
         let length = HEADER_LEN + payload_length(&self.client_rest);
         let command = self
             .client_rest
             .split_to(length.min(self.client_rest.len()));
+        let mut session = self.entry.session.borrow_mut();
+        session.command.bytes = command.len() as u64;
+        let traffic = &mut session.traffic;
+        traffic.relayed_commands += 1;
+        traffic.answered_commands += 1;
+        traffic.answered_bytes_from_client += command.len() as u64;
+    }
+
+    /// Writes the answer to a command that is off the stream.
+    pub(super) async fn say(&mut self, out: &[u8], last: bool) -> Result<(), End> {
         {
-            let mut session = self.entry.session.borrow_mut();
-            session.command.bytes = command.len() as u64;
-            let traffic = &mut session.traffic;
-            traffic.relayed_commands += 1;
-            traffic.answered_commands += 1;
-            traffic.answered_bytes_from_client += command.len() as u64;
+            let traffic = &mut self.entry.session.borrow_mut().traffic;
             traffic.answered_bytes_to_client += out.len() as u64;
             traffic.relayed_bytes_to_client += out.len() as u64;
         }

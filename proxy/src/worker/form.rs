@@ -9,7 +9,7 @@ use crate::{
         capability::Capabilities,
         packet,
         reply::{ErrPacket, OkPacket},
-        result_set::{self, ColumnType},
+        result_set::{self, ColumnType, Framing, Protocol},
     },
 };
 
@@ -47,6 +47,8 @@ pub(super) struct Form {
     pub capabilities: Capabilities,
     /// The session's status flags.
     pub status: u16,
+    /// How rows are written.
+    pub protocol: Protocol,
 }
 
 impl Form {
@@ -71,7 +73,7 @@ impl Form {
     }
 
     /// A result set.
-    pub(super) fn put_rows(self, out: &mut BytesMut, columns: &[Column], rows: Vec<Vec<Value>>) {
+    pub(super) fn put_rows(self, out: &mut BytesMut, columns: &[Column], rows: &[Vec<Value>]) {
         let columns: Vec<_> = columns
             .iter()
             .map(|column| result_set::Column {
@@ -79,18 +81,13 @@ impl Form {
                 column_type: column_type(column.kind),
             })
             .collect();
-        let rows: Vec<Vec<_>> = rows
-            .into_iter()
-            .map(|row| row.into_iter().map(text).collect())
-            .collect();
-        result_set::put(
-            out,
-            self.sequence,
-            self.capabilities,
-            self.status,
-            &columns,
-            rows.iter().map(Vec::as_slice),
-        );
+        let framing = Framing {
+            sequence: self.sequence,
+            agreed: self.capabilities,
+            status: self.status,
+            protocol: self.protocol,
+        };
+        result_set::put(out, framing, &columns, rows);
     }
 }
 
@@ -100,15 +97,5 @@ const fn column_type(kind: ColumnKind) -> ColumnType {
         ColumnKind::Long => ColumnType::Long,
         ColumnKind::LongLong => ColumnType::LongLong,
         ColumnKind::Varchar | ColumnKind::Binary => ColumnType::Varchar,
-    }
-}
-
-/// A value as the text protocol sends it.
-fn text(value: Value) -> Option<String> {
-    match value {
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Unsigned(number) => Some(number.to_string()),
-        Value::Text(text) => Some(text),
-        Value::Null => None,
     }
 }

@@ -18,6 +18,7 @@ mod relay;
 mod serve;
 mod splice;
 mod start;
+mod statement;
 
 use std::{
     cell::RefCell,

@@ -21,7 +21,7 @@ use super::{
     registry::Entry,
 };
 use crate::{
-    admin,
+    admin::{self, prepared::Statements},
     net::Leg,
     protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
@@ -64,6 +64,8 @@ pub(super) struct Serving<'a> {
     pub(super) offered: Option<Offsets>,
     /// The kernel has spliced a response since the node was last heard of: see [`Serving::barrier`].
     pub(super) after_splice: bool,
+    /// Prepared statements that the daemon answers.
+    pub(super) statements: Statements,
     collation: u16,
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
@@ -89,6 +91,7 @@ impl<'a> Serving<'a> {
             in_file: false,
             offered: None,
             after_splice: false,
+            statements: Statements::default(),
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
@@ -127,6 +130,9 @@ impl<'a> Serving<'a> {
             self.wait().await?;
             self.take_stock().await?;
         }
+        if let Some(command) = self.statements.command(&self.client_rest) {
+            return self.own_statement(command).await;
+        }
         match plan(
             &self.client_rest,
             self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES),
@@ -143,6 +149,7 @@ impl<'a> Serving<'a> {
             Plan::Stream => self.stream().await,
             Plan::Forward(effect) => self.forward(effect).await,
             Plan::ChangeUser(payload) => self.change_user(&payload).await,
+            Plan::Prepare(effect) => self.prepare(effect).await,
             Plan::Kill(id) => self.answer(&admin::Statement::kill(id), Effect::None).await,
             Plan::Text { text, effect } => match admin::parse(&text) {
                 None => self.forward(effect).await,
@@ -252,6 +259,7 @@ impl<'a> Serving<'a> {
 
     /// All session state is gone.
     fn forget(&mut self) {
+        self.statements.clear();
         self.entry.prepared.borrow_mut().forget_all();
         if let Some(slot) = self.entry.slot() {
             slot.forget_statements();

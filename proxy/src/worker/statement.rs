@@ -1,0 +1,184 @@
+//! Prepared statements of the admin surface: the daemon keeps and answers them, the node never hears of them.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    close::End,
+    form::Form,
+    serve::{Serving, payload_length},
+};
+use crate::{
+    admin::{
+        AdminError, Caller,
+        prepared::{Command, PAYLOAD_BYTES_MAX, Template},
+    },
+    protocol::{
+        packet::{HEADER_LEN, PAYLOAD_MAX},
+        result_set::Protocol,
+        statement::put_prepared,
+    },
+    session::{AnsweredBy, command::Effect},
+};
+
+impl Serving<'_> {
+    /// `COM_STMT_PREPARE`, at the front of `client_rest`.
+    pub(super) async fn prepare(&mut self, effect: Effect) -> Result<(), End> {
+        let length = payload_length(&self.client_rest);
+        // A text that is too long for one of ours need not be all here.
+        let text = self.client_rest.get(HEADER_LEN + 1..HEADER_LEN + length);
+        match text.and_then(Template::read) {
+            Some(Ok(template)) if !self.goes_to_node(&template) => {
+                self.keep_statement(template).await
+            }
+            Some(Err(error)) => self.refuse(&error).await,
+            Some(Ok(_)) | None => {
+                self.statements.node_prepares();
+                self.forward(effect).await?;
+                self.statements
+                    .prepared_by_node(self.response.statement_id());
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a statement is not for this user: his node answers it then.
+    fn goes_to_node(&self, template: &Template) -> bool {
+        let has_tenant = self.has_tenant();
+        let session = self.entry.session.borrow();
+        template.goes_to_node(&Caller {
+            cs_id: self.entry.cs_id,
+            login: &session.login,
+            has_tenant,
+            has_super: false,
+        })
+    }
+
+    async fn keep_statement(&mut self, template: Template) -> Result<(), End> {
+        let parameters = template.parameters();
+        match self.statements.prepare(template) {
+            Ok(id) => {
+                self.begin_command(AnsweredBy::Proxy);
+                let text = self.entry.session.borrow().command.text;
+                self.entry.prepared.borrow_mut().remember(id, text);
+                let mut out = BytesMut::new();
+                put_prepared(&mut out, self.capabilities, self.status, id, parameters);
+                self.reply(&out, false).await
+            }
+            Err(error) => self.refuse(&error).await,
+        }
+    }
+
+    /// A command about one of our statements, at the front of `client_rest`.
+    pub(super) async fn own_statement(&mut self, command: Command) -> Result<(), End> {
+        let length = payload_length(&self.client_rest);
+        if length > PAYLOAD_BYTES_MAX {
+            return self.pass_over(command).await;
+        }
+        let Some(payload) = self.client_rest.get(HEADER_LEN..HEADER_LEN + length) else {
+            return self.read_client_or_end().await;
+        };
+        let payload = Bytes::copy_from_slice(payload);
+        match command {
+            Command::Wait => self.read_client_or_end().await,
+            Command::Execute(id) => match self.statements.bind(id, &payload, self.capabilities) {
+                Ok(statement) => {
+                    let form = Form {
+                        protocol: Protocol::Binary,
+                        ..self.form()
+                    };
+                    self.answer_in(form, &statement, None).await
+                }
+                Err(error) => self.refuse(&error).await,
+            },
+            Command::LongData(id) => {
+                self.statements.long_data(id, Some(&payload));
+                self.take_command();
+                Ok(())
+            }
+            Command::Close(id) => {
+                self.close_statement(id);
+                self.take_command();
+                Ok(())
+            }
+            Command::Reset(id) => {
+                self.begin_command(AnsweredBy::Proxy);
+                self.statements.reset(id);
+                let mut out = BytesMut::new();
+                self.form().put_ok(&mut out, String::new());
+                self.reply(&out, false).await
+            }
+            Command::Fetch(id) => {
+                let error = AdminError::no_cursor(id);
+                self.refuse(&error).await
+            }
+            Command::Bulk(_) => {
+                let error = AdminError::unsupported_when_prepared();
+                self.refuse(&error).await
+            }
+        }
+    }
+
+    fn close_statement(&mut self, id: u32) {
+        self.statements.close(id);
+        self.entry.prepared.borrow_mut().forget(id);
+    }
+
+    /// Reads a command to its end that is longer than any about a statement of ours can rightly be, keeps nothing of it, and says so.
+    async fn pass_over(&mut self, command: Command) -> Result<(), End> {
+        let sequence = self.skip_command().await?;
+        match command {
+            Command::LongData(id) => {
+                self.statements.long_data(id, None);
+                return Ok(());
+            }
+            Command::Close(id) => {
+                self.close_statement(id);
+                return Ok(());
+            }
+            Command::Wait
+            | Command::Execute(_)
+            | Command::Reset(_)
+            | Command::Fetch(_)
+            | Command::Bulk(_) => {}
+        }
+        let form = Form {
+            sequence: sequence.wrapping_add(1),
+            ..self.form()
+        };
+        let mut out = BytesMut::new();
+        form.put_error(&mut out, AdminError::argument_too_long());
+        self.say(&out, false).await
+    }
+
+    /// Takes a command of any length off the stream; returns the sequence number of its last packet.
+    async fn skip_command(&mut self) -> Result<u8, End> {
+        loop {
+            let Some(&[.., sequence]) = self.client_rest.first_chunk::<HEADER_LEN>() else {
+                self.read_client_or_end().await?;
+                continue;
+            };
+            let length = payload_length(&self.client_rest);
+            let _ = self.client_rest.split_to(HEADER_LEN);
+            self.entry
+                .session
+                .borrow_mut()
+                .traffic
+                .answered_bytes_from_client += (HEADER_LEN + length) as u64;
+            let mut left = length;
+            while left > 0 {
+                if self.client_rest.is_empty() {
+                    self.read_client_or_end().await?;
+                }
+                let taken = left.min(self.client_rest.len());
+                let _ = self.client_rest.split_to(taken);
+                left -= taken;
+            }
+            if length < PAYLOAD_MAX {
+                let traffic = &mut self.entry.session.borrow_mut().traffic;
+                traffic.relayed_commands += 1;
+                traffic.answered_commands += 1;
+                return Ok(sequence);
+            }
+        }
+    }
+}
