@@ -3,10 +3,12 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::Stage,
-    server::Kind,
+    config::{Cluster, Config},
+    path::{Front, Stage},
+    server::{Kind, PASSWORD, USER},
+    sluice::Line,
     wait,
-    wire::{Connection, Outcome, command},
+    wire::{Connection, Login, Outcome, command},
 };
 use std::{
     thread,
@@ -18,6 +20,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("unknown", unknown).daemon(),
     Case::new("idle_victim", idle_victim).daemon(),
     Case::new("busy_victim", busy_victim).daemon(),
+    Case::new("stopped_on_the_node", stopped_on_the_node)
+        .with(&Kind::ALL)
+        .daemon(),
+    Case::new("every_login_of_the_monitor", every_login_of_the_monitor).daemon(),
     Case::new("victim_in_a_large_answer", victim_in_a_large_answer).daemon(),
 ];
 
@@ -162,5 +168,99 @@ fn victim_in_a_large_answer(stage: &Stage) -> Result<()> {
             .context("the victim")?;
         stage.gone_from_node(&node_id)?;
     }
+    Ok(())
+}
+
+/// Computes for minutes without a look at its client.
+const COMPUTE: &str = "SELECT BENCHMARK(4000000000, SHA2('monitor', 256))";
+
+/// A daemon with an account at the stage's server.
+fn monitored(stage: &Stage, user: &str, password: &str) -> Result<Front> {
+    let cluster = match stage.kind() {
+        Kind::MariaDb | Kind::MySql => Cluster::mysql("monitored", &[stage.node()]),
+        Kind::SeekDb => Cluster::oceanbase("monitored", &[stage.node()]),
+    };
+    let config = Config::new().cluster(cluster.monitor(user, password));
+    stage.private_with_config(&config, &[])
+}
+
+/// Waits until the node executes [`COMPUTE`] for a connection, or no longer does.
+fn computes(direct: &mut Connection, node_id: &str, wanted: bool) -> Result<()> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE id = {node_id} AND info LIKE '%BENCHMARK%'"
+    );
+    wait::until_true(
+        &format!("the node's connection {node_id} computes: {wanted}"),
+        DEADLINE,
+        || Ok((direct.run(&sql)?.text()? == "1") == wanted),
+    )
+}
+
+/// Starts a long computation behind `front`, kills its session and waits until the node has stopped.
+fn kill_computing(stage: &Stage, front: &Front) -> Result<()> {
+    let login = Login::new(USER, PASSWORD);
+    let mut direct = stage.open_direct()?;
+    let mut killer = Connection::open(front.address(), &login)?;
+    let mut victim = Connection::open(front.address(), &login)?;
+    let node_id = node_id(&mut victim)?;
+    victim.send_command(&command::query(COMPUTE.as_bytes()))?;
+    computes(&mut direct, &node_id, true)?;
+    killer.run(&format!("KILL {}", id(&victim)))?;
+    computes(&mut direct, &node_id, false)
+}
+
+fn stopped_on_the_node(stage: &Stage) -> Result<()> {
+    let (user, password) = match stage.kind() {
+        Kind::MariaDb | Kind::MySql => (USER, PASSWORD),
+        Kind::SeekDb => ("root@sys", ""),
+    };
+    let front = monitored(stage, user, password)?;
+    kill_computing(stage, &front)?;
+    let log = front.daemon()?.log_text();
+    ensure!(!log.contains("the monitor account failed"), "{log}");
+    Ok(())
+}
+
+/// The plugins that MariaDB asks for; a wrong password is told once, without it.
+fn every_login_of_the_monitor(stage: &Stage) -> Result<()> {
+    let mut direct = stage.open_direct()?;
+    let name = format!("monitor_{}", stage.path.name());
+    for (identified, password) in [
+        (
+            "VIA mysql_native_password USING PASSWORD('hunter1')",
+            "hunter1",
+        ),
+        ("VIA ed25519 USING PASSWORD('hunter1')", "hunter1"),
+        ("VIA mysql_native_password", ""),
+    ] {
+        direct.run(&format!(
+            "CREATE OR REPLACE USER {name} IDENTIFIED {identified}"
+        ))?;
+        direct.run(&format!("GRANT PROCESS, CONNECTION ADMIN ON *.* TO {name}"))?;
+        let front = monitored(stage, &name, password)?;
+        kill_computing(stage, &front).context(identified)?;
+    }
+    let front = monitored(stage, USER, "hunter2")?;
+    for _ in 0..3 {
+        let mut victim = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+        let node_id = node_id(&mut victim)?;
+        victim.send_command(&command::query(COMPUTE.as_bytes()))?;
+        computes(&mut direct, &node_id, true)?;
+        let mut killer = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+        killer.run(&format!("KILL {}", id(&victim)))?;
+        front.daemon()?.closing_line(id(&victim))?;
+        direct.run(&format!("KILL {node_id}"))?;
+    }
+    let daemon = front.daemon()?;
+    let complained = |line: &Line| line.message() == "the monitor account failed";
+    let line = daemon.wait_for_line("the monitor account failed", DEADLINE, complained)?;
+    let cause = line.field("cause").unwrap_or_default();
+    ensure!(cause.starts_with("error 1045: Access denied"), "{cause}");
+    let count = daemon.lines().into_iter().filter(complained).count();
+    assert_eq!(count, 1, "one cause, one line");
+    ensure!(
+        !daemon.log_text().contains("hunter2"),
+        "a password in the log"
+    );
     Ok(())
 }

@@ -19,7 +19,7 @@ pub struct Cluster {
     pub tenants: Vec<String>,
     /// At least one; all differ.
     pub nodes: Vec<NodeAddress>,
-    /// The account by which the proxy looks after the nodes.
+    /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
 }
 

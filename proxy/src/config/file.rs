@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::cluster::{Cluster, ClusterTable};
+use super::cluster::{Account, Cluster, ClusterTable};
 use super::value::{
     ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, NodeAddress, ProxyId, Splice,
     Timeout, Workers,
@@ -15,6 +15,7 @@ use super::{CLUSTER_DEFAULT, ConfigError};
 pub(super) struct File {
     pub(super) listen: Option<Listen>,
     server: Option<Spanned<NodeAddress>>,
+    monitor: Option<Spanned<Account>>,
     pub(super) splice: Option<Splice>,
     pub(super) workers: Option<Workers>,
     pub(super) max_connections: Option<MaxConnections>,
@@ -51,13 +52,21 @@ impl File {
             let message = "server: stands beside [[cluster]]; make it one of that cluster's nodes";
             return Err(at(text, key, message.to_owned()));
         }
+        if let (Some(key), [_, ..]) = (&self.monitor, &*self.cluster) {
+            let message = "monitor: stands beside [[cluster]]; give the account in that cluster";
+            return Err(at(text, key, message.to_owned()));
+        }
         if let Some(node) = server.or_else(|| self.server.as_ref().map(|key| key.get_ref().clone()))
         {
             let name = self
                 .default_cluster
                 .as_ref()
                 .map_or(CLUSTER_DEFAULT, |name| name.get_ref().as_str());
-            return Ok(vec![Cluster::of_one_node(name, node)]);
+            let monitor = self.monitor.as_ref().map(|key| key.get_ref().clone());
+            return Ok(vec![Cluster {
+                monitor,
+                ..Cluster::of_one_node(name, node)
+            }]);
         }
         if self.cluster.is_empty() {
             let message = "no node to connect to: give --server HOST:PORT, or server or [[cluster]] in the file";

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{CLUSTER_DEFAULT, Overrides, Settings};
+use super::{CLUSTER_DEFAULT, Cluster, Overrides, Settings};
 
 /// One key that holds a single value.
 #[derive(Debug)]
@@ -93,6 +93,16 @@ pub const KEYS: &[Key] = &[
         change: Change::Restart,
         value: server,
         is_given: |line| line.server.is_some(),
+    },
+    Key {
+        name: "monitor",
+        flag: None,
+        default: "",
+        range: "a table of user and password",
+        help: "The proxy's own account at that one server; its password is never shown.",
+        change: Change::Restart,
+        value: monitor,
+        is_given: |_| false,
     },
     Key {
         name: "splice",
@@ -299,13 +309,22 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
     single.chain(of_clusters).collect()
 }
 
-/// The one server of a configuration without clusters.
-fn server(settings: &Settings) -> String {
-    let single = settings
+/// What a configuration without clusters makes of its one server.
+fn single(settings: &Settings) -> Option<&Cluster> {
+    settings
         .clusters
         .iter()
-        .find(|cluster| cluster.takes_any_name);
-    single
+        .find(|cluster| cluster.takes_any_name)
+}
+
+fn monitor(settings: &Settings) -> String {
+    single(settings)
+        .and_then(|cluster| cluster.monitor.as_ref())
+        .map_or_else(String::new, |account| account.user.clone())
+}
+
+fn server(settings: &Settings) -> String {
+    single(settings)
         .and_then(|cluster| cluster.nodes.first())
         .map_or_else(String::new, ToString::to_string)
 }

@@ -173,6 +173,24 @@ fn the_command_line_wins() {
 }
 
 #[test]
+fn one_server_may_have_a_monitor_account() {
+    let text = "server = \"db1:3306\"\n[monitor]\nuser = \"proxy\"\npassword = \"hunter2\"";
+    let read = |line| settings(text, line).unwrap().clusters;
+    let flag = Overrides {
+        server: Some(node("db9:3306")),
+        ..Overrides::default()
+    };
+    for (line, host) in [(Overrides::default(), "db1"), (flag, "db9")] {
+        let [cluster] = &*read(line) else {
+            panic!("one cluster")
+        };
+        let monitor = cluster.monitor.as_ref().unwrap();
+        assert_eq!((&*cluster.nodes[0].host, &*monitor.user), (host, "proxy"));
+        assert_eq!(monitor.password.expose(), "hunter2");
+    }
+}
+
+#[test]
 fn the_first_cluster_is_the_default() {
     let text = FULL.replace("default_cluster = \"east\"", "");
     assert_eq!(
@@ -287,6 +305,12 @@ fn clusters_must_fit_together() {
             "line 3: cluster.kind: \"oracle\" is none of oceanbase, mysql",
         ),
         (
+            format!(
+                "[monitor]\nuser = \"m\"\n[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}"
+            ),
+            "line 1: monitor: stands beside [[cluster]]; give the account in that cluster",
+        ),
+        (
             "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = []".to_owned(),
             "line 1: cluster.nodes = []: give at least one \"HOST:PORT\"",
         ),
@@ -339,6 +363,15 @@ fn passwords_are_never_printed() {
             "{shown}"
         );
         assert_eq!(error.line, Some(5), "{monitor}: {shown}");
+    }
+    for account in [
+        "user = \"m\"\npassword = hunter2",
+        "user = \"m\"\npass = \"hunter2\"",
+        "password = [\"hunter2\"]",
+    ] {
+        let text = format!("server = \"a:1\"\n[monitor]\n{account}");
+        let error = settings(&text, Overrides::default()).expect_err(account);
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
     }
 }
 

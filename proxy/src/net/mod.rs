@@ -14,7 +14,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn` (4096 since Linux 5.4).
 const BACKLOG: i32 = 4096;
 /// How long a leg is silent before the kernel asks whether its peer still lives.
-const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
+pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 /// The time between such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How many of them may stay unanswered before the connection is dead.

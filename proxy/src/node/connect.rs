@@ -173,7 +173,7 @@ fn is_port_taken(error: &io::Error) -> bool {
 }
 
 /// An error's reason in a few words, without the number that the operating system adds.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),

@@ -4,8 +4,10 @@ mod connect;
 mod greeting;
 mod login;
 mod login_leg;
+mod monitor;
 
 pub use connect::{Announce, ConnectError, Dialled, connect, is_local};
 pub use greeting::{GreetError, Remembered, greet, greeting_probe};
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};
+pub use monitor::{Monitor, MonitorError, Pending, Rows};

@@ -97,6 +97,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         ended = live(&worker, &entry, leg) => ended,
     };
     drop(bound);
+    close::stop_query(&entry, &worker);
     close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);
 }
 

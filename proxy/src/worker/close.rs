@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::registry::Entry;
+use super::{Worker, registry::Entry};
 use crate::session::{Session, login_end::LoginReason};
 
 /// Why a session ended.
@@ -75,6 +75,25 @@ impl End {
             Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),
         }
+    }
+}
+
+/// Has the node stop what it is still executing for a session that has ended: a node that computes does not notice that its client is
+/// gone. Without a monitor account it goes on.
+pub(super) fn stop_query(entry: &Entry, worker: &Worker) {
+    let session = entry.session.borrow();
+    let Some(server) = session.bound_server().filter(|_| entry.is_busy()) else {
+        return;
+    };
+    let settings = worker.process.settings();
+    if let Some(cluster) = settings.cluster(&session.login.cluster) {
+        // The session does not wait for it. What fails, the monitor logs.
+        drop(
+            worker
+                .process
+                .monitor
+                .kill_connection(cluster, server.node, server.connection_id),
+        );
     }
 }
 

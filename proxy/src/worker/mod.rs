@@ -42,6 +42,7 @@ use crate::{
     admin::Host,
     config::{Origin, Settings},
     kernel::{capture::Bindings, record::Records},
+    node::Monitor,
     session::{CsId, IdSequence, SsId},
 };
 
@@ -84,6 +85,8 @@ struct Process {
     server_session_count: AtomicU64,
     nonce: u64,
     mailboxes: Vec<UnboundedSender<Mail>>,
+    /// What is done on nodes by the clusters' monitor accounts.
+    monitor: Monitor,
 }
 
 /// Ids of client sessions.

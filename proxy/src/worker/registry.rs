@@ -130,6 +130,12 @@ impl Entry {
         self.session.borrow_mut().command.end(clock::now_ns());
     }
 
+    /// Whether its node is executing a command, as far as daemon and kernel know.
+    pub(super) fn is_busy(&self) -> bool {
+        let command = self.current().command;
+        command.is_running() && command.answered_by == AnsweredBy::Node
+    }
+
     /// Waits until somebody ends the session.
     pub(super) async fn ended(&self) -> End {
         loop {

@@ -197,7 +197,10 @@ impl<'a> Serving<'a> {
         self.response.begin(expect as u8, self.format());
         self.begin_command(AnsweredBy::Node);
         let relayed = self.exchange().await;
-        self.entry.end_command();
+        if relayed.is_ok() {
+            // Else the node may still be executing it: see `close::stop_query`.
+            self.entry.end_command();
+        }
         let mut session = self.entry.session.borrow_mut();
         session.traffic.relayed_commands += 1;
         session.traffic.responses += u64::from(relayed.is_ok() && expect != Expect::Nothing);

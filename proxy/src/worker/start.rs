@@ -31,6 +31,7 @@ use crate::{
     config::{Origin, Settings, Splice},
     kernel::{Kernel, capture::Bindings, self_test},
     net,
+    node::Monitor,
     session::IdSequence,
 };
 
@@ -73,6 +74,7 @@ pub fn run(settings: &Settings, origin: Origin) -> Result<(), RunError> {
         server_session_count: AtomicU64::new(0),
         nonce: nonce(),
         mailboxes,
+        monitor: Monitor::start().map_err(failed)?,
     });
     let mut threads = Vec::with_capacity(workers);
     for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {

@@ -1,0 +1,215 @@
+//! The monitor's connections to one node: one that is kept, more while orders overlap.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    time::Duration,
+};
+
+use mysql_async::{Conn, OptsBuilder, Value, prelude::Queryable as _};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+
+use super::{BYTES_MAX, Kind, MonitorError, NO_SUCH_THREAD, ROWS_MAX, Rows};
+use crate::{
+    config::{Account, NodeAddress},
+    node::connect::reason,
+};
+
+/// For one node to be connected to and to let the account in: less than an order's time, so that another node may be tried.
+const CONNECT_TIME: Duration = Duration::from_secs(2);
+/// How long a connection is kept that nobody uses.
+const IDLE_TIME: Duration = Duration::from_mins(5);
+/// The same cause is logged again after this time.
+const REPEAT_TIME: Duration = Duration::from_mins(10);
+/// Causes that are remembered; one more, and all are forgotten.
+const CAUSES_MAX: usize = 16;
+/// KILLs under way at one node.
+const KILLS_MAX: usize = 4;
+/// Questions under way at one node.
+const QUERIES_MAX: usize = 1;
+
+/// A node as the monitor knows it.
+pub(super) struct Node {
+    address: NodeAddress,
+    idle: RefCell<Option<Idle>>,
+    kills: Semaphore,
+    queries: Semaphore,
+    /// What was logged of it, and when.
+    causes: RefCell<HashMap<String, Instant>>,
+    used: Cell<Instant>,
+}
+
+/// A connection between two orders.
+struct Idle {
+    connection: Conn,
+    account: Account,
+}
+
+impl Node {
+    pub(super) fn new(address: NodeAddress) -> Self {
+        Self {
+            address,
+            idle: RefCell::default(),
+            kills: Semaphore::new(KILLS_MAX),
+            queries: Semaphore::new(QUERIES_MAX),
+            causes: RefCell::default(),
+            used: Cell::new(Instant::now()),
+        }
+    }
+
+    /// Runs one statement. Failures are logged, each cause once in a while.
+    pub(super) async fn run(
+        &self,
+        account: &Account,
+        sql: &str,
+        kind: Kind,
+    ) -> Result<Rows, MonitorError> {
+        let turns = match kind {
+            Kind::Kill => &self.kills,
+            Kind::Query => &self.queries,
+        };
+        // Never closed; and without a turn things would only be slower.
+        let _turn = turns.acquire().await;
+        self.used.set(Instant::now());
+        let result = self.try_run(account, sql).await;
+        self.used.set(Instant::now());
+        match &result {
+            Ok(_)
+            | Err(MonitorError::Refused {
+                number: NO_SUCH_THREAD,
+                ..
+            }) => {}
+            Err(error) => self.complain(&error.to_string()),
+        }
+        result
+    }
+
+    async fn try_run(&self, account: &Account, sql: &str) -> Result<Rows, MonitorError> {
+        let kept = self.idle.take();
+        if let Some(Idle { connection, .. }) = kept.filter(|idle| idle.account == *account) {
+            match self.ask(connection, account, sql).await {
+                // The node may have closed it long ago.
+                Err(MonitorError::Broken(_)) => {}
+                result => return result,
+            }
+        }
+        let connection = self.connect(account).await?;
+        self.ask(connection, account, sql).await
+    }
+
+    async fn connect(&self, account: &Account) -> Result<Conn, MonitorError> {
+        let password = account.password.expose();
+        let options = OptsBuilder::default()
+            .ip_or_hostname(self.address.host.clone())
+            .tcp_port(self.address.port)
+            .user(Some(account.user.clone()))
+            .pass((!password.is_empty()).then(|| password.to_owned()))
+            // The node's socket file may be on another host.
+            .prefer_socket(false)
+            .tcp_keepalive(Some(crate::net::KEEPALIVE_IDLE))
+            // The driver would ask for these.
+            .max_allowed_packet(Some(BYTES_MAX))
+            .wait_timeout(Some(28_800))
+            .connect_attribute("program_name", "sluice monitor");
+        match timeout(CONNECT_TIME, Conn::new(options)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
+            Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
+        }
+    }
+
+    /// Sends the statement; a connection that is still good is kept, in another's place.
+    async fn ask(
+        &self,
+        mut connection: Conn,
+        account: &Account,
+        sql: &str,
+    ) -> Result<Rows, MonitorError> {
+        let result = rows(&mut connection, sql).await;
+        if matches!(result, Ok(_) | Err(MonitorError::Refused { .. })) {
+            let account = account.clone();
+            *self.idle.borrow_mut() = Some(Idle {
+                connection,
+                account,
+            });
+        }
+        result
+    }
+
+    /// Closes the kept connection if nobody has used it for long.
+    pub(super) fn close_idle(&self) {
+        if self.used.get().elapsed() > IDLE_TIME {
+            self.idle.take();
+        }
+    }
+
+    /// Whether nothing of it needs to be kept.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.used.get().elapsed() > REPEAT_TIME
+    }
+
+    fn complain(&self, cause: &str) {
+        let mut causes = self.causes.borrow_mut();
+        if causes
+            .get(cause)
+            .is_some_and(|logged| logged.elapsed() < REPEAT_TIME)
+        {
+            return;
+        }
+        if causes.len() >= CAUSES_MAX {
+            causes.clear();
+        }
+        causes.insert(cause.to_owned(), Instant::now());
+        tracing::warn!(node = %self.address, cause, "the monitor account failed");
+    }
+}
+
+/// Runs a statement and reads its rows.
+async fn rows(connection: &mut Conn, sql: &str) -> Result<Rows, MonitorError> {
+    let mut result = connection.query_iter(sql).await.map_err(failed)?;
+    let mut rows = Rows::new();
+    let mut bytes = 0;
+    while let Some(row) = result.next().await.map_err(failed)? {
+        let values = row.unwrap_raw().into_iter().map(|value| match value {
+            None | Some(Value::NULL) => None,
+            Some(Value::Bytes(bytes)) => Some(bytes),
+            // Not in the text protocol.
+            Some(other) => Some(other.as_sql(true).into_bytes()),
+        });
+        let values: Vec<_> = values.collect();
+        bytes += values.iter().flatten().map(Vec::len).sum::<usize>();
+        if rows.len() == ROWS_MAX || bytes > BYTES_MAX {
+            return Err(MonitorError::TooLarge);
+        }
+        rows.push(values);
+    }
+    Ok(rows)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: mysql_async::Error) -> MonitorError {
+    match &error {
+        mysql_async::Error::Server(error) => MonitorError::Refused {
+            number: error.code,
+            state: error.state.clone(),
+            text: error.message.clone(),
+        },
+        mysql_async::Error::Driver(mysql_async::DriverError::PacketTooLarge) => {
+            MonitorError::TooLarge
+        }
+        other => MonitorError::Broken(text(other)),
+    }
+}
+
+/// An error in a few words; none has a credential in it.
+fn text(error: &mysql_async::Error) -> String {
+    match error {
+        mysql_async::Error::Io(mysql_async::IoError::Io(error)) => reason(error),
+        mysql_async::Error::Server(error) => format!("error {}: {}", error.code, error.message),
+        mysql_async::Error::Driver(error) => error.to_string(),
+        other => other.to_string(),
+    }
+}

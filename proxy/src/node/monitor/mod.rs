@@ -1,0 +1,234 @@
+//! What the proxy does on nodes on its own account, the cluster's `monitor`: it ends queries and connections there, and asks nodes
+//! something. A thread of its own does the work, so that no worker ever waits for a node because of it.
+
+mod connection;
+
+use std::{collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
+
+use tokio::{
+    runtime,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    task::{LocalSet, spawn_local},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+
+use self::connection::Node;
+use crate::{
+    config::{Account, Cluster, NodeAddress},
+    session::ConnectionId,
+};
+
+/// Orders under way at once. One more is answered [`MonitorError::Busy`].
+const ORDERS_MAX: usize = 1024;
+/// The most rows that a node's answer may have.
+const ROWS_MAX: usize = 10_000;
+/// The most bytes that the values of a node's answer may have.
+const BYTES_MAX: usize = 4 << 20;
+/// From an order to its result, whatever happens.
+const ORDER_TIME: Duration = Duration::from_secs(5);
+/// How often connections that nobody needs any more are looked for.
+const SWEEP: Duration = Duration::from_mins(1);
+/// `ER_NO_SUCH_THREAD`.
+const NO_SUCH_THREAD: u16 = 1094;
+
+/// The rows of a node's answer as text; `None` is NULL.
+pub type Rows = Vec<Vec<Option<Vec<u8>>>>;
+
+/// Why an order was not carried out.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The configuration gives the cluster no monitor account.
+    #[error("the cluster has no monitor account")]
+    NoAccount,
+    /// 1,024 orders are under way.
+    #[error("too many orders to nodes are under way")]
+    Busy,
+    /// No node could be connected to, or none let the account in.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The connection broke.
+    #[error("{0}")]
+    Broken(String),
+    /// The node's answer has more than 10,000 rows or 4 MiB of values.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// Nothing came in five seconds.
+    #[error("no answer in time")]
+    Timeout,
+    /// The node's own error.
+    #[error("error {number}: {text}")]
+    Refused {
+        /// Its number.
+        number: u16,
+        /// Its SQLSTATE.
+        state: String,
+        /// Its text.
+        text: String,
+    },
+}
+
+/// A handle to the monitor's thread, which ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    orders: mpsc::UnboundedSender<Order>,
+    /// What bounds the channel.
+    room: Arc<Semaphore>,
+}
+
+/// Where an order's result will be. The order is carried out whether or not anybody asks for it.
+#[derive(Debug)]
+pub struct Pending(oneshot::Receiver<Result<Rows, MonitorError>>);
+
+impl Pending {
+    /// Waits for the result, five seconds at most.
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub async fn result(self) -> Result<Rows, MonitorError> {
+        self.0.await.unwrap_or(Err(MonitorError::Timeout))
+    }
+}
+
+/// One statement for the first of some nodes that can be reached.
+#[derive(Debug)]
+struct Order {
+    nodes: Vec<NodeAddress>,
+    account: Account,
+    sql: String,
+    kind: Kind,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<Rows, MonitorError>>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What a statement is for: a KILL does not wait behind queries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Kill,
+    Query,
+}
+
+impl Monitor {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Those of starting a thread or its runtime.
+    pub fn start() -> io::Result<Self> {
+        let (orders, inbox) = mpsc::unbounded_channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        thread::Builder::new()
+            .name("monitor".to_owned())
+            .spawn(move || LocalSet::new().block_on(&runtime, serve(inbox)))?;
+        Ok(Self {
+            orders,
+            room: Arc::new(Semaphore::new(ORDERS_MAX)),
+        })
+    }
+
+    /// Ends what a connection of the node is executing; the connection lives on. That the node no longer knows it is no error.
+    pub fn kill_query(&self, cluster: &Cluster, node: SocketAddr, id: ConnectionId) -> Pending {
+        let sql = format!("KILL QUERY {}", id.0);
+        self.order(cluster, vec![node.into()], sql, Kind::Kill)
+    }
+
+    /// Ends a connection of the node and what it is executing. That the node no longer knows it is no error.
+    pub fn kill_connection(
+        &self,
+        cluster: &Cluster,
+        node: SocketAddr,
+        id: ConnectionId,
+    ) -> Pending {
+        let sql = format!("KILL CONNECTION {}", id.0);
+        self.order(cluster, vec![node.into()], sql, Kind::Kill)
+    }
+
+    /// Asks the first node of the cluster that can be reached. The statement must be one that may be executed twice: where the
+    /// connection turns out to be broken, it is.
+    pub fn query(&self, cluster: &Cluster, sql: impl Into<String>) -> Pending {
+        self.order(cluster, cluster.nodes.clone(), sql.into(), Kind::Query)
+    }
+
+    fn order(
+        &self,
+        cluster: &Cluster,
+        nodes: Vec<NodeAddress>,
+        sql: String,
+        kind: Kind,
+    ) -> Pending {
+        let (reply, pending) = oneshot::channel();
+        let room = Arc::clone(&self.room).try_acquire_owned();
+        // Who gets no result sees it at once: his end of the channel is there.
+        match (&cluster.monitor, room) {
+            (None, _) => drop(reply.send(Err(MonitorError::NoAccount))),
+            (_, Err(_full)) => drop(reply.send(Err(MonitorError::Busy))),
+            (Some(account), Ok(room)) => {
+                let order = Order {
+                    nodes,
+                    account: account.clone(),
+                    sql,
+                    kind,
+                    deadline: Instant::now() + ORDER_TIME,
+                    reply,
+                    _room: room,
+                };
+                // Without the thread the order is dropped, and the reply with it.
+                let _ = self.orders.send(order);
+            }
+        }
+        Pending(pending)
+    }
+}
+
+/// The thread's work: a task for each order.
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>) {
+    let mut nodes = HashMap::<NodeAddress, Rc<Node>>::new();
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            order = inbox.recv() => {
+                let Some(order) = order else { return };
+                let to = order.nodes.iter().map(|address| {
+                    let node = nodes.entry(address.clone());
+                    Rc::clone(node.or_insert_with(|| Rc::new(Node::new(address.clone()))))
+                });
+                let to = to.collect();
+                spawn_local(carry_out(to, order));
+            }
+            _ = sweep.tick() => {
+                nodes.retain(|_, node| {
+                    node.close_idle();
+                    Rc::strong_count(node) > 1 || !node.is_forgotten()
+                });
+            }
+        }
+    }
+}
+
+/// Carries out an order before its deadline.
+async fn carry_out(nodes: Vec<Rc<Node>>, order: Order) {
+    let ask = async {
+        let mut failure = MonitorError::Unreachable("the cluster has no node".to_owned());
+        for node in nodes {
+            match node.run(&order.account, &order.sql, order.kind).await {
+                Err(error @ MonitorError::Unreachable(_)) => failure = error,
+                Err(MonitorError::Refused {
+                    number: NO_SUCH_THREAD,
+                    ..
+                }) if order.kind == Kind::Kill => return Ok(Rows::new()),
+                result => return result,
+            }
+        }
+        Err(failure)
+    };
+    let result = timeout_at(order.deadline, ask)
+        .await
+        .unwrap_or(Err(MonitorError::Timeout));
+    // Nobody has to wait for it.
+    let _ = order.reply.send(result);
+}
+
+#[cfg(test)]
+mod tests;
