@@ -113,6 +113,46 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
     }
 }
 
+/// The text of a command, as far as it is here.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Text<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// Its first bytes: it is longer than what is scanned, or has query attributes in front that were not read.
+    Head(&'a [u8]),
+}
+
+/// The text of the `COM_QUERY` or `COM_STMT_PREPARE` at the front of `bytes`; none of other commands. `attributes`: the session has query
+/// attributes.
+pub fn text(bytes: &[u8], attributes: bool) -> Option<Text<'_>> {
+    let (&[a, b, c, _, byte], behind) = bytes.split_first_chunk()?;
+    if !matches!(byte, command::QUERY | command::STMT_PREPARE) {
+        return None;
+    }
+    let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+    let whole = (length <= SCAN_BYTES_MAX)
+        .then(|| behind.get(..length.saturating_sub(1)))
+        .flatten();
+    Some(match (whole, byte == command::QUERY && attributes) {
+        (Some(text), false) | (Some([0, 1, text @ ..]), true) => Text::Whole(text),
+        (Some(unread), true) => Text::Head(unread),
+        (None, with_attributes) => {
+            let head = behind.get(..LONG_TEXT_HEAD_BYTES).unwrap_or(behind);
+            let head = match head {
+                [0, 1, text @ ..] if with_attributes => text,
+                head => head,
+            };
+            Text::Head(head)
+        }
+    })
+}
+
+/// Whether a text's first word is of those that only read or write data.
+pub fn begins_with_data_verb(head: &[u8]) -> bool {
+    let mut tokens = Tokens::new(head);
+    DATA_VERBS.iter().any(|verb| tokens.accept_word(verb))
+}
+
 /// The 4-byte number after the command's byte; none while it has not come. A packet too short for one has the number 0, which no
 /// session or statement has.
 fn number(bytes: &[u8], length: usize) -> Option<u32> {
@@ -170,8 +210,7 @@ fn text_effect(text: &[u8]) -> Effect {
 /// What the head of a text that is too long to hold says. Statements that set variables are short; a long text whose verb is not known may
 /// be a batch that does.
 fn long_text(head: &[u8]) -> Effect {
-    let mut tokens = Tokens::new(head);
-    if DATA_VERBS.iter().any(|verb| tokens.accept_word(verb)) {
+    if begins_with_data_verb(head) {
         Effect::None
     } else {
         Effect::Charset { safe: false }

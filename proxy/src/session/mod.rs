@@ -12,6 +12,7 @@ pub mod login_name;
 pub mod phase;
 pub mod prepared;
 pub mod server;
+pub mod sticky;
 pub mod traffic;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ pub use phase::{ClientState, ServerState};
 pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
 use sluice_ebpf::reason::RelayReason;
+pub use sticky::{StickyReason, Ties};
 pub use traffic::{Mode, Path, Traffic, TrapCounts};
 
 /// One client's session. A value of the worker that serves it; other workers see copies.
@@ -60,6 +62,10 @@ pub struct Session {
     pub bound: Option<SsId>,
     /// The server session that holds the last insert id.
     pub last_insert_id_holder: Option<SsId>,
+    /// Why it may not move to another server session, but for what status flags and prepared statements tell.
+    pub ties: Ties,
+    /// A prepared statement of the binary protocol may be open.
+    pub has_prepared: bool,
     /// Where the session's bytes move.
     pub path: Path,
     /// How they move now.
@@ -123,6 +129,8 @@ impl Session {
             servers: Vec::new(),
             bound: None,
             last_insert_id_holder: None,
+            ties: Ties::default(),
+            has_prepared: false,
             path: Path::Relay,
             mode: Mode::Relayed,
             relay_reason: Some(RelayReason::Login),
@@ -175,6 +183,23 @@ impl Session {
     /// Whether a command is being processed, by kernel, daemon or node.
     pub const fn is_active(&self) -> bool {
         self.command.is_running()
+    }
+
+    /// Why the session may not move to another server session, each reason once.
+    pub fn sticky_reasons(&self) -> Vec<StickyReason> {
+        let mut reasons = self.ties.reasons();
+        if self
+            .bound_server()
+            .is_some_and(|server| server.in_transaction)
+        {
+            reasons.push(StickyReason::Transaction);
+        }
+        if self.has_prepared {
+            reasons.push(StickyReason::PreparedStatement);
+        }
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
     }
 
     /// Milliseconds since the client was accepted, at `now_ms` of the daemon's monotonic clock.

@@ -15,6 +15,7 @@ const STATEMENTS_MAX: usize = 1024;
 pub struct Prepared {
     texts: BTreeMap<u32, Box<Head>>,
     last: u32,
+    has_forgotten: bool,
 }
 
 impl Prepared {
@@ -24,7 +25,13 @@ impl Prepared {
         self.texts.insert(id, Box::new(text));
         if self.texts.len() > STATEMENTS_MAX {
             self.texts.pop_first();
+            self.has_forgotten = true;
         }
+    }
+
+    /// Whether a statement may be open. Surely not if it says no.
+    pub fn has_open(&self) -> bool {
+        self.has_forgotten || !self.texts.is_empty()
     }
 
     /// The statement is closed.
@@ -58,8 +65,10 @@ mod tests {
         assert_eq!(text(&prepared, LAST_PREPARED).as_deref(), Some("two"));
         prepared.forget(1);
         assert_eq!(text(&prepared, 1), None);
+        assert!(prepared.has_open());
         prepared.forget_all();
         assert_eq!(text(&prepared, LAST_PREPARED), None);
+        assert!(!prepared.has_open());
     }
 
     #[test]
@@ -71,5 +80,9 @@ mod tests {
         }
         assert_eq!(prepared.texts.len(), STATEMENTS_MAX);
         assert!(prepared.text(5).is_none() && prepared.text(6).is_some());
+        for id in 1..=count {
+            prepared.forget(id);
+        }
+        assert!(prepared.has_open(), "those that were forgotten");
     }
 }

@@ -74,7 +74,14 @@ impl Entry {
         if let Some(slot) = self.slot() {
             let progress = slot.progress();
             count(&mut session, &progress);
-            session.mode = match self.gate.get().standing(&progress) {
+            let standing = self.gate.get().standing(&progress);
+            if standing == Standing::Open
+                && progress.commands == progress.answered
+                && let Some(server) = session.bound.and_then(|bound| session.server_mut(bound))
+            {
+                server.in_transaction = progress.response.is_in_transaction();
+            }
+            session.mode = match standing {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,

@@ -29,6 +29,7 @@ use crate::{
         AnsweredBy, Path, charset,
         command::{Effect, Plan, plan},
         login_name::{LoginName, Rules, SEPARATORS},
+        sticky::knots_of_command,
     },
 };
 
@@ -164,7 +165,9 @@ impl<'a> Serving<'a> {
         match effect {
             Effect::Charset { safe: false } => self.note_charset(false),
             Effect::Closed(id) => {
-                self.entry.prepared.borrow_mut().forget(*id);
+                let mut prepared = self.entry.prepared.borrow_mut();
+                prepared.forget(*id);
+                self.entry.session.borrow_mut().has_prepared = prepared.has_open();
                 if let Some(slot) = self.entry.slot() {
                     slot.forget_statement(*id);
                 }
@@ -193,6 +196,8 @@ impl<'a> Serving<'a> {
             .unwrap_or_default();
         self.command = Position::command();
         self.anticipate(&effect);
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        let knots = knots_of_command(&self.client_rest, attributes);
         let expect = Expect::of(byte);
         self.response.begin(expect as u8, self.format());
         self.begin_command(AnsweredBy::Node);
@@ -208,13 +213,21 @@ impl<'a> Serving<'a> {
         drop(session);
         relayed?;
         self.after_splice = false;
+        let is_ok = self.response.outcome() == Outcome::Ok;
+        let mut session = self.entry.session.borrow_mut();
+        if self.response.ends_transaction() {
+            session.ties.transaction_ended();
+        }
+        session.ties.apply(knots.after(is_ok));
+        drop(session);
         // After an ERR, or a command without a response, the status flags are what they were.
-        if self.response.outcome() == Outcome::Ok {
+        if is_ok {
             self.status = self.response.status();
             if byte == command::STMT_PREPARE {
                 let text = self.entry.session.borrow().command.text;
                 let mut prepared = self.entry.prepared.borrow_mut();
                 prepared.remember(self.response.statement_id(), text);
+                self.entry.session.borrow_mut().has_prepared = true;
             }
             self.apply(effect);
         }
@@ -264,6 +277,11 @@ impl<'a> Serving<'a> {
     fn forget(&mut self) {
         self.statements.clear();
         self.entry.prepared.borrow_mut().forget_all();
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.has_prepared = false;
+            session.ties.clear();
+        }
         if let Some(slot) = self.entry.slot() {
             slot.forget_statements();
         }

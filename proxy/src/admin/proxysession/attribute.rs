@@ -6,7 +6,7 @@ use super::{database, proxy_session_id};
 use crate::admin::{
     Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
 };
-use crate::session::{ServerSession, ServerState, Session, Versions};
+use crate::session::{ServerSession, ServerState, Session, StickyReason, Versions};
 use crate::sql::like::like;
 
 pub(super) const SPEC: Spec = Spec {
@@ -143,6 +143,12 @@ fn splice(rows: &mut Attributes<'_>, session: &Session) {
         "relay_reason",
         session.relay_reason.map_or("", |reason| reason.text()),
     );
+    let sticky: Vec<_> = session
+        .sticky_reasons()
+        .into_iter()
+        .map(StickyReason::text)
+        .collect();
+    rows.add(info, "sticky_reason", sticky.join(", "));
     rows.add(info, "spliced_commands", traffic.spliced_commands);
     rows.add(info, "spliced_bytes_to_node", traffic.spliced_bytes_to_node);
     rows.add(

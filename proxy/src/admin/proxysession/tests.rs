@@ -140,6 +140,7 @@ fn attribute_shows_39_rows_and_the_splice() {
         path | local | splice
         mode | spliced | splice
         relay_reason |  | splice
+sticky_reason | transaction | splice
         spliced_commands | 41 | splice
         spliced_bytes_to_node | 42 | splice
         spliced_bytes_to_client | 43 | splice

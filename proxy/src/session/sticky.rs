@@ -1,0 +1,515 @@
+//! Why a session may not move to another server session: state that lives in the node's connection and that nobody can put into another one.
+//! Read from the texts of statements that have succeeded; every statement that makes such state traps, so the daemon sees them all.
+//!
+//! A tie that cannot be named is kept until the client resets its session: moving it would lose what the client relies on.
+
+use super::command;
+use crate::sql::{Token, Tokens};
+
+/// Names kept of one kind; one more makes the tie last until a reset.
+const NAMES_MAX: usize = 64;
+
+/// Why a session stays on its server session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StickyReason {
+    /// A transaction is open, or the node's status could not be known.
+    Transaction,
+    /// `SET TRANSACTION` was said for a transaction that has not begun.
+    NextTransaction,
+    /// `CREATE TEMPORARY TABLE`.
+    TemporaryTable,
+    /// `LOCK TABLES`, `FLUSH TABLES … WITH READ LOCK` and their like.
+    TableLock,
+    /// `GET_LOCK()`.
+    UserLock,
+    /// A prepared statement, of the binary protocol or `PREPARE`.
+    PreparedStatement,
+    /// `HANDLER … OPEN`.
+    Handler,
+    /// `XA PREPARE` without its end.
+    Xa,
+    /// `SET ROLE`.
+    Role,
+    /// `CALL`, `EXECUTE` or a compound statement: what it has done is not known.
+    Routine,
+    /// A statement that could not be read.
+    Unread,
+}
+
+impl StickyReason {
+    /// The text that users see.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Transaction => "transaction",
+            Self::NextTransaction => "SET TRANSACTION",
+            Self::TemporaryTable => "temporary table",
+            Self::TableLock => "table lock",
+            Self::UserLock => "user lock",
+            Self::PreparedStatement => "prepared statement",
+            Self::Handler => "handler",
+            Self::Xa => "XA transaction",
+            Self::Role => "role",
+            Self::Routine => "routine",
+            Self::Unread => "unread statement",
+        }
+    }
+}
+
+/// What a statement ties or unties once it has succeeded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Knot {
+    /// This tie is made, under a name where it has one.
+    Tie(StickyReason, Option<Vec<u8>>),
+    /// The tie of this name is gone.
+    Untie(StickyReason, Vec<u8>),
+    /// All ties of this kind are gone.
+    UntieAll(StickyReason),
+}
+
+/// A session's ties, but for those that status flags and the table of prepared statements tell.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Ties {
+    named: Vec<(StickyReason, Vec<u8>)>,
+    unnamed: Vec<StickyReason>,
+}
+
+impl Ties {
+    /// Takes in what a successful statement has done.
+    pub fn apply(&mut self, knots: Vec<Knot>) {
+        for knot in knots {
+            match knot {
+                Knot::Tie(reason, Some(name)) if self.has_room(reason) => {
+                    if !self.named.contains(&(reason, name.clone())) {
+                        self.named.push((reason, name));
+                    } else if reason == StickyReason::UserLock {
+                        // Taken twice, to be given back twice ("GET_LOCK", MySQL's manual): counted no further.
+                        self.apply(vec![Knot::Tie(reason, None)]);
+                    }
+                }
+                Knot::Tie(reason, _) => {
+                    if !self.unnamed.contains(&reason) {
+                        self.unnamed.push(reason);
+                    }
+                }
+                Knot::Untie(reason, name) => {
+                    self.named.retain(|tie| *tie != (reason, name.clone()));
+                }
+                Knot::UntieAll(reason) => {
+                    self.named.retain(|(of, _)| *of != reason);
+                    self.unnamed.retain(|of| *of != reason);
+                }
+            }
+        }
+    }
+
+    /// A transaction has ended: what was said for the next one is used up.
+    pub fn transaction_ended(&mut self) {
+        self.unnamed
+            .retain(|of| *of != StickyReason::NextTransaction);
+    }
+
+    /// The session was reset.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Every kind of tie that there is, each once, in a fixed order.
+    pub fn reasons(&self) -> Vec<StickyReason> {
+        let named = self.named.iter().map(|(reason, _)| *reason);
+        let mut reasons: Vec<_> = named.chain(self.unnamed.iter().copied()).collect();
+        reasons.sort_unstable();
+        reasons.dedup();
+        reasons
+    }
+
+    fn has_room(&self, reason: StickyReason) -> bool {
+        self.named.iter().filter(|(of, _)| *of == reason).count() < NAMES_MAX
+    }
+}
+
+/// What a command ties or unties, once it is known how it went.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Knots {
+    knots: Vec<Knot>,
+    is_batch: bool,
+}
+
+impl Knots {
+    /// Those that hold after the command's last response. Of a batch that has failed the statements before the failed one have been executed:
+    /// what they may have tied holds.
+    pub fn after(self, is_ok: bool) -> Vec<Knot> {
+        if is_ok {
+            return self.knots;
+        }
+        let is_tie = |knot: &Knot| matches!(knot, Knot::Tie(..));
+        let ties = self.knots.into_iter().filter(is_tie);
+        ties.filter(|_| self.is_batch).collect()
+    }
+}
+
+/// Words that a text which cannot be read to its end must not hold, or it may tie the session.
+const SUSPICIOUS: [&[u8]; 10] = [
+    b"get_lock",
+    b"temporary",
+    b"lock table",
+    b"read lock",
+    b"prepare",
+    b"handler",
+    b"call",
+    b"execute",
+    b"role",
+    b"xa ",
+];
+
+/// What the statements of this text tie or untie if they succeed.
+pub fn knots(text: &[u8]) -> Vec<Knot> {
+    let mut knots = Vec::new();
+    let mut tokens = Tokens::new(text);
+    loop {
+        knots.extend(statement(tokens.clone()));
+        // The next statement of a batch.
+        match tokens.find(|token| matches!(token, Token::Unclear | Token::Symbol(b';'))) {
+            Some(Token::Unclear) => {
+                if SUSPICIOUS.iter().any(|word| mentions(text, word)) {
+                    knots.push(Knot::Tie(StickyReason::Unread, None));
+                }
+                break;
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    if mentions(text, b"_lock") {
+        user_locks(text, &mut knots);
+    }
+    knots
+}
+
+/// `GET_LOCK('name', …)`, `RELEASE_LOCK('name')` and `RELEASE_ALL_LOCKS()`, wherever they stand.
+fn user_locks(text: &[u8], knots: &mut Vec<Knot>) {
+    use StickyReason::UserLock;
+    let mut tokens = Tokens::new(text);
+    while let Some(token) = tokens.next() {
+        let mut ahead = tokens.clone();
+        let name = match (ahead.next(), ahead.next()) {
+            (Some(Token::Symbol(b'(')), Some(Token::Quoted { text, .. })) => {
+                Some(text.to_ascii_lowercase())
+            }
+            _ => None,
+        };
+        if token.is_word("GET_LOCK") {
+            knots.push(Knot::Tie(UserLock, name));
+        } else if token.is_word("RELEASE_LOCK") {
+            // Which lock an expression names is not known: none is let go.
+            knots.extend(name.map(|name| Knot::Untie(UserLock, name)));
+        } else if token.is_word("RELEASE_ALL_LOCKS") {
+            knots.push(Knot::UntieAll(UserLock));
+        }
+    }
+}
+
+/// What the command at the front of `bytes` ties or unties if it succeeds. `attributes`: the session has query attributes. Of a prepared
+/// statement's text it is assumed that it will be executed: its executions are forwarded unseen.
+pub fn knots_of_command(bytes: &[u8], attributes: bool) -> Knots {
+    match command::text(bytes, attributes) {
+        Some(command::Text::Whole(text)) => Knots {
+            knots: knots(text),
+            is_batch: text.contains(&b';'),
+        },
+        Some(command::Text::Head(head)) if !command::begins_with_data_verb(head) => Knots {
+            knots: vec![Knot::Tie(StickyReason::Unread, None)],
+            is_batch: true,
+        },
+        Some(command::Text::Head(_)) | None => Knots::default(),
+    }
+}
+
+/// What the statement at the front of `tokens` ties or unties.
+fn statement(mut tokens: Tokens<'_>) -> Vec<Knot> {
+    use StickyReason::{Handler, PreparedStatement, Role, Routine, TableLock, Xa};
+    let Some(Token::Word(verb)) = tokens.next() else {
+        return Vec::new();
+    };
+    let tie = |reason| vec![Knot::Tie(reason, None)];
+    match &*verb.to_ascii_uppercase() {
+        b"CREATE" => create(tokens),
+        b"DROP" | b"DEALLOCATE" if tokens.accept_word("PREPARE") => {
+            untie(PreparedStatement, tokens.next())
+        }
+        b"DROP" => drop_table(tokens),
+        b"LOCK" | b"BACKUP" => tie(TableLock),
+        b"FLUSH" if tokens.any(|token| token.is_word("LOCK") || token.is_word("EXPORT")) => {
+            tie(TableLock)
+        }
+        b"PREPARE" => named(PreparedStatement, tokens.next()),
+        b"HANDLER" => {
+            let name = tokens.next();
+            if tokens.accept_word("OPEN") {
+                tokens.accept_word("AS");
+                let alias = tokens.next().filter(|token| *token != Token::Symbol(b';'));
+                named(Handler, alias.or(name))
+            } else if tokens.accept_word("CLOSE") {
+                untie(Handler, name)
+            } else {
+                Vec::new()
+            }
+        }
+        b"XA" if tokens.accept_word("PREPARE") => tie(Xa),
+        b"XA" if tokens.accept_word("COMMIT") || tokens.accept_word("ROLLBACK") => {
+            vec![Knot::UntieAll(Xa)]
+        }
+        b"SET" if tokens.accept_word("TRANSACTION") => tie(StickyReason::NextTransaction),
+        b"SET" if tokens.accept_word("ROLE") => tie(Role),
+        b"CALL" | b"EXECUTE" => tie(Routine),
+        b"BEGIN" if tokens.accept_word("NOT") => tie(Routine),
+        // A transaction's begin frees tables that are locked (the manual, "LOCK TABLES").
+        b"UNLOCK" | b"BEGIN" => vec![Knot::UntieAll(TableLock)],
+        b"START" if tokens.accept_word("TRANSACTION") => vec![Knot::UntieAll(TableLock)],
+        _ => Vec::new(),
+    }
+}
+
+/// `CREATE [OR REPLACE] TEMPORARY TABLE [IF NOT EXISTS] name`.
+fn create(mut tokens: Tokens<'_>) -> Vec<Knot> {
+    if tokens.accept_word("OR") {
+        tokens.accept_word("REPLACE");
+    }
+    if !tokens.accept_word("TEMPORARY") {
+        return Vec::new();
+    }
+    if !tokens.accept_word("TABLE") {
+        // MariaDB's temporary sequences, and whatever else there will be.
+        return vec![Knot::Tie(StickyReason::TemporaryTable, None)];
+    }
+    if tokens.accept_word("IF") {
+        tokens.accept_word("NOT");
+        tokens.accept_word("EXISTS");
+    }
+    vec![Knot::Tie(
+        StickyReason::TemporaryTable,
+        table_name(&mut tokens),
+    )]
+}
+
+/// `DROP [TEMPORARY] TABLE [IF EXISTS] name, …`.
+fn drop_table(mut tokens: Tokens<'_>) -> Vec<Knot> {
+    tokens.accept_word("TEMPORARY");
+    if !tokens.accept_word("TABLE") && !tokens.accept_word("TABLES") {
+        return Vec::new();
+    }
+    if tokens.accept_word("IF") {
+        tokens.accept_word("EXISTS");
+    }
+    let mut knots = Vec::new();
+    while let Some(name) = table_name(&mut tokens) {
+        knots.push(Knot::Untie(StickyReason::TemporaryTable, name));
+        if tokens.next() != Some(Token::Symbol(b',')) {
+            break;
+        }
+    }
+    knots
+}
+
+/// `table` or `schema.table`, as it is written but for its quotes.
+fn table_name(tokens: &mut Tokens<'_>) -> Option<Vec<u8>> {
+    let mut name = identifier(tokens.next())?.to_vec();
+    let mut ahead = tokens.clone();
+    if ahead.next() == Some(Token::Symbol(b'.')) {
+        name.push(b'.');
+        name.extend(identifier(ahead.next())?);
+        *tokens = ahead;
+    }
+    Some(name)
+}
+
+fn identifier(token: Option<Token<'_>>) -> Option<&[u8]> {
+    match token {
+        Some(Token::Word(name)) => Some(name),
+        Some(Token::Quoted {
+            quote: b'`' | b'"',
+            text,
+        }) => Some(text),
+        _ => None,
+    }
+}
+
+/// A tie under a name that is compared without case.
+fn named(reason: StickyReason, name: Option<Token<'_>>) -> Vec<Knot> {
+    let name = identifier(name).map(<[u8]>::to_ascii_lowercase);
+    vec![Knot::Tie(reason, name)]
+}
+
+/// The end of a tie under a name that is compared without case.
+fn untie(reason: StickyReason, name: Option<Token<'_>>) -> Vec<Knot> {
+    let name = identifier(name).map(<[u8]>::to_ascii_lowercase);
+    name.map(|name| Knot::Untie(reason, name))
+        .into_iter()
+        .collect()
+}
+
+/// Whether a text holds this word, which is in lower case, in whatever case.
+fn mentions(text: &[u8], word: &[u8]) -> bool {
+    text.windows(word.len())
+        .any(|part| part.eq_ignore_ascii_case(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The reasons that are left when all these statements have succeeded.
+    fn after(statements: &[&str]) -> Vec<&'static str> {
+        let mut ties = Ties::default();
+        for text in statements {
+            ties.apply(knots(text.as_bytes()));
+        }
+        ties.reasons().into_iter().map(StickyReason::text).collect()
+    }
+
+    #[test]
+    fn statements_tie() {
+        for (text, reason) in [
+            ("CREATE TEMPORARY TABLE t (a INT)", "temporary table"),
+            (
+                "create or replace temporary table if not exists `a b`.t (a INT)",
+                "temporary table",
+            ),
+            ("CREATE TEMPORARY SEQUENCE s", "temporary table"),
+            ("LOCK TABLES t READ", "table lock"),
+            ("FLUSH TABLES WITH READ LOCK", "table lock"),
+            ("FLUSH TABLES t FOR EXPORT", "table lock"),
+            ("SELECT get_lock('a', 1)", "user lock"),
+            ("DO GET_LOCK(@a, 1)", "user lock"),
+            ("PREPARE s FROM 'SELECT 1'", "prepared statement"),
+            ("HANDLER t OPEN", "handler"),
+            ("XA PREPARE 'x'", "XA transaction"),
+            ("SET TRANSACTION READ ONLY", "SET TRANSACTION"),
+            ("SET ROLE admin", "role"),
+            ("CALL p()", "routine"),
+            ("EXECUTE IMMEDIATE 'SET @a = 1'", "routine"),
+            ("BEGIN NOT ATOMIC SET @a = 1; END", "routine"),
+            (
+                "/*!40000 CREATE TEMPORARY TABLE t (a INT) */",
+                "unread statement",
+            ),
+            (
+                "SELECT 1; CREATE TEMPORARY TABLE t (a INT)",
+                "temporary table",
+            ),
+        ] {
+            assert_eq!(after(&[text]), [reason], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_common_drivers_say_ties_nobody() {
+        for text in [
+            "SET NAMES utf8mb4",
+            "SET autocommit=0",
+            "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+            "SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')",
+            "SET @@SESSION.sql_auto_is_null = 0, @@SESSION.wait_timeout = 2147483, @@SESSION.sql_mode = 'A'",
+            "SELECT @@session.transaction_isolation, @@version_comment",
+            "/* mysql-connector-j */SELECT  @@session.auto_increment_increment AS auto_increment_increment",
+            "/*!40101 SET NAMES utf8 */",
+            "/*!40000 ALTER TABLE `t` DISABLE KEYS */",
+            "SHOW VARIABLES LIKE 'sql_mode'",
+            "BEGIN",
+            "START TRANSACTION READ ONLY",
+            "SAVEPOINT a",
+            "INSERT INTO t VALUES ('it\\'s', 'a ''b''; x')",
+            "CREATE TABLE t (a INT)",
+            "DROP TABLE t",
+            "USE shop",
+            "",
+        ] {
+            assert_eq!(after(&[text]), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn ties_end_with_their_cause() {
+        for statements in [
+            &[
+                "CREATE TEMPORARY TABLE a (i INT)",
+                "CREATE TEMPORARY TABLE x.b (i INT)",
+                "DROP TABLE IF EXISTS a, `x`.`b`",
+            ][..],
+            &["LOCK TABLE t WRITE", "UNLOCK TABLES"],
+            &["LOCK TABLE t WRITE", "START TRANSACTION"],
+            &["SELECT GET_LOCK('a', 1)", "SELECT RELEASE_ALL_LOCKS()"],
+            &["SELECT GET_LOCK('a', 1)", "DO RELEASE_LOCK('A')"],
+            &["PREPARE S FROM @a", "DEALLOCATE PREPARE s"],
+            &["PREPARE s FROM @a", "drop prepare `S`"],
+            &["HANDLER t OPEN", "HANDLER t CLOSE"],
+            &["HANDLER t OPEN AS h;", "HANDLER h CLOSE"],
+            &["XA PREPARE 'x'", "XA COMMIT 'x'"],
+        ] {
+            assert_eq!(after(statements), [""; 0], "{statements:?}");
+            assert_ne!(after(&statements[..statements.len() - 1]), [""; 0]);
+        }
+        assert_eq!(
+            after(&[
+                "DO GET_LOCK('a', 1)",
+                "DO GET_LOCK('a', 1)",
+                "DO RELEASE_LOCK('a')"
+            ]),
+            ["user lock"]
+        );
+        // Another table's end is not this one's.
+        assert_eq!(
+            after(&["CREATE TEMPORARY TABLE a (i INT)", "DROP TABLE b"]),
+            ["temporary table"]
+        );
+    }
+
+    #[test]
+    fn of_a_failed_batch_the_ties_hold() {
+        let after = |text: &str, is_ok| {
+            let command = [&[0, 0, 0, 0, 3], text.as_bytes()].concat();
+            let mut command = command;
+            command[0] = u8::try_from(text.len() + 1).unwrap();
+            let mut ties = Ties::default();
+            ties.apply(knots_of_command(&command, false).after(is_ok));
+            ties.reasons()
+        };
+        let one = "CREATE TEMPORARY TABLE t (i INT)";
+        assert_eq!(after(one, true), [StickyReason::TemporaryTable]);
+        assert_eq!(after(one, false), []);
+        let batch = format!("{one}; DROP TABLE t; SELEKT");
+        assert_eq!(after(&batch, true), []);
+        assert_eq!(after(&batch, false), [StickyReason::TemporaryTable]);
+    }
+
+    #[test]
+    fn the_next_transaction_uses_up_what_was_said_for_it() {
+        let mut ties = Ties::default();
+        ties.apply(knots(b"SET TRANSACTION READ ONLY"));
+        ties.transaction_ended();
+        assert_eq!(ties, Ties::default());
+    }
+
+    #[test]
+    fn names_beyond_the_limit_tie_until_a_reset() {
+        let mut ties = Ties::default();
+        for number in 0..=NAMES_MAX {
+            ties.apply(knots(
+                format!("CREATE TEMPORARY TABLE t{number} (i INT)").as_bytes(),
+            ));
+        }
+        for number in 0..=NAMES_MAX {
+            ties.apply(knots(format!("DROP TABLE t{number}").as_bytes()));
+        }
+        assert_eq!(ties.reasons(), [StickyReason::TemporaryTable]);
+        ties.clear();
+        assert_eq!(ties.reasons(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_to_an_end(text in any::<Vec<u8>>()) {
+            let _ = (knots(&text), knots_of_command(&text, true), knots_of_command(&text, false));
+        }
+    }
+}
