@@ -2,6 +2,7 @@
 
 use anyhow::{Result, anyhow, bail};
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -62,6 +63,26 @@ pub fn throughout(span: Duration, mut observe: impl FnMut() -> Result<()>) -> Re
     while start.elapsed() < span {
         observe()?;
         pause();
+    }
+    Ok(())
+}
+
+/// Acts once in a `period` until `is_over`, as a client does that polls.
+///
+/// # Errors
+///
+/// The first error of `act`.
+pub fn every(
+    period: Duration,
+    is_over: &AtomicBool,
+    mut act: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    while !is_over.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        act()?;
+        while start.elapsed() < period && !is_over.load(Ordering::Relaxed) {
+            pause();
+        }
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! `cargo xtask bench`: sysbench's point select, spliced and relayed, against a direct connection and a Unix socket.
+//! `cargo xtask bench`: sysbench's point select, spliced and relayed, against a direct connection and a Unix socket; with `--admin`, what
+//! admin statements cost.
 //!
 //! Single runs tell nothing: throughput is bimodal, by the cores on which the scheduler puts a pair (0.8 to 1.8 in the same
 //! configuration). So many short runs in shuffled order are compared by their medians, with both daemons up all the time.
 
+mod admin;
 mod report;
 mod shuffle;
 
@@ -34,6 +36,9 @@ pub(crate) struct Arguments {
     /// Seed of the order of runs; printed, so that an order can be had again
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead: the time of `SHOW PROXYSESSION` with a thousand sessions, and what it costs the data path
+    #[arg(long)]
+    admin: bool,
 }
 
 /// How sysbench reaches the server.
@@ -61,7 +66,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 fn measure_all(arguments: &Arguments) -> Result<()> {
     // In the system's folder: a socket's name is limited to 107 bytes (unix(7)), and a checkout may lie deep.
     let socket = std::env::temp_dir().join(format!("sluice-bench-{}.sock", std::process::id()));
-    let node = mariadb::start(&[&format!("--socket={}", socket.display())], None)?;
+    let socket_option = format!("--socket={}", socket.display());
+    let node = mariadb::start(&[&socket_option], None)?;
     client::mariadb_prints(
         node.address(),
         server::USER,
@@ -69,6 +75,11 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
         &[],
         "CREATE DATABASE sbtest",
     )?;
+    let direct = Way::Tcp(node.address());
+    run::run_quietly(sysbench(&direct).arg("prepare"))?;
+    if arguments.admin {
+        return admin::measure_all(&node, arguments);
+    }
     let spliced = Sluice::start(node.address(), "require", &[], None)?;
     let relayed = Sluice::start(node.address(), "off", &[], None)?;
     let ways = [
@@ -77,8 +88,6 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
         ("sluice, spliced", Way::Tcp(spliced.address())),
         ("sluice, relayed", Way::Tcp(relayed.address())),
     ];
-    let direct = Way::Tcp(node.address());
-    run::run_quietly(sysbench(&direct).arg("prepare"))?;
 
     let mut shuffle = Shuffle::new(arguments.seed);
     println!(
