@@ -10,6 +10,7 @@
 mod abandoned;
 mod admin_prepared;
 mod attribute;
+mod busy;
 mod case;
 mod close;
 mod command_line;
@@ -60,6 +61,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("session", session::CASES),
     ("spliced", spliced::CASES),
     ("spill", spill::CASES),
+    ("busy", busy::CASES),
     ("pipelined", pipelined::CASES),
     ("kill", kill::CASES),
     ("fixtures", fixtures::CASES),

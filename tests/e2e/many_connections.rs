@@ -1,14 +1,16 @@
-//! Five hundred clients at once, and thousands one after another.
+//! Hundreds of clients at once, and thousands one after another.
 
 use crate::case::Case;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
+    mariadb,
     path::Stage,
-    server::{PASSWORD, USER},
+    server::{PASSWORD, USER, USER_ROOT},
     wait,
     wire::{Connection, Login},
 };
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -20,9 +22,11 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("five_hundred_at_once", five_hundred_at_once),
     Case::new("short_ones", short_ones),
+    Case::new("a_thousand_in_the_list", a_thousand_in_the_list).daemon(),
 ];
 
 const CLIENTS: usize = 500;
+const LISTED: usize = 1000;
 
 /// One client: logs in, waits until all are in, then talks.
 fn client(stage: &Stage, number: usize, present: &AtomicUsize) -> Result<()> {
@@ -92,5 +96,61 @@ fn short_ones(stage: &Stage) -> Result<()> {
         wait::joined(thread.join(), "a client")??;
     }
     assert_eq!(done.load(Ordering::SeqCst), 1000);
+    Ok(())
+}
+
+/// The lists have every session once, with what is its own.
+fn a_thousand_in_the_list(stage: &Stage) -> Result<()> {
+    // A server of its own: so many connections are as many as the shared one takes.
+    let server = mariadb::start(&["--thread-handling=pool-of-threads"], None)?;
+    let front = stage.private(server.address(), &[])?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let mut sessions = Vec::new();
+    let mut wanted = BTreeMap::new();
+    for number in 0..LISTED {
+        let (tenant, cluster) = (number % 7, number % 3);
+        let mut session = front.open(&format!("{USER}@t{tenant}#c{cluster}"), PASSWORD)?;
+        session.run("SELECT 1")?;
+        let host = session.stream().local_addr()?.to_string();
+        wanted.insert(
+            session.greeting().thread_id.to_string(),
+            [
+                format!("c{cluster}"),
+                format!("t{tenant}"),
+                USER.to_owned(),
+                host,
+            ],
+        );
+        sessions.push(session);
+    }
+    assert_eq!(wanted.len(), LISTED, "ids are given twice");
+    let own = operator.greeting().thread_id.to_string();
+    for _ in 0..3 {
+        let mut listed = BTreeMap::new();
+        for row in operator.run("SHOW PROXYSESSION")?.texts()? {
+            let row: Option<Vec<String>> = row.into_iter().collect();
+            let row = row.context("a NULL")?;
+            let [_, id, cluster, tenant, user, host, ..] = row.as_slice() else {
+                bail!("a short row: {row:?}")
+            };
+            let told = [cluster, tenant, user, host].map(Clone::clone);
+            ensure!(
+                listed.insert(id.clone(), told).is_none(),
+                "{id} is listed twice"
+            );
+        }
+        ensure!(listed.remove(&own).is_some(), "who asks is not listed");
+        ensure!(listed == wanted, "not as they logged in: {listed:?}");
+    }
+    // Who has left is gone, all others are still there.
+    sessions.truncate(LISTED / 2);
+    wait::until_true("half of them are listed", Duration::from_secs(30), || {
+        let rows = operator.run("SHOW PROXYSESSION")?.table()?.len();
+        ensure!(rows > LISTED / 2, "only {rows} rows");
+        Ok(rows == LISTED / 2 + 1)
+    })?;
+    for session in &mut sessions {
+        assert_eq!(session.run("SELECT 'alive'")?.text()?, "alive");
+    }
     Ok(())
 }
