@@ -29,6 +29,7 @@ mod prepared;
 mod session;
 mod spill;
 mod spliced;
+mod statements;
 mod torture;
 mod transaction;
 mod unreachable_node;
@@ -63,6 +64,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("spill", spill::CASES),
     ("busy", busy::CASES),
     ("pipelined", pipelined::CASES),
+    ("statements", statements::CASES),
     ("kill", kill::CASES),
     ("fixtures", fixtures::CASES),
     ("close", close::CASES),
