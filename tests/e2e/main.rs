@@ -26,6 +26,7 @@ mod many_connections;
 mod multi;
 mod pipelined;
 mod prepared;
+mod proxyconfig;
 mod session;
 mod spill;
 mod spliced;
@@ -73,6 +74,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("foreign_sockets", foreign_sockets::CASES),
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),
+    ("proxyconfig", proxyconfig::CASES),
     ("torture", torture::CASES),
 ];
 

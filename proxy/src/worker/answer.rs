@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     close::End,
+    configure::configure,
     form::{Form, ask},
     mailbox,
     serve::{Serving, payload_length},
@@ -57,9 +58,15 @@ impl Serving<'_> {
                         Order::Kill { cs_id, own: false } => {
                             mailbox::kill(&self.worker.process, cs_id);
                         }
+                        Order::Configure { key, value } => {
+                            match configure(&self.worker.process, key, value).await {
+                                Ok(told) => form.put_ok(&mut out, told),
+                                Err(error) => form.put_error(&mut out, error),
+                            }
+                        }
                     }
                 }
-                if end.is_none() {
+                if out.is_empty() {
                     form.put_ok(&mut out, String::new());
                 }
             }

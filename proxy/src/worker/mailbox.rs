@@ -22,6 +22,8 @@ pub(super) enum Mail {
     Snapshot(oneshot::Sender<Vec<Session>>),
     /// End this session, if it is one of its own.
     Kill(CsId),
+    /// Have the kernel stop splicing, and say when it is told.
+    StopSplicing(oneshot::Sender<()>),
     /// End.
     Stop,
 }
@@ -35,6 +37,10 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 let _ = reply.send(worker.registry.snapshot());
             }
             Mail::Kill(cs_id) => worker.registry.end(cs_id, End::Killed),
+            Mail::StopSplicing(reply) => {
+                worker.registry.stop_splicing();
+                let _ = reply.send(());
+            }
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.
@@ -71,5 +77,20 @@ pub(super) fn kill(process: &Process, cs_id: CsId) {
     for mailbox in &process.mailboxes {
         // A worker that has stopped has no sessions.
         let _ = mailbox.send(Mail::Kill(cs_id));
+    }
+}
+
+/// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
+pub(super) async fn stop_splicing(process: &Process) {
+    let mut replies = Vec::with_capacity(process.mailboxes.len());
+    for mailbox in &process.mailboxes {
+        let (sender, receiver) = oneshot::channel();
+        if mailbox.send(Mail::StopSplicing(sender)).is_ok() {
+            replies.push(receiver);
+        }
+    }
+    for reply in replies {
+        // A worker that has stopped splices nothing.
+        let _ = reply.await;
     }
 }

@@ -6,13 +6,14 @@ use std::{
     rc::Rc,
 };
 
+use sluice_ebpf::reason::RelayReason;
 use tokio::sync::Notify;
 
 use super::{SharedWorker, clock, close::End};
 use crate::{
     gate::{Gate, Progress, Standing},
     kernel::record::Slot,
-    session::{AnsweredBy, Command, CsId, Mode, Prepared, ServerState, Session},
+    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session},
 };
 
 /// Where a session is in the kernel's maps.
@@ -86,6 +87,11 @@ impl Entry {
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
             };
+        }
+        if session.relay_reason.is_none() && self.worker.process.is_splice_off() {
+            session.relay_reason = Some(RelayReason::Off);
+            session.path = Path::Relay;
+            session.mode = Mode::Relayed;
         }
         if let Some(command) = self.spliced_command(&session.command) {
             session.command = command;
@@ -204,6 +210,16 @@ impl Registry {
         let ids: Vec<_> = self.0.borrow().keys().copied().collect();
         for cs_id in ids {
             self.end(cs_id, end);
+        }
+    }
+
+    /// Ends every session's regime in the kernel. What is spliced again is for the sessions to offer.
+    pub(super) fn stop_splicing(&self) {
+        let entries = self.0.borrow();
+        for entry in entries.values().filter_map(std::rc::Weak::upgrade) {
+            if let Some(slot) = entry.slot() {
+                slot.stop(entry.gate.get().generation());
+            }
         }
     }
 
