@@ -36,11 +36,10 @@ fn run(arguments: RunArguments) -> Exit {
         Ok(read) => read,
         Err(error) => return complain(Exit::Usage, error),
     };
-    let log = match log::init(settings.log) {
-        Ok(log) => log,
-        Err(error) => return complain(Exit::Failure, error),
-    };
-    let Err(error) = worker::run(&settings, origin, log) else {
+    if let Err(error) = log::init(settings.log) {
+        return complain(Exit::Failure, error);
+    }
+    let Err(error) = worker::run(&settings, origin) else {
         return Exit::Clean;
     };
     tracing::error!(%error, "stopped");

@@ -1,6 +1,11 @@
 //! The proxy's own statements, prepared: they are answered in the binary protocol, and the node never hears of them.
 
-use crate::{attribute, case::Case, driver};
+use crate::{
+    attribute,
+    case::Case,
+    driver,
+    kill::{connection_killed, last_words},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::{Row, Value, prelude::Queryable as _};
 use sluice_tests::{
@@ -8,7 +13,6 @@ use sluice_tests::{
     server::{Kind, PASSWORD, USER},
     wire::{Connection, Prepared, command, frame},
 };
-use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("rows", rows).with(&Kind::ALL).daemon(),
@@ -23,8 +27,6 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("too_long", too_long).daemon(),
     Case::new("too_many", too_many).daemon(),
 ];
-
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The text of a row's value, whatever its type.
 fn text(value: &Value) -> String {
@@ -141,7 +143,7 @@ fn kill(stage: &Stage) -> Result<()> {
             assert_eq!(refusal(own)?, 1317);
             Ok(())
         })?;
-        ensure!(victim.closed_within(DEADLINE)?, "{sql}: still open");
+        assert_eq!(last_words(&mut victim)?, Some(connection_killed()), "{sql}");
     }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
+    client::Client,
     config::{Cluster, Config},
-    path::{Front, Stage},
-    server::{Kind, PASSWORD, USER},
+    path::{Front, Path, Stage},
+    server::{Kind, PASSWORD, USER, USER_MONITOR},
     sluice::Line,
     wait,
     wire::{Connection, Login, Outcome, command},
@@ -23,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("stopped_on_the_node", stopped_on_the_node)
         .with(&Kind::ALL)
         .daemon(),
+    Case::new("stopped_without_a_monitor", stopped_without_a_monitor).daemon(),
+    Case::new("gone_at_once", gone_at_once).daemon(),
+    Case::new("stock_client_is_told", stock_client_is_told).daemon(),
+    Case::new("hidden_in_a_prepare", hidden_in_a_prepare).daemon(),
     Case::new("every_login_of_the_monitor", every_login_of_the_monitor).daemon(),
     Case::new("victim_in_a_large_answer", victim_in_a_large_answer).daemon(),
 ];
@@ -31,13 +36,13 @@ pub(crate) const CASES: &[Case] = &[
 const PROMPTLY: Duration = Duration::from_millis(100);
 /// The machine has two cores for several tests at a time: one prompt end of so many proves that it takes no longer by itself.
 const VICTIMS: usize = 8;
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-fn id(connection: &Connection) -> u32 {
+pub(crate) fn id(connection: &Connection) -> u32 {
     connection.greeting().thread_id
 }
 
-fn node_id(connection: &mut Connection) -> Result<String> {
+pub(crate) fn node_id(connection: &mut Connection) -> Result<String> {
     connection.run("SELECT CONNECTION_ID()")?.text()
 }
 
@@ -74,15 +79,48 @@ fn unknown(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Kills `victims` one after another; at least one must end promptly, all must end.
-fn kill_all(stage: &Stage, victims: Vec<Connection>) -> Result<()> {
+/// What a killed client can still read as the answer to the command that it sent last, or sends next, before its connection closes.
+pub(crate) fn last_words(victim: &mut Connection) -> Result<Option<Outcome>> {
+    victim.expect_answer(1);
+    let words = match victim.read_packet() {
+        Ok(packet) => Some(Outcome::of_packet(&packet)?),
+        Err(_closed) => None,
+    };
+    ensure!(victim.closed_within(DEADLINE)?, "the victim is not closed");
+    Ok(words)
+}
+
+/// MariaDB's word to a client whose connection somebody has killed.
+pub(crate) fn connection_killed() -> Outcome {
+    Outcome::Error {
+        code: 1927,
+        state: "70100".to_owned(),
+        message: "Connection was killed".to_owned(),
+    }
+}
+
+/// The word to a client whose command was cut short.
+pub(crate) fn interrupted() -> Outcome {
+    Outcome::Error {
+        code: 1317,
+        state: "70100".to_owned(),
+        message: "Query execution was interrupted".to_owned(),
+    }
+}
+
+/// Kills `victims` one after another; at least one must end promptly, all must end, and all must be told the same before.
+fn kill_all(stage: &Stage, victims: Vec<Connection>, told: Option<&Outcome>) -> Result<()> {
+    let told = told.cloned();
     let mut killer = stage.open()?;
     let mut fastest = DEADLINE;
     for mut victim in victims {
         let victim_id = id(&victim);
+        let told = told.clone();
         let closed = thread::spawn(move || -> Result<Instant> {
-            ensure!(victim.closed_within(DEADLINE)?, "the victim is not closed");
-            Ok(Instant::now())
+            let words = last_words(&mut victim)?;
+            let closed = Instant::now();
+            ensure!(words == told, "the victim was told {words:?}");
+            Ok(closed)
         });
         let start = Instant::now();
         killer.run(&format!("KILL {victim_id}"))?;
@@ -107,7 +145,7 @@ fn idle_victim(stage: &Stage) -> Result<()> {
         let mut victim = stage.open()?;
         let before = attribute::splice(&mut victim)?;
         victim.run("SELECT 1")?;
-        if stage.path == sluice_tests::path::Path::Spliced {
+        if stage.path == Path::Spliced {
             let after = attribute::splice(&mut victim)?;
             assert_eq!(
                 after.grown(&before, "spliced_commands")?,
@@ -118,7 +156,7 @@ fn idle_victim(stage: &Stage) -> Result<()> {
         node_ids.push(node_id(&mut victim)?);
         victims.push(victim);
     }
-    kill_all(stage, victims)?;
+    kill_all(stage, victims, Some(&connection_killed()))?;
     for id in node_ids {
         stage.gone_from_node(&id)?;
     }
@@ -140,7 +178,9 @@ fn busy_victim(stage: &Stage) -> Result<()> {
         })?;
         victims.push(victim);
     }
-    kill_all(stage, victims)
+    // Of a spliced answer nobody can say whether it has begun.
+    let told = (stage.path == Path::Relayed).then(interrupted);
+    kill_all(stage, victims, told.as_ref())
 }
 
 fn victim_in_a_large_answer(stage: &Stage) -> Result<()> {
@@ -172,10 +212,10 @@ fn victim_in_a_large_answer(stage: &Stage) -> Result<()> {
 }
 
 /// Computes for minutes without a look at its client.
-const COMPUTE: &str = "SELECT BENCHMARK(4000000000, SHA2('monitor', 256))";
+pub(crate) const COMPUTE: &str = "SELECT BENCHMARK(4000000000, SHA2('monitor', 256))";
 
 /// A daemon with an account at the stage's server.
-fn monitored(stage: &Stage, user: &str, password: &str) -> Result<Front> {
+pub(crate) fn monitored(stage: &Stage, user: &str, password: &str) -> Result<Front> {
     let cluster = match stage.kind() {
         Kind::MariaDb | Kind::MySql => Cluster::mysql("monitored", &[stage.node()]),
         Kind::SeekDb => Cluster::oceanbase("monitored", &[stage.node()]),
@@ -184,8 +224,20 @@ fn monitored(stage: &Stage, user: &str, password: &str) -> Result<Front> {
     stage.private_with_config(&config, &[])
 }
 
+/// Runs for minutes too, and ends with error 1317 when it is interrupted, which `BENCHMARK` does in OceanBase only.
+pub(crate) fn interruptible(stage: &Stage) -> &'static str {
+    match stage.kind() {
+        Kind::MariaDb => "SELECT SLEEP(600) /* BENCHMARK */",
+        Kind::MySql => {
+            "SELECT COUNT(*) /* BENCHMARK */ FROM information_schema.columns a JOIN information_schema.columns b \
+             JOIN information_schema.columns c ON a.column_name <> c.column_name"
+        }
+        Kind::SeekDb => COMPUTE,
+    }
+}
+
 /// Waits until the node executes [`COMPUTE`] for a connection, or no longer does.
-fn computes(direct: &mut Connection, node_id: &str, wanted: bool) -> Result<()> {
+pub(crate) fn computes(direct: &mut Connection, node_id: &str, wanted: bool) -> Result<()> {
     let sql = format!(
         "SELECT COUNT(*) FROM information_schema.processlist WHERE id = {node_id} AND info LIKE '%BENCHMARK%'"
     );
@@ -209,15 +261,87 @@ fn kill_computing(stage: &Stage, front: &Front) -> Result<()> {
     computes(&mut direct, &node_id, false)
 }
 
-fn stopped_on_the_node(stage: &Stage) -> Result<()> {
-    let (user, password) = match stage.kind() {
-        Kind::MariaDb | Kind::MySql => (USER, PASSWORD),
+/// The account for the daemon's own work at the stage's server.
+pub(crate) fn monitor_account(stage: &Stage) -> (&'static str, &'static str) {
+    match stage.kind() {
+        Kind::MariaDb => (USER_MONITOR, PASSWORD),
+        // `USER` has SYSTEM_USER: only its like may end its connections.
+        Kind::MySql => (USER, PASSWORD),
         Kind::SeekDb => ("root@sys", ""),
-    };
+    }
+}
+
+fn stopped_on_the_node(stage: &Stage) -> Result<()> {
+    let (user, password) = monitor_account(stage);
     let front = monitored(stage, user, password)?;
     kill_computing(stage, &front)?;
     let log = front.daemon()?.log_text();
     ensure!(!log.contains("the monitor account failed"), "{log}");
+    Ok(())
+}
+
+/// The killer's own connection does it.
+fn stopped_without_a_monitor(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    for _ in 0..3 {
+        kill_computing(stage, &front)?;
+    }
+    Ok(())
+}
+
+/// The row is gone, and so are the rights to it; the killer goes on where he was.
+fn gone_at_once(stage: &Stage) -> Result<()> {
+    let mut killer = stage.open()?;
+    killer.run("BEGIN")?;
+    for _ in 0..VICTIMS {
+        let mut victim = stage.open()?;
+        victim.run("SELECT 1")?;
+        let victim_id = id(&victim);
+        killer.run(&format!("KILL {victim_id}"))?;
+        let again = killer.query(&format!("KILL {victim_id}"))?.outcome;
+        assert_eq!(again.code(), 1094, "{again}");
+        assert_eq!(last_words(&mut victim)?, Some(connection_killed()));
+        let line = stage.daemon()?.closing_line(victim_id)?;
+        assert_eq!(line.field("reason").as_deref(), Some("killed"), "{line:?}");
+    }
+    let Outcome::Ok { status } = killer.run("SELECT 1")?.outcome else {
+        bail!("no OK")
+    };
+    assert_eq!(status & 1, 1, "the killer's transaction is gone");
+    Ok(())
+}
+
+/// The stock client reads the farewell as the answer to its next statement.
+fn stock_client_is_told(stage: &Stage) -> Result<()> {
+    let mut victim = Client::new(stage.address(), USER, PASSWORD).start()?;
+    let rows = victim.ask("SELECT CONNECTION_ID()")?;
+    let node_id = rows.last().and_then(|row| row.first()).context("an id")?;
+    stage.open()?.run(&format!("KILL {node_id}"))?;
+    let printed = victim.end("SELECT 2")?.join("\n");
+    ensure!(
+        printed.contains("1927 (70100)") && printed.contains("Connection was killed"),
+        "{printed}"
+    );
+    Ok(())
+}
+
+/// A statement of ours in the text of a prepared one must not reach the node: it would end whoever has that id there.
+fn hidden_in_a_prepare(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    let mut other = stage.open()?;
+    let other_id = node_id(&mut other)?;
+    for text in [
+        format!("PREPARE s FROM 'KILL {other_id}'"),
+        format!("EXECUTE IMMEDIATE 'KILL CONNECTION {other_id}'"),
+        format!("execute immediate \"kill query {other_id}\""),
+        "PREPARE s FROM 'SHOW PROXYSESSION'".to_owned(),
+    ] {
+        let outcome = connection.query(&text)?.outcome;
+        assert_eq!(outcome.code(), 1295, "{text}: {outcome}");
+    }
+    connection.run("PREPARE s FROM 'SELECT 7'")?;
+    assert_eq!(connection.run("EXECUTE s")?.text()?, "7");
+    assert_eq!(other.run("SELECT 'alive'")?.text()?, "alive");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod admin_prepared;
 mod attribute;
 mod busy;
 mod case;
+mod client_left;
 mod close;
 mod command_line;
 mod daemon_away;
@@ -20,13 +21,13 @@ mod fixtures;
 mod foreign_sockets;
 mod hostile;
 mod kill;
+mod kill_query;
 mod local_infile;
 mod login;
 mod many_connections;
 mod multi;
 mod pipelined;
 mod prepared;
-mod proxyconfig;
 mod session;
 mod spill;
 mod spliced;
@@ -67,14 +68,15 @@ const CASES: &[(&str, &[Case])] = &[
     ("pipelined", pipelined::CASES),
     ("statements", statements::CASES),
     ("kill", kill::CASES),
+    ("kill_query", kill_query::CASES),
     ("fixtures", fixtures::CASES),
+    ("client_left", client_left::CASES),
     ("close", close::CASES),
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),
     ("foreign_sockets", foreign_sockets::CASES),
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),
-    ("proxyconfig", proxyconfig::CASES),
     ("torture", torture::CASES),
 ];
 

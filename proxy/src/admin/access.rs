@@ -12,7 +12,8 @@ pub fn is_operator(caller: &Caller<'_>) -> bool {
     caller.login.user == ROOT && (caller.login.tenant == SYS_TENANT || is_proxy_root(caller))
 }
 
-fn is_proxy_root(caller: &Caller<'_>) -> bool {
+/// Whether the caller is `root` of the proxy itself, who has no node.
+pub fn is_proxy_root(caller: &Caller<'_>) -> bool {
     caller.login.user == ROOT && caller.login.tenant == PROXY_TENANT
 }
 
@@ -51,7 +52,30 @@ pub fn find_visible<'a>(
 /// [`AdminError::unknown_thread`], also for a session that the caller must not know of; [`AdminError::not_owner`];
 /// [`AdminError::ambiguous_thread`].
 pub fn find_to_kill<'a>(snapshot: &Snapshot<'a>, id: i64) -> Result<&'a Session, AdminError> {
-    let right = |session: &Session| kill_right(&snapshot.caller, session);
+    find(snapshot, id, kill_right)
+}
+
+/// The session that an id means, if the caller may stop what it is executing: users of tenant `sys` have no more right to that than others
+/// (odp.md, section 5.4).
+///
+/// # Errors
+/// As [`find_to_kill`].
+pub fn find_to_interrupt<'a>(snapshot: &Snapshot<'a>, id: i64) -> Result<&'a Session, AdminError> {
+    find(snapshot, id, |caller, target| {
+        if target.cs_id == caller.cs_id {
+            KillRight::Granted
+        } else {
+            right_in_tenant(caller, target)
+        }
+    })
+}
+
+fn find<'a>(
+    snapshot: &Snapshot<'a>,
+    id: i64,
+    right: impl Fn(&Caller<'_>, &Session) -> KillRight,
+) -> Result<&'a Session, AdminError> {
+    let right = |session: &Session| right(&snapshot.caller, session);
     let known: Vec<_> = snapshot
         .sessions
         .iter()
@@ -79,14 +103,23 @@ fn kill_right(caller: &Caller<'_>, target: &Session) -> KillRight {
     }
     // Unlike everywhere else ODP compares the tenant's name without case here.
     let is_sys = caller.has_tenant && mine.tenant.eq_ignore_ascii_case(SYS_TENANT);
-    let granted = if is_sys {
-        mine.cluster == its.cluster
-    } else if mine.cluster == its.cluster && mine.tenant == its.tenant {
-        mine.user == its.user || caller.has_super
+    if !is_sys {
+        return right_in_tenant(caller, target);
+    }
+    if mine.cluster == its.cluster {
+        KillRight::Granted
     } else {
-        return KillRight::Hidden;
-    };
-    if granted {
+        KillRight::NotOwner
+    }
+}
+
+/// What a user may do to sessions of his own tenant. Others do not exist for him.
+fn right_in_tenant(caller: &Caller<'_>, target: &Session) -> KillRight {
+    let (mine, its) = (caller.login, &target.login);
+    let ends_others = caller.privileges.is_some_and(|has| has.ends_others);
+    if mine.cluster != its.cluster || mine.tenant != its.tenant {
+        KillRight::Hidden
+    } else if mine.user == its.user || ends_others {
         KillRight::Granted
     } else {
         KillRight::NotOwner
@@ -119,7 +152,10 @@ fn resolve<'a>(id: i64, known: &[&'a Session]) -> Result<&'a Session, AdminError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::fixture::{client, daemon, login, server};
+    use crate::admin::{
+        Privileges,
+        fixture::{client, daemon, login, server},
+    };
 
     const SHOP_ROOT: &str = "root@shop#east";
 
@@ -152,7 +188,10 @@ mod tests {
                 cs_id: CsId(caller),
                 login: &own.login,
                 has_tenant: true,
-                has_super,
+                privileges: Some(Privileges {
+                    ends_others: has_super,
+                    ..Privileges::default()
+                }),
             },
             daemon: daemon(),
         })
@@ -216,7 +255,7 @@ mod tests {
             cs_id: CsId(1),
             login,
             has_tenant: false,
-            has_super: false,
+            privileges: None,
         };
         let snapshot = Snapshot {
             sessions: &sessions,
@@ -249,7 +288,7 @@ mod tests {
                 cs_id: CsId(1),
                 login: &login(name),
                 has_tenant: true,
-                has_super: true,
+                privileges: None,
             };
             assert_eq!(is_operator(&caller), expected, "{name}");
         }

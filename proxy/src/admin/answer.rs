@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 pub use crate::protocol::result_set::Value;
-use crate::session::CsId;
+use crate::session::{CsId, Running};
 
 /// The answer to a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,14 +35,13 @@ pub enum Order {
         cs_id: CsId,
         /// The caller's own: it gets [`AdminError::interrupted`] before it is closed. For another's, the caller gets OK.
         own: bool,
+        /// What a node is executing for it, and shall not go on with.
+        running: Option<Running>,
     },
-    /// Change a key of the configuration: the OK's text says what came of it.
-    Configure {
-        /// Which one, as [`Key::name`](crate::config::key::Key::name).
-        key: &'static str,
-        /// Its new value, as the operator wrote it.
-        value: String,
-    },
+    /// Stop what a node is executing for a client session, which lives on. The caller gets OK or the node's error.
+    KillQuery(Running),
+    /// Ask the node for the caller's [`Privileges`](super::Privileges) and answer the statement with them.
+    LearnPrivileges,
     /// Let the node answer: send it the client's packet unchanged.
     Forward,
 }
@@ -99,6 +98,9 @@ pub enum ColumnKind {
     Binary,
 }
 
+/// Number of `ER_KILL_DENIED_ERROR`.
+const NOT_OWNER: u16 = 1095;
+
 /// An error for the client.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{code} ({}): {text}", String::from_utf8_lossy(sqlstate))]
@@ -132,7 +134,40 @@ impl AdminError {
 
     /// `ER_KILL_DENIED_ERROR`.
     pub fn not_owner(id: i64) -> Self {
-        Self::new(1095, *b"HY000", format!("You are not owner of thread {id}"))
+        Self::new(
+            NOT_OWNER,
+            *b"HY000",
+            format!("You are not owner of thread {id}"),
+        )
+    }
+
+    /// Whether it is [`AdminError::not_owner`].
+    pub const fn is_not_owner(&self) -> bool {
+        self.code == NOT_OWNER
+    }
+
+    /// `OB_ERR_UNEXPECTED_RESULT` as ODP has it: it is not known whether an order reached the node.
+    pub fn unknown_result(cause: &str) -> Self {
+        Self::new(4081, *b"HY000", format!("Unknown result: {cause}"))
+    }
+
+    /// `ER_NOT_SUPPORTED_YET`: the session is at a node where neither Sluice nor the caller has a connection.
+    pub fn cannot_reach_query() -> Self {
+        let text = "Not supported: KILL QUERY of a session at another node than yours, without a monitor account";
+        Self::new(1235, *b"42000", text)
+    }
+
+    /// A node's error.
+    pub fn of_node(number: u16, sqlstate: [u8; 5], text: impl Into<String>) -> Self {
+        Self::new(number, sqlstate, text)
+    }
+
+    /// `ER_UNSUPPORTED_PS`: a statement of ours in the text of a `PREPARE` or an `EXECUTE IMMEDIATE`, which are the node's.
+    pub fn hidden(words: &str) -> Self {
+        let text = format!(
+            "{words} is not supported in the text of PREPARE and EXECUTE IMMEDIATE; send it as a statement of its own"
+        );
+        Self::new(1295, *b"HY000", text)
     }
 
     /// `ER_QUERY_INTERRUPTED`: for a session that kills itself.
@@ -181,39 +216,6 @@ impl AdminError {
     /// `OB_ERR_INTERNAL_CMD_VALUE_TOO_LONG` of ODP: an argument beyond what a statement of ours can have.
     pub fn argument_too_long() -> Self {
         Self::new(8007, *b"HY000", "internal cmd value is too long")
-    }
-
-    /// `ER_UNKNOWN_SYSTEM_VARIABLE`: the configuration has no such key.
-    pub fn unknown_key(name: &str) -> Self {
-        let text = format!("The configuration has no key '{name}'; SHOW PROXYCONFIG lists them");
-        Self::new(1193, *b"HY000", text)
-    }
-
-    /// `ER_INCORRECT_GLOBAL_LOCAL_VAR`: a key that only the file can change.
-    pub fn key_of_file(name: &str) -> Self {
-        let text = format!(
-            "'{name}' can be changed in the configuration file only, and holds after a restart"
-        );
-        Self::new(1238, *b"HY000", text)
-    }
-
-    /// `ER_WRONG_VALUE_FOR_VAR`: key, value, range and remedy are in the text.
-    pub fn bad_value(text: &str) -> Self {
-        Self::new(1231, *b"42000", format!("Nothing was changed: {text}"))
-    }
-
-    /// `ER_OPTION_PREVENTS_STATEMENT`: there is nowhere to keep a change.
-    pub fn no_file(key: &str) -> Self {
-        let text = format!(
-            "Nothing was changed: the daemon was started without --config FILE, so there is no file to keep {key} in"
-        );
-        Self::new(1290, *b"HY000", text)
-    }
-
-    /// `ER_ERROR_ON_WRITE`: the configuration file cannot be read or written.
-    pub fn not_written(file: &str, error: impl std::fmt::Display) -> Self {
-        let text = format!("Nothing was changed: {file}: {error}");
-        Self::new(1026, *b"HY000", text)
     }
 
     /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.

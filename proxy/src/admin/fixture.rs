@@ -134,7 +134,7 @@ pub(super) fn ask(sessions: &[Session], caller: u32, text: &str) -> Answer {
         cs_id: CsId(caller),
         login,
         has_tenant: true,
-        has_super: false,
+        privileges: None,
     };
     let statement = parse(text.as_bytes()).expect(text).expect(text);
     statement.answer(&Snapshot {

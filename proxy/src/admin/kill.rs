@@ -1,4 +1,4 @@
-//! `KILL`, `KILL CONNECTION`, `KILL PROXYSESSION` and, for the node, `KILL QUERY`.
+//! `KILL`, `KILL CONNECTION`, `KILL PROXYSESSION` and `KILL QUERY` (odp.md, section 5).
 
 use super::parse::{self, Mismatch};
 use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Who, access};
@@ -27,11 +27,10 @@ const KILL_CONNECTION: Spec = Spec {
 
 const KILL_QUERY: Spec = Spec {
     words: &["KILL", "QUERY"],
-    grammar: "KILL QUERY connection_id",
-    help: "Goes to the node unchanged: the id is the node's.",
-    scope: Scope::Own,
-    example: "KILL QUERY 7",
-    answer: |_, _| Answer::Orders(vec![Order::Forward]),
+    grammar: "KILL QUERY id",
+    help: "Stops what a client session's node is executing for it; the session lives on.",
+    example: "KILL QUERY 262145",
+    answer: answer_query,
     ..KILL
 };
 
@@ -58,14 +57,160 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let Some(id) = arguments.id else {
         return AdminError::bad_command().into();
     };
-    match access::find_to_kill(snapshot, id) {
-        Ok(session) => {
-            let own = session.cs_id == snapshot.caller.cs_id;
-            Answer::Orders(vec![Order::Kill {
-                cs_id: session.cs_id,
-                own,
-            }])
+    let session = match access::find_to_kill(snapshot, id) {
+        Ok(session) => session,
+        Err(error) => return unless_unknown(error, snapshot),
+    };
+    Answer::Orders(vec![Order::Kill {
+        cs_id: session.cs_id,
+        own: session.cs_id == snapshot.caller.cs_id,
+        running: session.running(),
+    }])
+}
+
+fn answer_query(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let Some(id) = arguments.id else {
+        return AdminError::bad_command().into();
+    };
+    if access::is_proxy_root(&snapshot.caller) {
+        return AdminError::bad_command().into();
+    }
+    match access::find_to_interrupt(snapshot, id) {
+        Err(error) => unless_unknown(error, snapshot),
+        Ok(session) if session.cs_id == snapshot.caller.cs_id => Answer::OK,
+        Ok(session) => session.running().map_or(Answer::OK, |running| {
+            Answer::Orders(vec![Order::KillQuery(running)])
+        }),
+    }
+}
+
+/// The one error that a privilege makes good: with it unknown, it is asked for first.
+fn unless_unknown(error: AdminError, snapshot: &Snapshot<'_>) -> Answer {
+    if error.is_not_owner() && snapshot.caller.privileges.is_none() {
+        Answer::Orders(vec![Order::LearnPrivileges])
+    } else {
+        error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::fixture::{ask, client, server};
+    use crate::session::{AnsweredBy, Command, Prepared};
+    use crate::{admin::Privileges, session::Session};
+
+    const APP: &str = "app@shop#east";
+
+    /// The caller 1, his like 2 (busy) and 3 (idle), another user 4, another tenant 5 (busy), `sys` 6 and `proxysys` 7.
+    fn sessions() -> Vec<Session> {
+        let names = [
+            APP,
+            APP,
+            APP,
+            "root@shop#east",
+            "app@bank#east",
+            "root@sys#east",
+            "root@proxysys#east",
+        ];
+        let mut sessions: Vec<_> = (1..)
+            .zip(names)
+            .map(|(id, name)| client(id, name))
+            .collect();
+        for (session, connection) in sessions.iter_mut().zip(900..) {
+            session.bind(server(connection, connection));
+            session.command.end(1);
         }
-        Err(error) => error.into(),
+        for busy in [1, 4] {
+            sessions[busy].command =
+                Command::begun(b"\x03SELECT 1", &Prepared::default(), AnsweredBy::Node, 5);
+        }
+        sessions
+    }
+
+    fn outcome(caller: u32, text: &str) -> String {
+        match ask(&sessions(), caller, text) {
+            Answer::Ok { .. } => "OK".to_owned(),
+            Answer::Error(error) => error.code.to_string(),
+            Answer::Orders(orders) => {
+                let names = orders.iter().map(|order| match order {
+                    Order::Kill {
+                        cs_id,
+                        own,
+                        running,
+                    } => {
+                        let running = running.as_ref().map(|running| running.connection.0);
+                        format!("kill {cs_id} {own} {}", running.unwrap_or_default())
+                    }
+                    Order::KillQuery(running) => format!("query {}", running.connection.0),
+                    Order::LearnPrivileges => "privileges".to_owned(),
+                    Order::Forward => "forward".to_owned(),
+                });
+                names.collect::<Vec<_>>().join(", ")
+            }
+            other @ Answer::Rows { .. } => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn kill_stops_what_runs() {
+        for (caller, text, expected) in [
+            (1, "KILL 3", "kill 3 false 0"),
+            (1, "KILL 902", "kill 3 false 0"),
+            (1, "KILL 2", "kill 2 false 901"),
+            (2, "KILL 2", "kill 2 true 901"),
+            (1, "KILL 4", "privileges"),
+            (1, "KILL 5", "1094"),
+            (6, "KILL 5", "kill 5 false 904"),
+            (7, "KILL PROXYSESSION 5", "kill 5 false 904"),
+            (1, "KILL PROXYSESSION 3", "5010"),
+        ] {
+            assert_eq!(outcome(caller, text), expected, "{caller}: {text}");
+        }
+    }
+
+    #[test]
+    fn kill_query_has_rights_of_its_own() {
+        for (caller, text, expected) in [
+            (1, "KILL QUERY 2", "query 901"),
+            (1, "KILL QUERY 901", "query 901"),
+            (1, "KILL QUERY 3", "OK"),
+            (1, "KILL QUERY 1", "OK"),
+            (1, "KILL QUERY 4", "privileges"),
+            (1, "KILL QUERY 5", "1094"),
+            (1, "KILL QUERY 99", "1094"),
+            (1, "KILL QUERY -1", "1094"),
+            // Unlike KILL, it gives `sys` nothing.
+            (6, "KILL QUERY 5", "1094"),
+            (7, "KILL QUERY 2", "5010"),
+        ] {
+            assert_eq!(outcome(caller, text), expected, "{caller}: {text}");
+        }
+    }
+
+    #[test]
+    fn privileges_are_asked_for_once() {
+        let error = AdminError::not_owner(4);
+        let sessions = sessions();
+        let daemon = crate::admin::fixture::daemon();
+        let caller = |privileges| crate::admin::Caller {
+            cs_id: sessions[0].cs_id,
+            login: &sessions[0].login,
+            has_tenant: true,
+            privileges,
+        };
+        let unless = |privileges| {
+            let snapshot = Snapshot {
+                sessions: &sessions,
+                caller: caller(privileges),
+                daemon,
+            };
+            unless_unknown(error.clone(), &snapshot)
+        };
+        assert_eq!(unless(None), Answer::Orders(vec![Order::LearnPrivileges]));
+        assert_eq!(
+            unless(Some(Privileges::default())),
+            Answer::Error(error.clone())
+        );
     }
 }

@@ -7,6 +7,7 @@ mod kill;
 mod moment;
 mod parse;
 pub mod prepared;
+mod privilege;
 mod proxycluster;
 mod proxyconfig;
 mod proxyhelp;
@@ -16,7 +17,8 @@ mod refused;
 mod snapshot;
 
 pub use answer::{AdminError, Answer, Column, ColumnKind, Order, Value};
-pub use parse::parse;
+pub use parse::{hidden, parse};
+pub use privilege::Privileges;
 pub use snapshot::{Caller, Daemon, Host, Snapshot};
 
 use crate::sql::Tokens;
@@ -105,8 +107,6 @@ struct Arguments {
     is_wide: bool,
     /// The word that chooses one of a statement's forms.
     word: Option<&'static str>,
-    /// A key and its new value.
-    assignment: Option<(String, String)>,
 }
 
 impl Statement {

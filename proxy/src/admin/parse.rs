@@ -43,6 +43,30 @@ pub(super) fn arguments(text: &[u8], parameters: &[Token<'_>]) -> Result<Argumen
     (spec.parse)(&mut rest)
 }
 
+/// A statement of ours that hides in the text of a `PREPARE … FROM '…'` or an `EXECUTE IMMEDIATE '…'`: the node would take a client
+/// session's id for one of its own, and end another's connection. What a statement puts together at run time is not seen.
+pub fn hidden(text: &[u8]) -> Option<AdminError> {
+    let mut tokens = Tokens::new(text);
+    if tokens.accept_word("PREPARE") {
+        tokens.next()?;
+        tokens.accept_word("FROM").then_some(())?;
+    } else {
+        (tokens.accept_word("EXECUTE") && tokens.accept_word("IMMEDIATE")).then_some(())?;
+    }
+    let Some(Token::Quoted {
+        quote: b'\'' | b'"',
+        text,
+    }) = tokens.next()
+    else {
+        return None;
+    };
+    let (spec, _) = head(Tokens::new(text))?;
+    let is_ours = |word: &&str| *word == "KILL" || word.contains("PROXY");
+    // Of others the node has one of the same name, and does no harm with it.
+    let is_ours = spec.words.iter().any(is_ours) && parse(text).is_some();
+    is_ours.then(|| AdminError::hidden(&spec.words.join(" ")))
+}
+
 /// What follows a statement's words, if the text begins with them.
 fn behind<'a>(spec: &Spec, mut tokens: Tokens<'a>) -> Option<Tokens<'a>> {
     spec.words
@@ -186,6 +210,38 @@ mod tests {
         for text in texts.lines().skip(1) {
             let error = parse(text.as_bytes()).expect(text).expect_err(text);
             assert_eq!(error, AdminError::bad_command(), "{text}");
+        }
+    }
+
+    #[test]
+    fn statements_in_the_text_of_a_prepare_are_found() {
+        for (text, words) in [
+            ("PREPARE s FROM 'KILL 5'", Some("KILL")),
+            ("prepare `s` from \" kill query 5;\"", Some("KILL QUERY")),
+            (
+                "/* x */ EXECUTE IMMEDIATE 'KILL CONNECTION 5'",
+                Some("KILL CONNECTION"),
+            ),
+            (
+                "EXECUTE IMMEDIATE 'SHOW PROXYSESSION'",
+                Some("SHOW PROXYSESSION"),
+            ),
+            (
+                "EXECUTE IMMEDIATE 'SHOW PROXYSESSION ATTRIBUTE x'",
+                Some("SHOW PROXYSESSION ATTRIBUTE"),
+            ),
+            ("PREPARE s FROM 'KILL USER app'", None),
+            ("PREPARE s FROM 'SHOW TABLES'", None),
+            ("PREPARE s FROM @text", None),
+            ("PREPARE FROM 'KILL 5'", None),
+            ("EXECUTE s USING 'KILL 5'", None),
+            ("SELECT 'KILL 5'", None),
+            ("PREPARE", None),
+            ("", None),
+        ] {
+            let found = hidden(text.as_bytes());
+            let wanted = words.map(AdminError::hidden);
+            assert_eq!(found, wanted, "{text}");
         }
     }
 

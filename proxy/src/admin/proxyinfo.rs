@@ -187,7 +187,7 @@ mod tests {
             cs_id: CsId(1),
             login: &login,
             has_tenant: true,
-            has_super: false,
+            privileges: None,
         };
         for (client_count, expected) in [(1, "INACTIVE"), (2, "BE_INACTIVE")] {
             let daemon = super::super::Daemon {

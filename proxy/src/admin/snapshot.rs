@@ -4,6 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use sluice_ebpf::reason::RelayReason;
 
+use super::Privileges;
 use crate::{
     config::{Origin, Settings},
     session::{CsId, Login, Session},
@@ -30,8 +31,9 @@ pub struct Caller<'a> {
     /// His tenant is more than a word of his: the node has checked it, or he is its `root`. Where nodes have no tenants (`MySQL`), everybody
     /// may write `@sys`.
     pub has_tenant: bool,
-    /// The node has said that he has the privilege SUPER. `false` where it is not known.
-    pub has_super: bool,
+    /// What the node has said of his privileges. `None`: it was not asked, which a statement whose answer depends on it asks for with
+    /// [`Order::LearnPrivileges`](super::Order::LearnPrivileges); the next answer then has them.
+    pub privileges: Option<Privileges>,
 }
 
 /// The daemon as a whole, at one moment.

@@ -11,6 +11,7 @@ fn kill_gives_orders() {
         Answer::Orders(vec![Order::Kill {
             cs_id: CsId(cs_id),
             own,
+            running: None,
         }])
     };
     let sessions = manual();
@@ -32,7 +33,7 @@ fn kill_gives_orders() {
         ),
         (5, "KILL -5", AdminError::unknown_thread(-5).into()),
         (5, "KILL PROXYSESSION 5", AdminError::bad_command().into()),
-        (5, "KILL QUERY 5", Answer::Orders(vec![Order::Forward])),
+        (5, "KILL QUERY 5", Answer::OK),
     ] {
         assert_eq!(ask(&sessions, caller, text), expected, "{text} by {caller}");
     }
@@ -40,7 +41,7 @@ fn kill_gives_orders() {
         cs_id: CsId(5),
         login: &sessions[1].login,
         has_tenant: true,
-        has_super: false,
+        privileges: None,
     };
     let answer = Statement::kill(5).answer(&Snapshot {
         sessions: &sessions,
@@ -106,7 +107,7 @@ proptest! {
         // Whatever follows, it is one of ours, refused, or the node's; the answer to it has rows, orders or an error.
         if let Some(Ok(statement)) = parse(format!("{words} {tail}").as_bytes()) {
             let login = login("root@sys#east");
-            let caller = Caller { cs_id: CsId(1), login: &login, has_tenant: true, has_super: false };
+            let caller = Caller { cs_id: CsId(1), login: &login, has_tenant: true, privileges: None };
             statement.answer(&Snapshot { sessions: &[], caller, daemon: daemon() });
         }
     }

@@ -5,13 +5,16 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream};
+use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 /// How much [`Leg::fill`] reads at once, in bytes.
 pub const READ_CHUNK: usize = 16 * 1024;
+/// How soon [`Leg::read_closed`] looks again where bytes wait to be read.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// One connection. Every byte read from it or written to it since it was opened is counted: the kernel arms a session where its
 /// own count of passed bytes equals these (design.md, section 4). Hence nothing reads or writes the socket but this type.
@@ -117,21 +120,27 @@ impl Leg {
         self.count_written(written)
     }
 
-    /// Waits until the peer has closed its sending half with nothing left to read. For ever where bytes wait to be read: what is behind
-    /// them cannot be seen.
-    pub async fn read_closed(&self) {
+    /// Waits until the peer has closed its sending half, whether or not bytes are left to read; they stay there.
+    ///
+    /// # Errors
+    /// That with which the connection broke instead: a reset, mostly.
+    pub async fn read_closed(&self) -> io::Result<()> {
         loop {
-            if self.stream.readable().await.is_err() {
-                return;
+            let ready = self.stream.ready(Interest::READABLE).await?;
+            if ready.is_read_closed() {
+                return self.stream.take_error()?.map_or(Ok(()), Err);
             }
             let mut byte = [MaybeUninit::uninit()];
             match self.stream.try_io(Interest::READABLE, || {
                 SockRef::from(&self.stream).peek(&mut byte)
             }) {
-                Ok(0) => return,
-                Ok(_) => std::future::pending().await,
+                Ok(0) => return Ok(()),
+                // Who comes for the bytes must find the socket readable, so nothing wakes us when the end follows them.
+                Ok(_) => {
+                    let _ = timeout(LOOK_AGAIN, std::future::pending::<()>()).await;
+                }
                 Err(error) if is_transient(&error) => {}
-                Err(_broken) => return,
+                Err(error) => return Err(error),
             }
         }
     }
@@ -294,6 +303,28 @@ mod tests {
             (near.written_bytes(), far.read_bytes()),
             (big.len() as u64 + 3, read as u64 + 3)
         );
+    }
+
+    #[tokio::test]
+    async fn an_end_is_seen_behind_bytes_and_a_reset_as_one() {
+        let (near, far) = pair().await;
+        near.write_all(b"last").await.unwrap();
+        assert!(
+            timeout(LOOK_AGAIN / 2, far.read_closed()).await.is_err(),
+            "closed too early"
+        );
+        near.shutdown_write().unwrap();
+        far.read_closed().await.unwrap();
+        let mut buf = BytesMut::new();
+        assert_eq!(far.fill(&mut buf).await.unwrap(), 4);
+
+        let (near, far) = pair().await;
+        SockRef::from(&near.stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(near);
+        let error = far.read_closed().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

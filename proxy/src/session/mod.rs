@@ -109,6 +109,17 @@ pub struct Accepted {
     pub opened_at_ns: u64,
 }
 
+/// A command that a node is executing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Running {
+    /// The cluster's name in the login.
+    pub cluster: String,
+    /// The node.
+    pub node: SocketAddr,
+    /// The node's id of the connection.
+    pub connection: ConnectionId,
+}
+
 impl Session {
     /// A session whose client has not sent its login packet yet.
     pub fn new(accepted: Accepted) -> Self {
@@ -200,6 +211,17 @@ impl Session {
         reasons.sort_unstable();
         reasons.dedup();
         reasons
+    }
+
+    /// What its node is executing for it, as far as daemon and kernel know.
+    pub fn running(&self) -> Option<Running> {
+        let is_at_node = self.command.is_running() && self.command.answered_by == AnsweredBy::Node;
+        let server = self.bound_server().filter(|_| is_at_node)?;
+        Some(Running {
+            cluster: self.login.cluster.clone(),
+            node: server.node,
+            connection: server.connection_id,
+        })
     }
 
     /// Milliseconds since the client was accepted, at `now_ms` of the daemon's monotonic clock.

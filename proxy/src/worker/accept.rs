@@ -91,13 +91,11 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     let slot = open_slot(&worker, number);
     let entry = Entry::new(&worker, session, Place { number, slot });
     let bound = Bound::client(&worker, &entry, &leg);
-    let (end, detail) = tokio::select! {
-        biased;
-        end = entry.ended() => (end, String::new()),
-        ended = live(&worker, &entry, leg) => ended,
-    };
+    let (end, detail) = live(&worker, &entry, leg).await;
     drop(bound);
-    close::stop_query(&entry, &worker);
+    if end != End::NodeClosed {
+        close::stop_connection(&entry, &worker);
+    }
     close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);
 }
 
@@ -126,13 +124,11 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
             "no node configured".to_owned(),
         );
     };
-    let (greeting, style) = match worker
-        .nodes
-        .greeting(default, settings.connect_timeout)
-        .await
-    {
-        Ok(node) => (own_greeting(&node, entry), style(&node)),
-        Err(error) => {
+    let asked = worker.nodes.greeting(default, settings.connect_timeout);
+    let (greeting, style) = match entry.unless_ended(asked).await {
+        Ok(Ok(node)) => (own_greeting(&node, entry), style(&node)),
+        Err(end) => return (end, String::new()),
+        Ok(Err(error)) => {
             refuse(&client, &error).await;
             return (End::Login(LoginReason::NodeUnreachable), error.message);
         }
@@ -155,8 +151,10 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
     };
     let node = Capture { worker, entry };
     let target = async |name: &LoginName| target(worker, name, style).await;
-    match login::login(client, terms, target, &node).await {
-        Ok(logged_in) => {
+    let logged_in = login::login(client, terms, target, &node);
+    match entry.unless_ended(logged_in).await {
+        Err(end) => (end, String::new()),
+        Ok(Ok(logged_in)) => {
             worker
                 .nodes
                 .saw(logged_in.target.address, &logged_in.node_greeting)
@@ -165,7 +163,7 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
             let end = Serving::new(worker, entry, logged_in).serve().await;
             (end, String::new())
         }
-        Err(end) => failed(worker, entry, *end),
+        Ok(Err(end)) => failed(worker, entry, *end),
     }
 }
 

@@ -4,9 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     close::End,
-    configure::configure,
     form::{Form, ask},
-    mailbox,
     serve::{Serving, payload_length},
 };
 use crate::{
@@ -34,10 +32,9 @@ impl Serving<'_> {
         effect: Option<Effect>,
     ) -> Result<(), End> {
         self.begin_command(AnsweredBy::Proxy);
-        let has_tenant = self.has_tenant();
         let mut out = BytesMut::new();
         let mut end = None;
-        match ask(self.worker, self.entry, has_tenant, statement).await {
+        match self.decide(statement).await? {
             Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, &rows),
             Answer::Ok { info } => form.put_ok(&mut out, info),
             Answer::Error(error) => form.put_error(&mut out, error),
@@ -55,15 +52,18 @@ impl Serving<'_> {
                             form.put_error(&mut out, AdminError::interrupted());
                             end = Some(End::KilledItself);
                         }
-                        Order::Kill { cs_id, own: false } => {
-                            mailbox::kill(&self.worker.process, cs_id);
-                        }
-                        Order::Configure { key, value } => {
-                            match configure(&self.worker.process, key, value).await {
-                                Ok(told) => form.put_ok(&mut out, told),
-                                Err(error) => form.put_error(&mut out, error),
+                        Order::Kill {
+                            cs_id,
+                            own: false,
+                            running,
+                        } => self.end_other(cs_id, running.as_ref()).await?,
+                        Order::KillQuery(running) => {
+                            if let Err(error) = self.kill_query(&running).await? {
+                                form.put_error(&mut out, error);
                             }
                         }
+                        // Done before: nothing asks for it twice.
+                        Order::LearnPrivileges => {}
                     }
                 }
                 if out.is_empty() {
@@ -73,6 +73,19 @@ impl Serving<'_> {
         }
         self.reply(&out, end.is_some()).await?;
         end.map_or(Ok(()), Err)
+    }
+
+    /// The answer to a statement. The node is asked for the caller's privileges where it depends on them.
+    async fn decide(&mut self, statement: &Statement) -> Result<Answer, End> {
+        let has_tenant = self.has_tenant();
+        let answer = ask(self.worker, self.entry, has_tenant, None, statement).await;
+        match &answer {
+            Answer::Orders(orders) if orders.contains(&Order::LearnPrivileges) => {
+                let privileges = Some(self.learn_privileges().await?);
+                Ok(ask(self.worker, self.entry, has_tenant, privileges, statement).await)
+            }
+            _ => Ok(answer),
+        }
     }
 
     /// Whether the node has checked the caller's tenant, or he is its `root`.

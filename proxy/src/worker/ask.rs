@@ -1,8 +1,4 @@
 //! Statements of the daemon's own on a session's server session.
-#![expect(
-    dead_code,
-    reason = "for what an operator asks of sessions, which comes next"
-)]
 
 use bytes::BytesMut;
 use sluice_ebpf::response::{Expect, Response};

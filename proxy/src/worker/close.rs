@@ -1,9 +1,13 @@
 //! The end of a session: why, and the one log line that says it.
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use super::{Worker, registry::Entry};
-use crate::session::{Session, login_end::LoginReason};
+use crate::{
+    config::Cluster,
+    node::{Monitor, Pending},
+    session::{ConnectionId, Session, login_end::LoginReason},
+};
 
 /// Why a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,22 +82,36 @@ impl End {
     }
 }
 
-/// Has the node stop what it is still executing for a session that has ended: a node that computes does not notice that its client is
-/// gone. Without a monitor account it goes on.
+/// Has the node stop what it is executing for a session whose client has left; a client that only closed its sending half reads the
+/// node's error. A node that computes does not notice by itself. Without a monitor account it goes on.
 pub(super) fn stop_query(entry: &Entry, worker: &Worker) {
-    let session = entry.session.borrow();
-    let Some(server) = session.bound_server().filter(|_| entry.is_busy()) else {
+    stop(entry, worker, Monitor::kill_query);
+}
+
+/// The same with the node's connection, for a session that has ended.
+pub(super) fn stop_connection(entry: &Entry, worker: &Worker) {
+    stop(entry, worker, Monitor::kill_connection);
+}
+
+fn stop(
+    entry: &Entry,
+    worker: &Worker,
+    kill: fn(&Monitor, &Cluster, SocketAddr, ConnectionId) -> Pending,
+) {
+    let Some(running) = entry.current().running() else {
         return;
     };
     let settings = worker.process.settings();
-    if let Some(cluster) = settings.cluster(&session.login.cluster) {
+    let cluster = settings.cluster(&running.cluster);
+    if let Some(cluster) = cluster.filter(|cluster| cluster.monitor.is_some()) {
         // The session does not wait for it. What fails, the monitor logs.
-        drop(
-            worker
-                .process
-                .monitor
-                .kill_connection(cluster, server.node, server.connection_id),
-        );
+        drop(kill(
+            &worker.process.monitor,
+            cluster,
+            running.node,
+            running.connection,
+        ));
+        entry.stopped.set(true);
     }
 }
 
@@ -103,6 +121,12 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
     let age_ms = session.age_ms(now_ms);
     let Session { login, traffic, .. } = &session;
     let server = session.bound_server();
+    let mut details = vec![end.detail().unwrap_or_else(|| detail.to_owned())];
+    if entry.stopped.get() {
+        details.push("its query on the node was stopped".to_owned());
+    }
+    details.retain(|detail| !detail.is_empty());
+    let detail = details.join("; ");
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
@@ -117,7 +141,7 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
                 path = session.path.text(),
                 side = end.side(),
                 reason = end.text(),
-                detail = end.detail().as_deref().unwrap_or(detail),
+                detail,
                 age_ms,
                 spliced_commands = traffic.spliced_commands,
                 relayed_commands = traffic.relayed_commands,

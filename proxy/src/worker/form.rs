@@ -4,7 +4,10 @@ use bytes::BytesMut;
 
 use super::{Worker, mailbox, registry::Entry};
 use crate::{
-    admin::{AdminError, Answer, Caller, Column, ColumnKind, Scope, Snapshot, Statement, Value},
+    admin::{
+        AdminError, Answer, Caller, Column, ColumnKind, Privileges, Scope, Snapshot, Statement,
+        Value,
+    },
     protocol::{
         capability::Capabilities,
         packet,
@@ -13,11 +16,13 @@ use crate::{
     },
 };
 
-/// Answers a statement of the session `entry` from a snapshot of what it may look at. `has_tenant` is [`Caller::has_tenant`].
+/// Answers a statement of the session `entry` from a snapshot of what it may look at. `has_tenant` and `privileges` are
+/// those of [`Caller`].
 pub(super) async fn ask(
     worker: &Worker,
     entry: &Entry,
     has_tenant: bool,
+    privileges: Option<Privileges>,
     statement: &Statement,
 ) -> Answer {
     let sessions = match statement.spec().scope {
@@ -29,7 +34,7 @@ pub(super) async fn ask(
         cs_id: entry.cs_id,
         login: &login,
         has_tenant,
-        has_super: false,
+        privileges,
     };
     statement.answer(&Snapshot {
         sessions: &sessions,

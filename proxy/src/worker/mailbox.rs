@@ -14,16 +14,16 @@ use crate::session::{CsId, Session};
 
 /// How long sessions may take to end when the daemon stops.
 const STOP: Duration = Duration::from_secs(1);
+/// How long a KILL waits for its victim's end: its worker may be in the middle of something.
+const KILL: Duration = Duration::from_secs(1);
 
 /// A word to a worker.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// Copies of all of its sessions, please.
     Snapshot(oneshot::Sender<Vec<Session>>),
-    /// End this session, if it is one of its own.
-    Kill(CsId),
-    /// Have the kernel stop splicing, and say when it is told.
-    StopSplicing(oneshot::Sender<()>),
+    /// End this session, if it is one of its own. The sender is dropped when the session is gone.
+    Kill(CsId, oneshot::Sender<()>),
     /// End.
     Stop,
 }
@@ -36,11 +36,7 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 // Who asked may be gone meanwhile.
                 let _ = reply.send(worker.registry.snapshot());
             }
-            Mail::Kill(cs_id) => worker.registry.end(cs_id, End::Killed),
-            Mail::StopSplicing(reply) => {
-                worker.registry.stop_splicing();
-                let _ = reply.send(());
-            }
+            Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.
@@ -72,25 +68,21 @@ pub(super) async fn snapshot(process: &Process) -> Vec<Session> {
     sessions
 }
 
-/// Ends a session wherever it is.
-pub(super) fn kill(process: &Process, cs_id: CsId) {
+/// Ends a session wherever it is, and waits until it is gone, so that nobody finds it again; but not for ever.
+pub(super) async fn kill(process: &Process, cs_id: CsId) {
+    let mut ends = Vec::with_capacity(process.mailboxes.len());
     for mailbox in &process.mailboxes {
+        let (gone, end) = oneshot::channel();
         // A worker that has stopped has no sessions.
-        let _ = mailbox.send(Mail::Kill(cs_id));
-    }
-}
-
-/// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
-pub(super) async fn stop_splicing(process: &Process) {
-    let mut replies = Vec::with_capacity(process.mailboxes.len());
-    for mailbox in &process.mailboxes {
-        let (sender, receiver) = oneshot::channel();
-        if mailbox.send(Mail::StopSplicing(sender)).is_ok() {
-            replies.push(receiver);
+        if mailbox.send(Mail::Kill(cs_id, gone)).is_ok() {
+            ends.push(end);
         }
     }
-    for reply in replies {
-        // A worker that has stopped splices nothing.
-        let _ = reply.await;
-    }
+    let all = async {
+        for end in ends {
+            // Nothing is ever sent: a sender that is dropped says it.
+            let _ = end.await;
+        }
+    };
+    let _ = timeout(KILL, all).await;
 }

@@ -6,14 +6,13 @@ use std::{
     rc::Rc,
 };
 
-use sluice_ebpf::reason::RelayReason;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{SharedWorker, clock, close::End};
 use crate::{
     gate::{Gate, Progress, Standing},
     kernel::record::Slot,
-    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session},
+    session::{AnsweredBy, Command, CsId, Mode, Prepared, ServerState, Session},
 };
 
 /// Where a session is in the kernel's maps.
@@ -36,6 +35,10 @@ pub(super) struct Entry {
     pub(super) gate: Cell<Gate>,
     end: Cell<Option<End>>,
     ended: Notify,
+    /// Its node was told to stop what it was executing.
+    pub(super) stopped: Cell<bool>,
+    /// Dropped with the entry: who waits for its end has the other halves.
+    gone: RefCell<Vec<oneshot::Sender<()>>>,
 }
 
 impl Entry {
@@ -50,6 +53,8 @@ impl Entry {
             gate: Cell::default(),
             end: Cell::new(None),
             ended: Notify::new(),
+            stopped: Cell::new(false),
+            gone: RefCell::default(),
         });
         worker
             .registry
@@ -87,11 +92,6 @@ impl Entry {
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
             };
-        }
-        if session.relay_reason.is_none() && self.worker.process.is_splice_off() {
-            session.relay_reason = Some(RelayReason::Off);
-            session.path = Path::Relay;
-            session.mode = Mode::Relayed;
         }
         if let Some(command) = self.spliced_command(&session.command) {
             session.command = command;
@@ -143,14 +143,17 @@ impl Entry {
         self.session.borrow_mut().command.end(clock::now_ns());
     }
 
-    /// Whether its node is executing a command, as far as daemon and kernel know.
-    pub(super) fn is_busy(&self) -> bool {
-        let command = self.current().command;
-        command.is_running() && command.answered_by == AnsweredBy::Node
+    /// Waits for something, but no longer than until somebody ends the session.
+    pub(super) async fn unless_ended<T>(&self, future: impl Future<Output = T>) -> Result<T, End> {
+        tokio::select! {
+            biased;
+            end = self.ended() => Err(end),
+            done = future => Ok(done),
+        }
     }
 
     /// Waits until somebody ends the session.
-    pub(super) async fn ended(&self) -> End {
+    async fn ended(&self) -> End {
         loop {
             if let Some(end) = self.end.take() {
                 return end;
@@ -209,27 +212,18 @@ impl Registry {
     pub(super) fn end_all(&self, end: End) {
         let ids: Vec<_> = self.0.borrow().keys().copied().collect();
         for cs_id in ids {
-            self.end(cs_id, end);
+            self.end(cs_id, end, None);
         }
     }
 
-    /// Ends every session's regime in the kernel. What is spliced again is for the sessions to offer.
-    pub(super) fn stop_splicing(&self) {
-        let entries = self.0.borrow();
-        for entry in entries.values().filter_map(std::rc::Weak::upgrade) {
-            if let Some(slot) = entry.slot() {
-                slot.stop(entry.gate.get().generation());
-            }
-        }
-    }
-
-    /// Ends a session, if it is here. The first reason stands.
-    pub(super) fn end(&self, cs_id: CsId, end: End) {
+    /// Ends a session, if it is here. The first reason stands. `gone` is dropped when the session is gone.
+    pub(super) fn end(&self, cs_id: CsId, end: End, gone: Option<oneshot::Sender<()>>) {
         let Some(entry) = self.0.borrow().get(&cs_id).and_then(std::rc::Weak::upgrade) else {
             return;
         };
         let first = entry.end.take().unwrap_or(end);
         entry.end.set(Some(first));
+        entry.gone.borrow_mut().extend(gone);
         entry.ended.notify_one();
     }
 }

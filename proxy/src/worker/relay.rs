@@ -10,8 +10,12 @@ use sluice_ebpf::{
     packet::Position,
     response::{Expect, Response},
 };
+use tokio::time::Instant;
 
-use super::{close::End, serve::Serving};
+use super::{
+    close::{self, End},
+    serve::Serving,
+};
 use crate::{
     net::is_transient,
     protocol::packet,
@@ -21,6 +25,9 @@ use crate::{
 /// How long a client that has closed its sending half may read nothing of what waits for it. A driver closes both halves at once; one that
 /// only closes its own goes on reading.
 const GONE: Duration = Duration::from_secs(1);
+/// How long a node may be silent towards a client that has closed its sending half before it is told to stop: such a client may still
+/// read, and most commands take less.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What a leg gave.
 pub(super) enum Got {
@@ -65,6 +72,7 @@ impl Serving<'_> {
 
     /// Forwards the command under way and its response, to the last byte of both.
     pub(super) async fn exchange(&mut self) -> Result<(), End> {
+        let mut stopped = false;
         if !self.node_rest.is_empty() {
             let bytes = self.node_rest.split();
             let left = self.take_response(&bytes)?;
@@ -97,8 +105,40 @@ impl Serving<'_> {
                         return Err(End::ClientClosed);
                     }
                 }
+                left = self.client_left(), if !wants_client && !stopped => {
+                    left?;
+                    close::stop_query(self.entry, self.worker);
+                    stopped = true;
+                }
             }
         }
+    }
+
+    /// Waits until the client has left: it has closed its sending half and, for [`GRACE`] from then on, its node has said nothing. Dropped
+    /// as soon as the node does.
+    async fn client_left(&self) -> Result<(), End> {
+        self.client.read_closed().await.map_err(End::of_client)?;
+        let _ = tokio::time::timeout(GRACE, std::future::pending::<()>()).await;
+        Ok(())
+    }
+
+    /// Whether the client has closed its sending half.
+    async fn has_client_closed(&self) -> Result<bool, End> {
+        match tokio::time::timeout(Duration::ZERO, self.client.read_closed()).await {
+            Ok(closed) => closed.map(|()| true).map_err(End::of_client),
+            Err(_open) => Ok(false),
+        }
+    }
+
+    /// Looks for a client that has left, between two looks at what the kernel makes of its command. `left_at`: when it was first seen.
+    pub(super) async fn look_for_client(&self, left_at: &mut Option<Instant>) -> Result<(), End> {
+        if self.has_client_closed().await? {
+            let left_at = left_at.get_or_insert_with(Instant::now);
+            if left_at.elapsed() > GRACE && !self.entry.stopped.get() {
+                close::stop_query(self.entry, self.worker);
+            }
+        }
+        Ok(())
     }
 
     /// Forwards more of the command under way, whatever the node says.
@@ -201,7 +241,7 @@ impl Serving<'_> {
 
     /// Waits until the client has closed its sending half and, for [`GONE`] from then on, has read nothing. Dropped as soon as it reads.
     async fn client_gone(&self) {
-        self.client.read_closed().await;
+        let _ = self.client.read_closed().await;
         tokio::time::timeout(GONE, std::future::pending::<()>())
             .await
             .unwrap_or_default();
@@ -228,15 +268,24 @@ impl Serving<'_> {
     }
 
     /// The client has shut down its sending half at a boundary: so do we towards the node, and what the node still says is forwarded
-    /// until it closes.
+    /// until it closes. Where the kernel has a command under way and the node does not get on with it, it is told to stop.
     async fn half_closed(&mut self) -> End {
         self.entry.session.borrow_mut().state = ClientState::HalfClose;
         if self.node.shutdown_write().is_err() {
             return End::ClientClosed;
         }
+        let mut known = self.progress_in_kernel();
         loop {
-            if self.node.readable().await.is_err() {
-                return End::ClientClosed;
+            match tokio::time::timeout(GRACE, self.node.readable()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_broken)) => return End::ClientClosed,
+                Err(_silent) => {
+                    let before = std::mem::replace(&mut known, self.progress_in_kernel());
+                    if before == known && !self.entry.stopped.get() {
+                        close::stop_query(self.entry, self.worker);
+                    }
+                    continue;
+                }
             }
             match self.read_node() {
                 Ok(Got::Bytes(_)) if self.pass_unasked().await.is_err() => {
@@ -246,6 +295,11 @@ impl Serving<'_> {
                 Ok(Got::End) | Err(_) => return End::ClientClosed,
             }
         }
+    }
+
+    /// Bytes spliced towards the client, if there is a record.
+    fn progress_in_kernel(&self) -> Option<u64> {
+        Some(self.entry.slot()?.progress().bytes_to_client)
     }
 
     /// Waits until the node's last spliced response is where the client reads it, by a `COM_PING` of our own: the program says "answered"

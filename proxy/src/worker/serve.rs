@@ -17,6 +17,7 @@ use super::{
     accept::{Bound, login_of},
     change_user::{self, Change, Half},
     close::End,
+    kill::Turn,
     login::{LoggedIn, Target},
     registry::Entry,
 };
@@ -67,6 +68,8 @@ pub(super) struct Serving<'a> {
     pub(super) after_splice: bool,
     /// Prepared statements that the daemon answers.
     pub(super) statements: Statements,
+    /// Whose turn it is to speak, for what the client is told if it is killed.
+    pub(super) turn: Turn,
     collation: u16,
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
@@ -93,14 +96,27 @@ impl<'a> Serving<'a> {
             offered: None,
             after_splice: false,
             statements: Statements::default(),
+            turn: Turn::Nobody,
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
         }
     }
 
-    /// Serves until somebody leaves.
+    /// Serves until somebody leaves or is made to.
     pub(super) async fn serve(mut self) -> End {
+        match self.entry.unless_ended(self.run()).await {
+            Ok(end) => end,
+            Err(end) => {
+                if end == End::Killed {
+                    self.farewell().await;
+                }
+                end
+            }
+        }
+    }
+
+    async fn run(&mut self) -> End {
         match self.welcome().await {
             Ok(()) => loop {
                 if let Err(end) = self.boundary().await {
@@ -128,7 +144,9 @@ impl<'a> Serving<'a> {
                 self.client_rest = BytesMut::new();
             }
             self.offer(0);
+            self.turn = Turn::Client;
             self.wait().await?;
+            self.turn = Turn::Nobody;
             self.take_stock().await?;
         }
         if let Some(command) = self.statements.command(&self.client_rest) {
@@ -153,7 +171,10 @@ impl<'a> Serving<'a> {
             Plan::Prepare(effect) => self.prepare(effect).await,
             Plan::Kill(id) => self.answer(&admin::Statement::kill(id), Effect::None).await,
             Plan::Text { text, effect } => match admin::parse(&text) {
-                None => self.forward(effect).await,
+                None => match admin::hidden(&text) {
+                    Some(error) => self.refuse(&error).await,
+                    None => self.forward(effect).await,
+                },
                 Some(Ok(statement)) => self.answer(&statement, effect).await,
                 Some(Err(error)) => self.refuse(&error).await,
             },
@@ -201,9 +222,11 @@ impl<'a> Serving<'a> {
         let expect = Expect::of(byte);
         self.response.begin(expect as u8, self.format());
         self.begin_command(AnsweredBy::Node);
+        self.expect_response();
         let relayed = self.exchange().await;
+        self.turn = Turn::Nobody;
         if relayed.is_ok() {
-            // Else the node may still be executing it: see `close::stop_query`.
+            // Else the node may still be executing it: see `close::stop_connection`.
             self.entry.end_command();
         }
         let mut session = self.entry.session.borrow_mut();
@@ -251,7 +274,7 @@ impl<'a> Serving<'a> {
         match effect {
             Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
             // What was classified while the character set could not be read is not believed later.
-            Effect::Prepared { spliceable: true } if self.is_spliceable() => {
+            Effect::Prepared { spliceable: true } if self.may_splice() => {
                 if let Some(slot) = slot {
                     slot.allow_statement(self.response.statement_id());
                 }
@@ -301,14 +324,9 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Whether the kernel could read the session's commands.
-    fn is_spliceable(&self) -> bool {
-        self.entry.session.borrow().relay_reason.is_none()
-    }
-
     /// Whether the kernel may be offered commands.
     pub(super) fn may_splice(&self) -> bool {
-        self.is_spliceable() && !self.worker.process.is_splice_off()
+        self.entry.session.borrow().relay_reason.is_none()
     }
 
     /// Which form responses have, as the tracker wants it.

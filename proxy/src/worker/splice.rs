@@ -107,6 +107,7 @@ impl Serving<'_> {
             self.exchange_command().await?;
         }
         let mut poll = UNDECIDED_POLL;
+        let mut left_at = None;
         loop {
             let Some(slot) = self.entry.slot() else {
                 return Err(End::Account);
@@ -140,6 +141,7 @@ impl Serving<'_> {
                             return Err(End::NodeClosed);
                         }
                     }
+                    self.look_for_client(&mut left_at).await?;
                     poll = (poll * 2).min(UNDECIDED_POLL_MAX);
                 }
                 Standing::Closed | Standing::Open => return Err(End::Account),

@@ -30,7 +30,6 @@ use super::{
 use crate::{
     config::{Origin, Settings, Splice},
     kernel::{Kernel, capture::Bindings, self_test},
-    log::LogHandle,
     net,
     node::Monitor,
     session::IdSequence,
@@ -40,7 +39,7 @@ use crate::{
 ///
 /// # Errors
 /// [`RunError`]: why it could not start or go on.
-pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), RunError> {
+pub fn run(settings: &Settings, origin: Origin) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
     let (mut kernel, splicing) = splicing(settings)?;
     let workers = settings
@@ -60,9 +59,6 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
-        change: Mutex::new(()),
-        log,
-        splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
         is_stopping: AtomicBool::new(false),
         started: Instant::now(),
@@ -230,7 +226,7 @@ fn nonce() -> u64 {
 
 /// Raises the limit of open files as far as it goes: a session has two sockets, and distributions start daemons with 1,024.
 #[expect(unsafe_code, reason = "std does not set resource limits")]
-pub(super) fn allow_descriptors(sessions: u32) {
+fn allow_descriptors(sessions: u32) {
     let wanted = libc::rlim_t::from(sessions) * 2 + 256;
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -49,7 +49,7 @@ impl Serving<'_> {
             cs_id: self.entry.cs_id,
             login: &session.login,
             has_tenant,
-            has_super: false,
+            privileges: None,
         })
     }
 

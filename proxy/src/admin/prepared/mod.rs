@@ -225,7 +225,7 @@ mod tests {
             cs_id: CsId(1_048_577),
             login: &login,
             has_tenant: true,
-            has_super: false,
+            privileges: None,
         };
         let snapshot = Snapshot {
             sessions: &sessions,

@@ -61,6 +61,15 @@ impl Outcome {
         }
     }
 
+    /// Reads a packet that is an answer's last one.
+    ///
+    /// # Errors
+    ///
+    /// When it is neither OK nor an error.
+    pub fn of_packet(packet: &[u8]) -> Result<Self> {
+        Self::parse(packet)
+    }
+
     pub(super) fn parse_error(packet: &[u8]) -> Result<Self> {
         let [_, low, high] = *packet.first_chunk::<3>().context("a cut error packet")?;
         let text = String::from_utf8_lossy(packet.get(3..).unwrap_or_default()).into_owned();

@@ -1,0 +1,171 @@
+//! `KILL` and `KILL QUERY`, carried out, and what a killed client is still told.
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::timeout;
+
+use super::{close::End, mailbox, serve::Serving};
+use crate::{
+    admin::{AdminError, Privileges},
+    node::MonitorError,
+    protocol::{
+        error::MysqlError,
+        packet::{self, HEADER_LEN},
+        reply::encode_error,
+    },
+    session::{CsId, Running},
+};
+
+/// How long a killed session waits for its node, to be told only what it can read as an answer.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Whose turn it is to speak on the client's leg.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// The client's, with its next command. Every response that came through the daemon has been written to its last byte.
+    Client,
+    /// The node's: of the response to a relayed command nothing had been written when this many bytes had.
+    Node {
+        /// Bytes ever written to the client.
+        written: u64,
+        /// Number of the response's first packet.
+        sequence: u8,
+    },
+    /// Somebody is in the middle of something.
+    Nobody,
+}
+
+impl Serving<'_> {
+    /// What the node says of the caller's privileges; none, if it does not say.
+    pub(super) async fn learn_privileges(&mut self) -> Result<Privileges, End> {
+        let answer = self.ask(Privileges::STATEMENT).await?;
+        Ok(answer.map_or_else(
+            |_refused| Privileges::default(),
+            |rows| {
+                let grants = rows.rows.iter().filter_map(|row| row.first()?.as_deref());
+                Privileges::read(grants)
+            },
+        ))
+    }
+
+    /// Ends another session. What its node is executing is stopped by the monitor account ([`super::close::stop_connection`]); without one by
+    /// the caller's own connection, if that is at the same node.
+    pub(super) async fn end_other(
+        &mut self,
+        cs_id: CsId,
+        running: Option<&Running>,
+    ) -> Result<(), End> {
+        mailbox::kill(&self.worker.process, cs_id).await;
+        if let Some(running) = running.filter(|running| self.is_at(running.node))
+            && !self.has_monitor(running)
+        {
+            // The node's own rights may be others, and the connection may be gone already: the session is, in any case.
+            let _ = self.ask(&format!("KILL {}", running.connection.0)).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops what a node is executing for another session.
+    pub(super) async fn kill_query(
+        &mut self,
+        running: &Running,
+    ) -> Result<Result<(), AdminError>, End> {
+        let process = &self.worker.process;
+        let settings = process.settings();
+        let cluster = settings.cluster(&running.cluster);
+        if let Some(cluster) = cluster.filter(|cluster| cluster.monitor.is_some()) {
+            let killed = process
+                .monitor
+                .kill_query(cluster, running.node, running.connection);
+            match killed.result().await {
+                Ok(_) => return Ok(Ok(())),
+                Err(MonitorError::Refused {
+                    number,
+                    state,
+                    text,
+                }) => {
+                    let state = state.as_bytes().try_into().unwrap_or(*b"HY000");
+                    return Ok(Err(AdminError::of_node(number, state, text)));
+                }
+                Err(error) if !self.is_at(running.node) => {
+                    return Ok(Err(AdminError::unknown_result(&error.to_string())));
+                }
+                Err(_) => {}
+            }
+        }
+        if !self.is_at(running.node) {
+            return Ok(Err(AdminError::cannot_reach_query()));
+        }
+        let answer = self
+            .ask(&format!("KILL QUERY {}", running.connection.0))
+            .await?;
+        Ok(answer.map(drop).map_err(|error| {
+            let state = error.state.unwrap_or(*b"HY000");
+            AdminError::of_node(error.number, state, error.message_lossy())
+        }))
+    }
+
+    /// Whether this session's node is that one.
+    fn is_at(&self, node: SocketAddr) -> bool {
+        self.target.address == node
+    }
+
+    fn has_monitor(&self, running: &Running) -> bool {
+        let settings = self.worker.process.settings();
+        let cluster = settings.cluster(&running.cluster);
+        cluster.is_some_and(|cluster| cluster.monitor.is_some())
+    }
+
+    /// It is the node's turn, with the response to the command at the front of `client_rest`.
+    pub(super) fn expect_response(&mut self) {
+        let header = self.client_rest.first_chunk::<HEADER_LEN>();
+        self.turn = match header {
+            // A command of several packets has its number at its end.
+            Some(&[a, b, c, sequence]) if [a, b, c] != [0xff; 3] => Turn::Node {
+                written: self.client.written_bytes(),
+                sequence: sequence.wrapping_add(1),
+            },
+            _ => Turn::Nobody,
+        };
+    }
+
+    /// Tells the client of a session that was killed why it ends, if it can read that as an answer: an idle one as the answer to its next
+    /// command, a waiting one as that to its last. In the middle of a response nothing can be said.
+    pub(super) async fn farewell(&mut self) {
+        let (sequence, error) = match self.turn {
+            Turn::Client if self.client_rest.is_empty() && self.node_rest.is_empty() => {
+                if !self.is_idle_in_kernel()
+                    || !matches!(timeout(FAREWELL, self.barrier()).await, Ok(Ok(())))
+                {
+                    return;
+                }
+                (1, MysqlError::connection_killed())
+            }
+            Turn::Node { written, sequence }
+                if self.command.is_done() && self.client.written_bytes() == written =>
+            {
+                (sequence, MysqlError::query_interrupted())
+            }
+            Turn::Client | Turn::Node { .. } | Turn::Nobody => return,
+        };
+        let mut out = BytesMut::new();
+        packet::put(&mut out, sequence, &encode_error(&error));
+        // A client that does not read is not waited for.
+        let _ = self.client.write_now(&out);
+        let _ = self.client.shutdown_write();
+    }
+
+    /// Takes the session back from the kernel. Whether every command that the kernel spliced is answered, as far as it has said.
+    fn is_idle_in_kernel(&mut self) -> bool {
+        let Some(slot) = self.entry.slot() else {
+            return true;
+        };
+        let generation = self.entry.gate.get().generation();
+        slot.stop(generation);
+        let progress = slot.progress();
+        // A command that the kernel is splicing at this very moment finds the farewell as its answer, and its own answer the daemon.
+        self.after_splice |= progress.begun == generation && self.offered.is_some();
+        progress.commands == progress.answered
+    }
+}
