@@ -11,8 +11,9 @@ use crate::response::Response;
 pub const STATEMENTS: usize = 64;
 /// Slots for counts by [`TrapReason`](crate::reason::TrapReason).
 pub const TRAPS: usize = 32;
-/// Bytes of a command's payload that are kept to be shown.
-pub const HEAD_BYTES: usize = 256;
+/// Bytes of a command's payload that are kept to be shown: its first byte, what may stand before a text (query attributes), 256 bytes of
+/// the text; and then to whole words.
+pub const HEAD_BYTES: usize = 264;
 
 /// A TCP connection as one of its ends sees it: IPv4 addresses in their IPv4-mapped IPv6 form, all in network byte order, so that
 /// a dual-stack socket and an IPv4 one have the same key; ports in host byte order.

@@ -14,7 +14,16 @@ pub(crate) struct Splice {
 
 /// The connection's own.
 pub(crate) fn splice(connection: &mut Connection) -> Result<Splice> {
-    let answer = connection.run("SHOW PROXYSESSION ATTRIBUTE")?;
+    read(connection, "SHOW PROXYSESSION ATTRIBUTE")
+}
+
+/// Another session's, for who may see it.
+pub(crate) fn splice_of(connection: &mut Connection, cs_id: u32) -> Result<Splice> {
+    read(connection, &format!("SHOW PROXYSESSION ATTRIBUTE {cs_id}"))
+}
+
+fn read(connection: &mut Connection, statement: &str) -> Result<Splice> {
+    let answer = connection.run(statement)?;
     let mut rows = BTreeMap::new();
     for row in answer.table()? {
         let texts: Vec<_> = row

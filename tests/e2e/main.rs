@@ -28,6 +28,7 @@ mod many_connections;
 mod multi;
 mod pipelined;
 mod prepared;
+mod processlist;
 mod session;
 mod spill;
 mod spliced;
@@ -69,6 +70,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("statements", statements::CASES),
     ("kill", kill::CASES),
     ("kill_query", kill_query::CASES),
+    ("processlist", processlist::CASES),
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),
     ("close", close::CASES),

@@ -31,6 +31,23 @@ pub fn visible<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
     sessions
 }
 
+/// The sessions that `SHOW PROCESSLIST` shows the caller, by id: besides the visible ones those of his user in his tenant. (Who has the
+/// privilege PROCESS would see those of his tenant; Sluice does not know who has.)
+pub fn listed<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
+    let visible = visible(snapshot);
+    if visible.len() == snapshot.sessions.len() {
+        return visible;
+    }
+    let caller = &snapshot.caller;
+    let mut sessions: Vec<_> = snapshot
+        .sessions
+        .iter()
+        .filter(|session| session.login == *caller.login || session.cs_id == caller.cs_id)
+        .collect();
+    sessions.sort_by_key(|session| session.cs_id);
+    sessions
+}
+
 /// The visible session that an id means; the caller's own without an id.
 ///
 /// # Errors
@@ -204,6 +221,28 @@ mod tests {
         for (caller, expected) in [(1, all.clone()), (2, vec![2]), (4, vec![4]), (7, all)] {
             let seen = with_snapshot(&sessions, caller, true, |snapshot| {
                 visible(snapshot)
+                    .iter()
+                    .map(|session| session.cs_id.0)
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(seen, expected, "caller {caller}");
+        }
+    }
+
+    #[test]
+    fn process_lists_show_all_sessions_of_ones_user() {
+        let sessions = sessions();
+        let all = vec![1, 2, 3, 4, 5, 6, 7];
+        for (caller, expected) in [
+            (1, all.clone()),
+            (2, vec![2, 3]),
+            (4, vec![4]),
+            (5, vec![5]),
+            (6, vec![6]),
+            (7, all),
+        ] {
+            let seen = with_snapshot(&sessions, caller, true, |snapshot| {
+                listed(snapshot)
                     .iter()
                     .map(|session| session.cs_id.0)
                     .collect::<Vec<_>>()

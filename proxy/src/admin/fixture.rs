@@ -118,6 +118,7 @@ pub(super) fn daemon() -> &'static Daemon {
             is_stopping: false,
             client_count: 3,
             uptime_ms: 90_250,
+            now_ns: 4_999_999_999,
         }
     });
     &DAEMON

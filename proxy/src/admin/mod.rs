@@ -8,6 +8,7 @@ mod moment;
 mod parse;
 pub mod prepared;
 mod privilege;
+mod processlist;
 mod proxycluster;
 mod proxyconfig;
 mod proxyhelp;
@@ -27,6 +28,7 @@ use parse::Mismatch;
 /// Every statement family. A new one is one line here.
 const FAMILIES: &[&[Spec]] = &[
     proxysession::STATEMENTS,
+    processlist::STATEMENTS,
     kill::STATEMENTS,
     proxyconfig::STATEMENTS,
     proxyinfo::STATEMENTS,
@@ -119,6 +121,14 @@ impl Statement {
         Self {
             spec: &kill::KILL,
             arguments,
+        }
+    }
+
+    /// `COM_PROCESS_INFO`: the same as `SHOW PROCESSLIST`.
+    pub fn process_list() -> Self {
+        Self {
+            spec: &processlist::SHORT,
+            arguments: Arguments::default(),
         }
     }
 

@@ -147,8 +147,9 @@ mod tests {
     fn statements_of_the_node_are_not_taken() {
         let texts = r"
             SHOW
-            SHOW PROCESSLIST
-            SHOW FULL PROCESSLIST
+            SHOW PROCESSLIST LIKE 'x'
+            SHOW FULL PROCESSLIST 5
+            SHOW FULL PROXYSESSION
             SHOW PROXYSESSIONS
             SHOW `PROXYSESSION`
             SHOW TABLES LIKE 'PROXYSESSION'
@@ -186,6 +187,7 @@ mod tests {
     #[test]
     fn malformed_statements_are_refused() {
         let texts = r"
+            SHOW PROXYSESSION STAT x
             SHOW PROXYSESSION 5
             SHOW PROXYSESSION LIKE 'x'
             SHOW PROXYSESSION VARIABLES

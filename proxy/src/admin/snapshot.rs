@@ -53,6 +53,8 @@ pub struct Daemon {
     pub client_count: usize,
     /// Since its start, in milliseconds.
     pub uptime_ms: u64,
+    /// The moment of the snapshot in nanoseconds of `CLOCK_MONOTONIC`, which the times of sessions are in.
+    pub now_ns: u64,
 }
 
 /// What is known of the process since its start.

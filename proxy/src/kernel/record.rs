@@ -311,7 +311,7 @@ mod tests {
             let sequence = (*at).client.head_sequence;
             (&raw mut (*at).client.head_sequence).write_volatile(sequence + 1);
             (&raw mut (*at).client.began_at).write_volatile(letter.into());
-            (&raw mut (*at).client.head_length).write_volatile(256);
+            (&raw mut (*at).client.head_length).write_volatile(u32::try_from(HEAD_BYTES).unwrap());
             (&raw mut (*at).client.head).write_volatile([letter; HEAD_BYTES]);
             (&raw mut (*at).client.head_sequence).write_volatile(sequence + 2);
         }

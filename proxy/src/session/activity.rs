@@ -3,23 +3,24 @@
 
 use std::fmt;
 
-use sluice_ebpf::record::HEAD_BYTES;
-
 use super::prepared::Prepared;
 use crate::protocol::command;
+
+/// Bytes of a text that are kept to be shown.
+const TEXT_BYTES: usize = 256;
 
 /// The front of a text, as much of it as is kept to be shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     length: usize,
-    bytes: [u8; HEAD_BYTES],
+    bytes: [u8; TEXT_BYTES],
 }
 
 impl Head {
     /// The front of `text`.
     pub fn new(text: &[u8]) -> Self {
-        let mut bytes = [0; HEAD_BYTES];
-        let length = text.len().min(HEAD_BYTES);
+        let mut bytes = [0; TEXT_BYTES];
+        let length = text.len().min(TEXT_BYTES);
         if let (Some(to), Some(from)) = (bytes.get_mut(..length), text.get(..length)) {
             to.copy_from_slice(from);
         }
@@ -159,7 +160,18 @@ fn text(payload: &[u8], prepared: &Prepared) -> Head {
 
 #[cfg(test)]
 mod tests {
+    use sluice_ebpf::record::HEAD_BYTES;
+
     use super::*;
+
+    #[test]
+    fn the_kernel_keeps_enough() {
+        let payload = [&b"\x03\0\x01"[..], &[b'x'; 4096]].concat();
+        let kept = &payload[..HEAD_BYTES];
+        let of = |payload| Command::begun(payload, &Prepared::default(), AnsweredBy::Node, 0);
+        assert_eq!(of(kept), of(&payload));
+        assert_eq!(of(kept).text.as_bytes().len(), TEXT_BYTES);
+    }
 
     fn shown(payload: &[u8]) -> (u8, String) {
         let mut prepared = Prepared::default();
@@ -190,13 +202,13 @@ mod tests {
 
     #[test]
     fn a_head_ends_before_the_character_that_it_cuts() {
-        let text = format!("{}é", "x".repeat(HEAD_BYTES - 1));
+        let text = format!("{}é", "x".repeat(TEXT_BYTES - 1));
         assert_eq!(
             Head::new(text.as_bytes()).to_text(),
-            "x".repeat(HEAD_BYTES - 1)
+            "x".repeat(TEXT_BYTES - 1)
         );
         assert_eq!(Head::new(b"a\xffb").to_text(), "a\u{fffd}b");
-        assert_eq!(Head::new(text.as_bytes()).as_bytes().len(), HEAD_BYTES);
+        assert_eq!(Head::new(text.as_bytes()).as_bytes().len(), TEXT_BYTES);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Plan {
     /// `COM_STMT_PREPARE`: ask the admin surface about the text, which is all here unless it is too long to be one of ours. What it does not
     /// answer is forwarded with this effect.
     Prepare(Effect),
+    /// `COM_PROCESS_INFO`.
+    ProcessInfo,
     /// `COM_PROCESS_KILL` of this id.
     Kill(u32),
     /// `COM_CHANGE_USER`, the whole payload.
@@ -93,6 +95,7 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
         command::CHANGE_USER => payload.map_or(Plan::Wait, |payload| {
             Plan::ChangeUser(Bytes::copy_from_slice(payload))
         }),
+        command::PROCESS_INFO => Plan::ProcessInfo,
         command::PROCESS_KILL => number(bytes, length).map_or(Plan::Wait, Plan::Kill),
         command::STMT_CLOSE => {
             number(bytes, length).map_or(Plan::Wait, |id| Plan::Forward(Effect::Closed(id)))
@@ -256,9 +259,10 @@ mod tests {
 
     #[test]
     fn commands_are_planned_by_their_first_bytes() {
-        let cases: [(&[u8], Plan); 13] = [
+        let cases: [(&[u8], Plan); 14] = [
             (b"\x01", Plan::Quit),
             (b"\x02shop", forward(Effect::Database("shop".to_owned()))),
+            (b"\x0a", Plan::ProcessInfo),
             (b"\x0c\x07\0\0\0", Plan::Kill(7)),
             (b"\x0c", Plan::Kill(0)),
             (b"\x0e", forward(Effect::None)),

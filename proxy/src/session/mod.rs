@@ -76,6 +76,9 @@ pub struct Session {
     pub traffic: Traffic,
 }
 
+/// Status flag `SERVER_STATUS_IN_TRANS`.
+const IN_TRANSACTION: u16 = 0x0001;
+
 /// The tenant whose users administrate a cluster.
 pub const SYS_TENANT: &str = "sys";
 /// The tenant of the proxy itself, which no node knows.
@@ -162,6 +165,25 @@ impl Session {
     /// The server session last used.
     pub fn bound_server(&self) -> Option<&ServerSession> {
         self.server(self.bound?)
+    }
+
+    /// The server session last used, to change it.
+    pub fn bound_server_mut(&mut self) -> Option<&mut ServerSession> {
+        self.server_mut(self.bound?)
+    }
+
+    /// The bound server session has answered with these status flags.
+    pub fn note_status(&mut self, status: u16) {
+        if let Some(server) = self.bound_server_mut() {
+            server.in_transaction = status & IN_TRANSACTION != 0;
+        }
+    }
+
+    /// The bound server session is in this state now.
+    pub fn set_bound_state(&mut self, state: ServerState) {
+        if let Some(server) = self.bound_server_mut() {
+            server.state = state;
+        }
     }
 
     /// Takes in a server session and makes it the bound one.

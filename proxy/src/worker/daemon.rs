@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::Process;
+use super::{Process, clock};
 use crate::{
     admin::{Daemon, Host},
     kernel::probe,
@@ -53,6 +53,7 @@ impl Process {
             is_stopping: self.is_stopping.load(Ordering::Relaxed),
             client_count,
             uptime_ms: self.now_ms(),
+            now_ns: clock::now_ns(),
         }
     }
 }

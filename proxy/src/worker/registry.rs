@@ -6,11 +6,12 @@ use std::{
     rc::Rc,
 };
 
+use sluice_ebpf::response::Outcome;
 use tokio::sync::{Notify, oneshot};
 
 use super::{SharedWorker, clock, close::End};
 use crate::{
-    gate::{Gate, Progress, Standing},
+    gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
     session::{AnsweredBy, Command, CsId, Mode, Prepared, ServerState, Session},
 };
@@ -74,10 +75,11 @@ impl Entry {
         self.place.borrow().slot.clone()
     }
 
-    /// The session with what the kernel has moved meanwhile.
+    /// The session with what the kernel has moved meanwhile, and with what it does now.
     pub(super) fn current(&self) -> Session {
         let mut session = self.session.borrow().clone();
         if let Some(slot) = self.slot() {
+            let spliced = slot.command();
             let progress = slot.progress();
             count(&mut session, &progress);
             let standing = self.gate.get().standing(&progress);
@@ -92,41 +94,47 @@ impl Entry {
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
             };
+            if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command)) {
+                session.command = self.command_of(&spliced);
+                // Its response is whole where it had ended before, and none has begun meanwhile.
+                let response = progress.response;
+                if !session.command.is_running()
+                    && slot.command() == Some(spliced)
+                    && (response.outcome() == Outcome::Ok || response.status() != 0)
+                {
+                    session.note_status(response.status());
+                }
+            }
         }
-        if let Some(command) = self.spliced_command(&session.command) {
-            session.command = command;
-        }
-        let runs = session.command.is_running() && session.command.answered_by == AnsweredBy::Node;
-        if let Some(server) = session.bound.and_then(|bound| session.server_mut(bound))
-            && runs
-        {
-            server.state = ServerState::Active;
+        if session.command.is_running() && session.command.answered_by == AnsweredBy::Node {
+            session.set_bound_state(ServerState::Active);
         }
         session
     }
 
-    /// The command that the kernel spliced last, if it began after `known`.
-    fn spliced_command(&self, known: &Command) -> Option<Command> {
-        let spliced = self.slot()?.command()?;
-        (spliced.began_at_ns > known.began_at_ns).then(|| Command {
+    /// What is shown of a command that the kernel spliced.
+    fn command_of(&self, spliced: &SplicedCommand) -> Command {
+        let prepared = self.prepared.borrow();
+        Command {
             bytes: spliced.bytes.saturating_sub(spliced.remaining).into(),
             ended_at_ns: spliced.ended_at_ns(),
             ..Command::begun(
                 spliced.payload(),
-                &self.prepared.borrow(),
+                &prepared,
                 AnsweredBy::Node,
                 spliced.began_at_ns,
             )
-        })
+        }
     }
 
     /// The daemon finishes the command that the kernel left in the middle: from here on it is the daemon's.
     pub(super) fn take_over_command(&self) {
         let mut session = self.session.borrow_mut();
-        if let Some(command) = self.spliced_command(&session.command) {
+        let spliced = self.slot().and_then(|slot| slot.command());
+        if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command)) {
             session.command = Command {
                 ended_at_ns: None,
-                ..command
+                ..self.command_of(&spliced)
             };
         }
     }
@@ -174,6 +182,11 @@ impl Drop for Entry {
     }
 }
 
+/// Whether a spliced command began after the last one that the daemon knows.
+const fn is_newer(spliced: &SplicedCommand, known: &Command) -> bool {
+    spliced.began_at_ns > known.began_at_ns
+}
+
 /// Adds what the kernel has counted to a copy of a session.
 fn count(session: &mut Session, progress: &Progress) {
     let traffic = &mut session.traffic;
@@ -185,6 +198,9 @@ fn count(session: &mut Session, progress: &Progress) {
     traffic.traps.add_all(&progress.traps);
     traffic.last_trap = progress.trap.or(traffic.last_trap);
     session.transactions += progress.transactions;
+    if let Some(server) = session.bound_server_mut() {
+        server.transactions += progress.transactions;
+    }
 }
 
 /// A worker's sessions by id.

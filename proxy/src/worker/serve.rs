@@ -36,8 +36,6 @@ use crate::{
 
 /// Capacity of an emptied buffer that is worth keeping while a session is idle, in bytes.
 const IDLE_BUFFER_BYTES: usize = 1024;
-/// Status flag `SERVER_STATUS_IN_TRANS`.
-const IN_TRANSACTION: u16 = 0x0001;
 
 /// One session being served. Fields are the session's two streams and where they stand; what others may see is in its [`Entry`].
 pub(super) struct Serving<'a> {
@@ -169,6 +167,10 @@ impl<'a> Serving<'a> {
             Plan::Forward(effect) => self.forward(effect).await,
             Plan::ChangeUser(payload) => self.change_user(&payload).await,
             Plan::Prepare(effect) => self.prepare(effect).await,
+            Plan::ProcessInfo => {
+                self.answer(&admin::Statement::process_list(), Effect::None)
+                    .await
+            }
             Plan::Kill(id) => self.answer(&admin::Statement::kill(id), Effect::None).await,
             Plan::Text { text, effect } => match admin::parse(&text) {
                 None => match admin::hidden(&text) {
@@ -232,7 +234,11 @@ impl<'a> Serving<'a> {
         let mut session = self.entry.session.borrow_mut();
         session.traffic.relayed_commands += 1;
         session.traffic.responses += u64::from(relayed.is_ok() && expect != Expect::Nothing);
-        session.transactions += u64::from(self.response.ends_transaction());
+        let ended = u64::from(self.response.ends_transaction());
+        session.transactions += ended;
+        if let Some(server) = session.bound_server_mut() {
+            server.transactions += ended;
+        }
         drop(session);
         relayed?;
         self.after_splice = false;
@@ -289,11 +295,7 @@ impl<'a> Serving<'a> {
             // Nothing, or anticipated.
             Effect::None | Effect::Closed(_) | Effect::Charset { safe: false } => {}
         }
-        let mut session = self.entry.session.borrow_mut();
-        let in_transaction = self.status & IN_TRANSACTION != 0;
-        if let Some(server) = session.bound.and_then(|bound| session.server_mut(bound)) {
-            server.in_transaction = in_transaction;
-        }
+        self.entry.session.borrow_mut().note_status(self.status);
     }
 
     /// All session state is gone.

@@ -153,6 +153,7 @@ impl Serving<'_> {
     fn keep_status(&mut self) {
         if self.response.outcome() == Outcome::Ok || self.response.status() != 0 {
             self.status = self.response.status();
+            self.entry.session.borrow_mut().note_status(self.status);
         }
     }
 }

@@ -33,7 +33,7 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     for (info, server) in groups(session) {
         server_session(&mut attributes, &info, server);
     }
-    splice(&mut attributes, session);
+    splice(&mut attributes, session, snapshot.daemon.now_ns);
     let columns = ["attribute_name", "value", "info"];
     Answer::Rows {
         columns: columns
@@ -133,7 +133,8 @@ fn server_session(rows: &mut Attributes<'_>, info: &str, server: &ServerSession)
     rows.add(info, "enable_extra_ok_packet_for_stats", 0);
 }
 
-fn splice(rows: &mut Attributes<'_>, session: &Session) {
+/// How bytes move, and what the session does. ODP has nothing of it.
+fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
     let info = "splice";
     let traffic = &session.traffic;
     rows.add(info, "path", session.path.text());
@@ -149,23 +150,30 @@ fn splice(rows: &mut Attributes<'_>, session: &Session) {
         .map(StickyReason::text)
         .collect();
     rows.add(info, "sticky_reason", sticky.join(", "));
-    rows.add(info, "spliced_commands", traffic.spliced_commands);
-    rows.add(info, "spliced_bytes_to_node", traffic.spliced_bytes_to_node);
-    rows.add(
-        info,
-        "spliced_bytes_to_client",
-        traffic.spliced_bytes_to_client,
-    );
-    rows.add(info, "relayed_bytes_to_node", traffic.relayed_bytes_to_node);
-    rows.add(
-        info,
-        "relayed_bytes_to_client",
-        traffic.relayed_bytes_to_client,
-    );
-    rows.add(info, "spills", traffic.spills);
+    for (name, value) in [
+        ("spliced_commands", traffic.spliced_commands),
+        ("relayed_commands", traffic.relayed_commands),
+        ("answered_commands", traffic.answered_commands),
+        ("spliced_bytes_to_node", traffic.spliced_bytes_to_node),
+        ("spliced_bytes_to_client", traffic.spliced_bytes_to_client),
+        ("relayed_bytes_to_node", traffic.relayed_bytes_to_node),
+        ("relayed_bytes_to_client", traffic.relayed_bytes_to_client),
+        ("spills", traffic.spills),
+    ] {
+        rows.add(info, name, value);
+    }
     rows.add(
         info,
         "last_trap",
         traffic.last_trap.map_or("", |reason| reason.text()),
     );
+    for (reason, count) in traffic.traps.iter().filter(|(_, count)| *count != 0) {
+        rows.add(info, &format!("trap: {}", reason.text()), count);
+    }
+    let command = &session.command;
+    rows.add(info, "last_command", command.name());
+    rows.add(info, "last_command_text", command.text.to_text());
+    rows.add(info, "last_command_bytes", command.bytes);
+    rows.add(info, "last_command_running", command.is_running());
+    rows.add(info, "last_command_us", command.duration_ns(now_ns) / 1000);
 }

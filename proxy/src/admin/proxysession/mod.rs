@@ -1,6 +1,7 @@
 //! `SHOW PROXYSESSION`: the client sessions, a row each (odp.md, section 2).
 
 mod attribute;
+mod stat;
 
 use super::{
     Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
@@ -19,6 +20,7 @@ pub(super) const STATEMENTS: &[Spec] = &[
         answer,
     },
     attribute::SPEC,
+    stat::SPEC,
 ];
 
 /// What ODP prints where there is no database: a text, not SQL NULL.
@@ -69,12 +71,12 @@ fn row(session: &Session) -> Vec<Value> {
     ]
 }
 
-fn proxy_session_id(session: &Session) -> u64 {
+pub(super) fn proxy_session_id(session: &Session) -> u64 {
     session.proxy_session_id.map_or(0, |id| id.0)
 }
 
 /// `ip:port`; IPv6 too goes without brackets, as in ODP.
-fn host(session: &Session) -> String {
+pub(super) fn host(session: &Session) -> String {
     format!(
         "{}:{}",
         session.client.ip().to_canonical(),
@@ -82,7 +84,7 @@ fn host(session: &Session) -> String {
     )
 }
 
-fn database(session: &Session) -> &str {
+pub(super) fn database(session: &Session) -> &str {
     session.db.as_deref().unwrap_or(NO_DATABASE)
 }
 

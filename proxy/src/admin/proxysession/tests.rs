@@ -1,7 +1,8 @@
 use crate::admin::fixture::{ask, client, manual, server, table};
 use crate::admin::{AdminError, Answer, ColumnKind};
 use crate::session::{
-    ClientState, Mode, Path, ProxySessionId, ServerState, Session, SsId, Versions,
+    AnsweredBy, ClientState, Command, Mode, Path, Prepared, ProxySessionId, ServerState, Session,
+    SsId, Versions,
 };
 use sluice_ebpf::reason::TrapReason;
 
@@ -42,6 +43,17 @@ fn detailed() -> Session {
     traffic.relayed_bytes_to_node = 44;
     traffic.relayed_bytes_to_client = 45;
     traffic.spills = 46;
+    traffic.relayed_commands = 47;
+    traffic.answered_commands = 48;
+    session.command = Command {
+        bytes: 20,
+        ..Command::begun(
+            b"\x03SELECT SLEEP(9)",
+            &Prepared::default(),
+            AnsweredBy::Node,
+            1_000_000_000,
+        )
+    };
     session
 }
 
@@ -140,14 +152,22 @@ fn attribute_shows_39_rows_and_the_splice() {
         path | local | splice
         mode | spliced | splice
         relay_reason |  | splice
-sticky_reason | transaction | splice
+        sticky_reason | transaction | splice
         spliced_commands | 41 | splice
+        relayed_commands | 47 | splice
+        answered_commands | 48 | splice
         spliced_bytes_to_node | 42 | splice
         spliced_bytes_to_client | 43 | splice
         relayed_bytes_to_node | 44 | splice
         relayed_bytes_to_client | 45 | splice
         spills | 46 | splice
         last_trap | variable | splice
+        trap: variable | 1 | splice
+        last_command | Query | splice
+        last_command_text | SELECT SLEEP(9) | splice
+        last_command_bytes | 20 | splice
+        last_command_running | true | splice
+        last_command_us | 3999999 | splice
         ",
     );
 }
@@ -235,4 +255,56 @@ fn attribute_of_others_is_unknown() {
             unknown(id)
         );
     }
+}
+
+#[test]
+fn stat_has_the_names_of_odp() {
+    let mut session = detailed();
+    let traffic = &mut session.traffic;
+    traffic.answered_bytes_from_client = 49;
+    traffic.answered_bytes_to_client = 5;
+    traffic.responses = 50;
+    let all = table(ask(
+        std::slice::from_ref(&session),
+        262_146,
+        "SHOW PROXYSESSION STAT",
+    ));
+    assert_eq!(all.lines().count(), 1 + 91);
+    assert!(all.starts_with("stat_name | value\ntotal_transaction_count | 31\n"));
+    assert!(all.ends_with("\nvip_to_tenant_cache_hit | 0\nvip_to_tenant_cache_miss | 0"));
+    check_table(
+        ask(
+            std::slice::from_ref(&session),
+            262_146,
+            "SHOW PROXYSESSION STAT 262146 LIKE '%_total_size'",
+        ),
+        "
+        stat_name | value
+        client_request_total_size | 135
+        client_response_total_size | 88
+        server_request_total_size | 86
+        server_response_total_size | 83
+        ",
+    );
+    check_table(
+        ask(
+            &[session],
+            262_146,
+            "SHOW PROXYSESSION STAT LIKE 'server_re%s'",
+        ),
+        "
+        stat_name | value
+        server_requests | 40
+        server_responses | 50
+        server_resultset_responses | (null)
+        ",
+    );
+}
+
+#[test]
+fn stat_of_others_is_unknown() {
+    assert_eq!(
+        ask(&manual(), 5, "SHOW PROXYSESSION STAT 524297"),
+        Answer::Error(AdminError::unknown_thread(524_297))
+    );
 }
