@@ -21,6 +21,7 @@ pub(super) struct File {
     pub(super) max_connections: Option<MaxConnections>,
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
+    pub(super) keepalive_idle: Option<Timeout>,
     pub(super) splice_limit: Option<ByteCount>,
     pub(super) proxy_id: Option<ProxyId>,
     pub(super) default_tenant: Option<Name>,

@@ -164,6 +164,16 @@ pub const KEYS: &[Key] = &[
         is_given: |line| line.connect_timeout.is_some(),
     },
     Key {
+        name: "keepalive_idle",
+        flag: None,
+        default: "1m",
+        range: TIMES,
+        help: "Silence before the kernel asks whether the other end still lives; dead after three unanswered questions, ten seconds apart.",
+        change: live!(keepalive_idle, NEW_LOGINS),
+        value: |settings| time(settings.keepalive_idle),
+        is_given: |_| false,
+    },
+    Key {
         name: "splice_limit",
         flag: Some("--splice-limit"),
         default: "1MiB",

@@ -30,6 +30,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// For a TCP connection to a node.
     pub connect_timeout: Duration,
+    /// Silence on a connection before the kernel asks whether its peer still lives, in whole seconds, one at least.
+    pub keepalive_idle: Duration,
     /// Bytes outstanding towards a slow reader before a response is spilled to the daemon.
     pub splice_limit: u64,
     /// What is logged.
@@ -96,6 +98,8 @@ const PORT_DEFAULT: u16 = 2883;
 const MAX_CONNECTIONS_DEFAULT: u32 = 10_000;
 const LOGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// What [`Settings::keepalive_idle`] is where nobody says otherwise.
+pub const KEEPALIVE_IDLE_DEFAULT: Duration = Duration::from_mins(1);
 const SPLICE_LIMIT_DEFAULT: u64 = 1 << 20;
 const PROXY_ID_DEFAULT: u32 = 1;
 /// ODP's default.
@@ -130,6 +134,9 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .connect_timeout
             .or(file.connect_timeout)
             .map_or(CONNECT_TIMEOUT_DEFAULT, Timeout::get),
+        keepalive_idle: file
+            .keepalive_idle
+            .map_or(KEEPALIVE_IDLE_DEFAULT, Timeout::get),
         splice_limit: line
             .splice_limit
             .or(file.splice_limit)

@@ -8,6 +8,7 @@ workers = 4
 max_connections = 500
 login_timeout = "3s"
 connect_timeout = "250ms"
+keepalive_idle = "20s"
 splice_limit = "64KiB"
 proxy_id = 8191
 default_tenant = "shop"
@@ -53,9 +54,10 @@ fn one_server_is_enough() {
     assert_eq!(
         (
             settings.login_timeout.as_secs(),
-            settings.connect_timeout.as_secs()
+            settings.connect_timeout.as_secs(),
+            settings.keepalive_idle.as_secs(),
         ),
-        (10, 5)
+        (10, 5, 60)
     );
     assert_eq!(
         settings.log,
@@ -89,9 +91,10 @@ fn every_key_of_the_file_is_read() {
     assert_eq!(
         (
             settings.login_timeout.as_millis(),
-            settings.connect_timeout.as_millis()
+            settings.connect_timeout.as_millis(),
+            settings.keepalive_idle.as_secs(),
         ),
-        (3000, 250)
+        (3000, 250, 20)
     );
     assert_eq!(
         settings.log,
@@ -283,7 +286,7 @@ fn unknown_keys_are_named_with_the_known_ones() {
         ),
         (
             &FULL.replace("tenants", "tenant"),
-            "line 25: cluster: unknown field `tenant`, expected one of `name`",
+            "line 26: cluster: unknown field `tenant`, expected one of `name`",
         ),
     ] {
         assert!(message(text).starts_with(expected), "{}", message(text));

@@ -46,6 +46,14 @@ impl Leg {
         })
     }
 
+    /// Has the kernel ask whether the peer still lives after this much silence, in whole seconds, one at least.
+    ///
+    /// # Errors
+    /// Those of `setsockopt`.
+    pub fn keep_alive(&self, idle: Duration) -> io::Result<()> {
+        super::keep_alive(&SockRef::from(&self.stream), idle)
+    }
+
     /// The other end's address.
     pub const fn peer_addr(&self) -> SocketAddr {
         self.peer
@@ -325,6 +333,25 @@ mod tests {
         drop(near);
         let error = far.read_closed().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanishes_is_asked_for() {
+        let (near, _far) = pair().await;
+        let options = || {
+            let socket = SockRef::from(&near.stream);
+            assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+            (
+                socket.tcp_keepalive_time().unwrap().as_secs(),
+                socket.tcp_keepalive_interval().unwrap().as_secs(),
+                socket.tcp_keepalive_retries().unwrap(),
+            )
+        };
+        assert_eq!(options(), (60, 10, 3));
+        near.keep_alive(Duration::from_secs(20)).unwrap();
+        assert_eq!(options(), (20, 10, 3));
+        near.keep_alive(Duration::from_millis(1)).unwrap();
+        assert_eq!(options(), (1, 10, 3));
     }
 
     #[tokio::test]

@@ -9,12 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::KEEPALIVE_IDLE_DEFAULT;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn` (4096 since Linux 5.4).
 const BACKLOG: i32 = 4096;
-/// How long a leg is silent before the kernel asks whether its peer still lives.
-pub(crate) const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 /// The time between such questions.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How many of them may stay unanswered before the connection is dead.
@@ -46,8 +45,13 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::Tcp
 /// Options that every leg has: no delay (commands are small and waited for), keep-alive (a peer that vanished is found).
 fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    keep_alive(socket, KEEPALIVE_IDLE_DEFAULT)
+}
+
+/// Has the kernel ask whether the peer still lives after so much silence, a second at least.
+fn keep_alive(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
+        .with_time(idle.max(Duration::from_secs(1)))
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)

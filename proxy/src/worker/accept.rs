@@ -248,6 +248,13 @@ pub(super) fn login_of(name: &LoginName) -> Login {
 
 /// Writes what the login has brought into the session, and chooses its path: the one decision, made once.
 fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
+    let idle = worker.process.settings().keepalive_idle;
+    for leg in [&logged_in.client, &logged_in.node] {
+        if let Err(error) = leg.keep_alive(idle) {
+            // The default holds on.
+            tracing::debug!(cs_id = entry.cs_id.0, %error, "keep-alive");
+        }
+    }
     let mut session = entry.session.borrow_mut();
     session.login = login_of(&logged_in.name);
     session.db.clone_from(&logged_in.database);

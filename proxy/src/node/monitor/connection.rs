@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{BYTES_MAX, Kind, MonitorError, NO_SUCH_THREAD, ROWS_MAX, Rows};
 use crate::{
-    config::{Account, NodeAddress},
+    config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress},
     node::connect::reason,
 };
 
@@ -109,7 +109,7 @@ impl Node {
             .pass((!password.is_empty()).then(|| password.to_owned()))
             // The node's socket file may be on another host.
             .prefer_socket(false)
-            .tcp_keepalive(Some(crate::net::KEEPALIVE_IDLE))
+            .tcp_keepalive(Some(KEEPALIVE_IDLE_DEFAULT))
             // The driver would ask for these.
             .max_allowed_packet(Some(BYTES_MAX))
             .wait_timeout(Some(28_800))
