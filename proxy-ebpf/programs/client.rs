@@ -42,7 +42,13 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
     } else {
         match may_begin(leg, record, streams, begun, stopped) {
             Some(armed) => armed,
-            None => return,
+            None => {
+                // The daemon has stopped the regime: said here, where every command of it has been counted, it is final.
+                if stopped >= begun && shared!(record.client.ended) < begun {
+                    publish!(record.client.ended, begun);
+                }
+                return;
+            }
         }
     };
     match command(msg, record, size, begun, regime) {

@@ -121,7 +121,7 @@ pub struct Client {
     pub sock: u64,
     /// The regime that began last.
     pub begun: u64,
-    /// The regime that a trap ended last.
+    /// The regime that a trap, or the first message behind the daemon's stop, ended last.
     pub ended: u64,
     /// Commands spliced that have a response.
     pub commands: u64,

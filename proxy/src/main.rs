@@ -36,10 +36,11 @@ fn run(arguments: RunArguments) -> Exit {
         Ok(read) => read,
         Err(error) => return complain(Exit::Usage, error),
     };
-    if let Err(error) = log::init(settings.log) {
-        return complain(Exit::Failure, error);
-    }
-    let Err(error) = worker::run(&settings, origin) else {
+    let log = match log::init(settings.log) {
+        Ok(log) => log,
+        Err(error) => return complain(Exit::Failure, error),
+    };
+    let Err(error) = worker::run(&settings, origin, log) else {
         return Exit::Clean;
     };
     tracing::error!(%error, "stopped");

@@ -29,6 +29,7 @@ mod multi;
 mod pipelined;
 mod prepared;
 mod processlist;
+mod proxyconfig;
 mod session;
 mod spill;
 mod spliced;
@@ -79,6 +80,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("foreign_sockets", foreign_sockets::CASES),
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),
+    ("proxyconfig", proxyconfig::CASES),
     ("torture", torture::CASES),
 ];
 

@@ -38,6 +38,13 @@ pub enum Order {
         /// What a node is executing for it, and shall not go on with.
         running: Option<Running>,
     },
+    /// Change a key of the configuration: the OK's text says what came of it.
+    Configure {
+        /// Which one, as [`Key::name`](crate::config::key::Key::name).
+        key: &'static str,
+        /// Its new value, as the operator wrote it.
+        value: String,
+    },
     /// Stop what a node is executing for a client session, which lives on. The caller gets OK or the node's error.
     KillQuery(Running),
     /// Ask the node for the caller's [`Privileges`](super::Privileges) and answer the statement with them.
@@ -216,6 +223,39 @@ impl AdminError {
     /// `OB_ERR_INTERNAL_CMD_VALUE_TOO_LONG` of ODP: an argument beyond what a statement of ours can have.
     pub fn argument_too_long() -> Self {
         Self::new(8007, *b"HY000", "internal cmd value is too long")
+    }
+
+    /// `ER_UNKNOWN_SYSTEM_VARIABLE`: the configuration has no such key.
+    pub fn unknown_key(name: &str) -> Self {
+        let text = format!("The configuration has no key '{name}'; SHOW PROXYCONFIG lists them");
+        Self::new(1193, *b"HY000", text)
+    }
+
+    /// `ER_INCORRECT_GLOBAL_LOCAL_VAR`: a key that only the file can change.
+    pub fn key_of_file(name: &str) -> Self {
+        let text = format!(
+            "'{name}' can be changed in the configuration file only, and holds after a restart"
+        );
+        Self::new(1238, *b"HY000", text)
+    }
+
+    /// `ER_WRONG_VALUE_FOR_VAR`: key, value, range and remedy are in the text.
+    pub fn bad_value(text: &str) -> Self {
+        Self::new(1231, *b"42000", format!("Nothing was changed: {text}"))
+    }
+
+    /// `ER_OPTION_PREVENTS_STATEMENT`: there is nowhere to keep a change.
+    pub fn no_file(key: &str) -> Self {
+        let text = format!(
+            "Nothing was changed: the daemon was started without --config FILE, so there is no file to keep {key} in"
+        );
+        Self::new(1290, *b"HY000", text)
+    }
+
+    /// `ER_ERROR_ON_WRITE`: the configuration file cannot be read or written.
+    pub fn not_written(file: &str, error: impl std::fmt::Display) -> Self {
+        let text = format!("Nothing was changed: {file}: {error}");
+        Self::new(1026, *b"HY000", text)
     }
 
     /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.

@@ -144,6 +144,7 @@ mod tests {
                     }
                     Order::KillQuery(running) => format!("query {}", running.connection.0),
                     Order::LearnPrivileges => "privileges".to_owned(),
+                    Order::Configure { key, .. } => format!("configure {key}"),
                     Order::Forward => "forward".to_owned(),
                 });
                 names.collect::<Vec<_>>().join(", ")

@@ -109,6 +109,8 @@ struct Arguments {
     is_wide: bool,
     /// The word that chooses one of a statement's forms.
     word: Option<&'static str>,
+    /// A key and its new value.
+    assignment: Option<(String, String)>,
 }
 
 impl Statement {

@@ -1,13 +1,13 @@
-//! `SHOW PROXYCONFIG`: every key of the configuration with its value now.
+//! `SHOW PROXYCONFIG`: every key of the configuration with its value now. `ALTER PROXYCONFIG SET`: changes one.
 
 use super::parse::{self, Mismatch};
-use super::{Answer, Arguments, Scope, Snapshot, Spec, Value, Who};
+use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Value, Who};
 use crate::{
-    config::key::{self, Entry},
-    sql::{Tokens, like::like},
+    config::key::{self, Entry, Key},
+    sql::{Token, Tokens, like::like},
 };
 
-pub(super) const STATEMENTS: &[Spec] = &[SHOW];
+pub(super) const STATEMENTS: &[Spec] = &[SHOW, ALTER];
 
 /// Only what differs from the default.
 const DIFF: &str = "DIFF";
@@ -78,9 +78,81 @@ fn row(entry: Entry) -> [Value; 7] {
     ]
 }
 
+const ALTER: Spec = Spec {
+    words: &["ALTER", "PROXYCONFIG", "SET"],
+    grammar: "ALTER PROXYCONFIG SET key = value",
+    help: "Changes a key of the configuration, at once where it can be, and keeps it in the configuration file.",
+    who: Who::Operator,
+    scope: Scope::Own,
+    example: "ALTER PROXYCONFIG SET connect_timeout = '2s'",
+    parse: parse_alter,
+    answer: alter,
+};
+
+/// `key` is a word, or two with a dot between; the value is quoted, or one word or number.
+fn parse_alter(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    let word = |token: Option<Token<'_>>| match token {
+        Some(Token::Word(word)) => text(word),
+        _ => Err(Mismatch::Malformed),
+    };
+    let mut key = word(tokens.next())?;
+    let mut next = tokens.next();
+    if next == Some(Token::Symbol(b'.')) {
+        key = format!("{key}.{}", word(tokens.next())?);
+        next = tokens.next();
+    }
+    if next != Some(Token::Symbol(b'=')) {
+        return Err(Mismatch::Malformed);
+    }
+    let value = match tokens.next() {
+        Some(
+            Token::Word(value)
+            | Token::Quoted {
+                quote: b'\'' | b'"',
+                text: value,
+            },
+        ) => text(value)?,
+        Some(Token::Integer(value)) => value.to_string(),
+        _ => return Err(Mismatch::Malformed),
+    };
+    let arguments = Arguments {
+        assignment: Some((key, value)),
+        ..Arguments::default()
+    };
+    tokens
+        .is_at_end()
+        .then_some(arguments)
+        .ok_or(Mismatch::Malformed)
+}
+
+fn text(bytes: &[u8]) -> Result<String, Mismatch> {
+    String::from_utf8(bytes.to_vec()).map_err(|_no_text| Mismatch::Malformed)
+}
+
+fn alter(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let Some((name, value)) = &arguments.assignment else {
+        return AdminError::bad_command().into();
+    };
+    if let Some(key) = Key::find(name) {
+        return Answer::Orders(vec![Order::Configure {
+            key: key.name,
+            value: value.clone(),
+        }]);
+    }
+    let entries = key::entries(&snapshot.daemon.settings);
+    if name == "cluster" || entries.iter().any(|entry| entry.name == *name) {
+        return AdminError::key_of_file(name).into();
+    }
+    AdminError::unknown_key(name).into()
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::admin::fixture::{ask, manual, table};
+    use crate::admin::{
+        AdminError, Answer, Order,
+        fixture::{ask, manual, table},
+        parse,
+    };
 
     fn names(text: &str) -> Vec<String> {
         let table = table(ask(&manual(), 1_048_577, text));
@@ -101,6 +173,67 @@ mod tests {
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
         assert_eq!(names("SHOW PROXYCONFIG").len(), 15 + 2 * 4);
+    }
+
+    #[test]
+    fn values_are_quoted_or_bare() {
+        for (text, key, value) in [
+            ("splice = 'off'", "splice", "off"),
+            ("splice=off;", "splice", "off"),
+            ("max_connections = 900", "max_connections", "900"),
+            ("max_connections = -1", "max_connections", "-1"),
+            ("login_timeout = 10s", "login_timeout", "10s"),
+            ("login_timeout = \"1m 30s\"", "login_timeout", "1m 30s"),
+            ("splice_limit = 64KiB", "splice_limit", "64KiB"),
+            ("log.level = debug", "log.level", "debug"),
+            ("log_level = debug", "log.level", "debug"),
+            ("listen = '0.0.0.0:2883'", "listen", "0.0.0.0:2883"),
+        ] {
+            let value = value.to_owned();
+            let answer = ask(
+                &manual(),
+                1_048_577,
+                &format!("ALTER PROXYCONFIG SET {text}"),
+            );
+            assert_eq!(
+                answer,
+                Answer::Orders(vec![Order::Configure { key, value }])
+            );
+        }
+        for text in [
+            "",
+            "splice",
+            "splice =",
+            "splice = a b",
+            "splice = off, workers = 1",
+            "= 1",
+            "log. = 1",
+            "log.level.x = 1",
+            "splice = `off`",
+            "splice = 'it''s'",
+            "splice = 0.0.0.0:1",
+        ] {
+            let text = format!("ALTER PROXYCONFIG SET {text}");
+            let error = parse(text.as_bytes()).expect(&text).expect_err(&text);
+            assert_eq!(error, AdminError::bad_command());
+        }
+        assert!(parse(b"ALTER PROXYCONFIG splice = off").is_none());
+    }
+
+    #[test]
+    fn keys_that_cannot_be_altered_are_refused() {
+        let code = |text: &str| match ask(&manual(), 1_048_577, text) {
+            Answer::Error(error) => error.code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code("ALTER PROXYCONFIG SET no_such = 1"), 1193);
+        assert_eq!(code("ALTER PROXYCONFIG SET Splice = off"), 1193);
+        assert_eq!(code("ALTER PROXYCONFIG SET cluster = 1"), 1238);
+        let forward = Answer::Orders(vec![Order::Forward]);
+        assert_eq!(
+            ask(&manual(), 5, "ALTER PROXYCONFIG SET splice = off"),
+            forward
+        );
     }
 
     #[test]

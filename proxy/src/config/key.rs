@@ -273,6 +273,11 @@ impl Key {
         value == self.default
     }
 
+    /// Whether the file may hold it as a number.
+    pub fn is_number(&self) -> bool {
+        self.range.starts_with('[') && self.range != TIMES
+    }
+
     /// Whether the command line gives it, which then wins over the file.
     pub fn is_given(&self, line: &Overrides) -> bool {
         (self.is_given)(line)

@@ -1,5 +1,6 @@
 //! From the text of a configuration file and the command line to [`Settings`]. Pure: reading the file is the caller's.
 
+mod alter;
 mod cluster;
 mod file;
 pub mod key;
@@ -9,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use value::{
     ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, NodeAddress, ProxyId, Splice,

@@ -11,7 +11,7 @@ use sluice_ebpf::{
     response::{Expect, Response},
 };
 
-/// What stands in a session's record, copied field by field: all that the programs have written, and what the daemon has stopped.
+/// What the programs have written into a session's record, copied field by field.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Progress {
     /// The client's app socket is captured.
@@ -20,12 +20,10 @@ pub struct Progress {
     pub node_captured: bool,
     /// The regime that began last.
     pub begun: u64,
-    /// The regime that a trap ended last.
+    /// The regime that a trap, or the first message behind a stop, ended last.
     pub ended: u64,
     /// The regime that a spill ended last.
     pub spilled: u64,
-    /// Regimes up to this one were stopped by the daemon.
-    pub stopped: u64,
     /// The regime whose unfinished response was handed over last.
     pub handed_over: u64,
     /// Commands spliced that have a response.
@@ -96,7 +94,7 @@ pub enum Standing {
     Closed,
     /// The kernel splices.
     Open,
-    /// A trap, a spill or the daemon ended it.
+    /// A trap or a spill ended it, or a stop: the programs say so with the next message, and only then no command of it can be missed.
     Ended {
         /// Bytes of the last command that the client still owes.
         command_remaining: u32,
@@ -141,7 +139,7 @@ impl Gate {
         if begun == 0 || begun != self.generation {
             return Standing::Closed;
         }
-        if progress.ended < begun && progress.spilled < begun && progress.stopped < begun {
+        if progress.ended < begun && progress.spilled < begun {
             return Standing::Open;
         }
         let left = if progress.handed_over == begun {
@@ -197,11 +195,6 @@ mod tests {
         );
         assert_eq!(
             standing(|progress| progress.spilled = 2),
-            ended(Left::Nothing)
-        );
-        assert_eq!(standing(|progress| progress.stopped = 1), Standing::Open);
-        assert_eq!(
-            standing(|progress| progress.stopped = 2),
             ended(Left::Nothing)
         );
     }

@@ -259,7 +259,6 @@ impl Slot {
             begun: load(word!(self, client.begun)),
             ended: load(word!(self, client.ended)),
             spilled: load(word!(self, node.spilled)),
-            stopped: load(word!(self, host.stopped)),
             handed_over,
             commands: load(word!(self, client.commands)),
             silent_commands: load(word!(self, client.silent_commands)),

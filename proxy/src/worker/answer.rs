@@ -4,6 +4,7 @@ use bytes::BytesMut;
 
 use super::{
     close::End,
+    configure::configure,
     form::{Form, ask},
     serve::{Serving, payload_length},
 };
@@ -60,6 +61,12 @@ impl Serving<'_> {
                         Order::KillQuery(running) => {
                             if let Err(error) = self.kill_query(&running).await? {
                                 form.put_error(&mut out, error);
+                            }
+                        }
+                        Order::Configure { key, value } => {
+                            match configure(&self.worker.process, key, value).await {
+                                Ok(told) => form.put_ok(&mut out, told),
+                                Err(error) => form.put_error(&mut out, error),
                             }
                         }
                         // Done before: nothing asks for it twice.

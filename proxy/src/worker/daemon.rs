@@ -49,7 +49,7 @@ impl Process {
             settings: self.settings(),
             origin: Arc::clone(&self.origin),
             host: Arc::clone(&self.host),
-            no_splice: self.splicing.as_ref().err().copied(),
+            no_splice: self.no_splice(),
             is_stopping: self.is_stopping.load(Ordering::Relaxed),
             client_count,
             uptime_ms: self.now_ms(),

@@ -22,6 +22,8 @@ const KILL: Duration = Duration::from_secs(1);
 pub(super) enum Mail {
     /// Copies of all of its sessions, please.
     Snapshot(oneshot::Sender<Vec<Session>>),
+    /// Have the kernel stop splicing, and say when it is told.
+    StopSplicing(oneshot::Sender<()>),
     /// End this session, if it is one of its own. The sender is dropped when the session is gone.
     Kill(CsId, oneshot::Sender<()>),
     /// End.
@@ -35,6 +37,10 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
             Mail::Snapshot(reply) => {
                 // Who asked may be gone meanwhile.
                 let _ = reply.send(worker.registry.snapshot());
+            }
+            Mail::StopSplicing(reply) => {
+                worker.registry.stop_splicing();
+                let _ = reply.send(());
             }
             Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
             Mail::Stop => {
@@ -85,4 +91,19 @@ pub(super) async fn kill(process: &Process, cs_id: CsId) {
         }
     };
     let _ = timeout(KILL, all).await;
+}
+
+/// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
+pub(super) async fn stop_splicing(process: &Process) {
+    let mut replies = Vec::with_capacity(process.mailboxes.len());
+    for mailbox in &process.mailboxes {
+        let (sender, receiver) = oneshot::channel();
+        if mailbox.send(Mail::StopSplicing(sender)).is_ok() {
+            replies.push(receiver);
+        }
+    }
+    for reply in replies {
+        // A worker that has stopped splices nothing.
+        let _ = reply.await;
+    }
 }

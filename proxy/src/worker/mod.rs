@@ -8,6 +8,8 @@ mod auth;
 mod change_user;
 mod clock;
 mod close;
+mod config_file;
+mod configure;
 mod daemon;
 mod form;
 mod kill;
@@ -43,6 +45,7 @@ use crate::{
     admin::Host,
     config::{Origin, Settings},
     kernel::{capture::Bindings, record::Records},
+    log::LogHandle,
     node::Monitor,
     session::{CsId, IdSequence, SsId},
 };
@@ -76,6 +79,11 @@ struct Process {
     /// Where they were read from.
     origin: Arc<Origin>,
     host: Arc<Host>,
+    /// Held while one is changed.
+    change: Mutex<()>,
+    log: LogHandle,
+    /// Set while no session is to be spliced; looked at at command boundaries.
+    splice_off: AtomicBool,
     started: Instant,
     /// The daemon has been told to stop.
     is_stopping: AtomicBool,

@@ -6,14 +6,14 @@ use std::{
     rc::Rc,
 };
 
-use sluice_ebpf::response::Outcome;
+use sluice_ebpf::{reason::RelayReason, response::Outcome};
 use tokio::sync::{Notify, oneshot};
 
 use super::{SharedWorker, clock, close::End};
 use crate::{
     gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
-    session::{AnsweredBy, Command, CsId, Mode, Prepared, ServerState, Session},
+    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session},
 };
 
 /// Where a session is in the kernel's maps.
@@ -105,6 +105,11 @@ impl Entry {
                     session.note_status(response.status());
                 }
             }
+        }
+        if session.relay_reason.is_none() && self.worker.process.is_splice_off() {
+            session.relay_reason = Some(RelayReason::Off);
+            session.path = Path::Relay;
+            session.mode = Mode::Relayed;
         }
         if session.command.is_running() && session.command.answered_by == AnsweredBy::Node {
             session.set_bound_state(ServerState::Active);
@@ -229,6 +234,16 @@ impl Registry {
         let ids: Vec<_> = self.0.borrow().keys().copied().collect();
         for cs_id in ids {
             self.end(cs_id, end, None);
+        }
+    }
+
+    /// Ends every session's regime in the kernel. What is spliced again is for the sessions to offer.
+    pub(super) fn stop_splicing(&self) {
+        let entries = self.0.borrow();
+        for entry in entries.values().filter_map(std::rc::Weak::upgrade) {
+            if let Some(slot) = entry.slot() {
+                slot.stop(entry.gate.get().generation());
+            }
         }
     }
 

@@ -280,7 +280,7 @@ impl<'a> Serving<'a> {
         match effect {
             Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
             // What was classified while the character set could not be read is not believed later.
-            Effect::Prepared { spliceable: true } if self.may_splice() => {
+            Effect::Prepared { spliceable: true } if self.is_spliceable() => {
                 if let Some(slot) = slot {
                     slot.allow_statement(self.response.statement_id());
                 }
@@ -326,9 +326,14 @@ impl<'a> Serving<'a> {
         }
     }
 
+    /// Whether the kernel could read the session's commands.
+    fn is_spliceable(&self) -> bool {
+        self.entry.session.borrow().relay_reason.is_none()
+    }
+
     /// Whether the kernel may be offered commands.
     pub(super) fn may_splice(&self) -> bool {
-        self.entry.session.borrow().relay_reason.is_none()
+        self.is_spliceable() && !self.worker.process.is_splice_off()
     }
 
     /// Which form responses have, as the tracker wants it.

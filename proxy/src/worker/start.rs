@@ -30,6 +30,7 @@ use super::{
 use crate::{
     config::{Origin, Settings, Splice},
     kernel::{Kernel, capture::Bindings, self_test},
+    log::LogHandle,
     net,
     node::Monitor,
     session::IdSequence,
@@ -39,7 +40,7 @@ use crate::{
 ///
 /// # Errors
 /// [`RunError`]: why it could not start or go on.
-pub fn run(settings: &Settings, origin: Origin) -> Result<(), RunError> {
+pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
     let (mut kernel, splicing) = splicing(settings)?;
     let workers = settings
@@ -59,6 +60,9 @@ pub fn run(settings: &Settings, origin: Origin) -> Result<(), RunError> {
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
+        change: Mutex::new(()),
+        log,
+        splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
         is_stopping: AtomicBool::new(false),
         started: Instant::now(),
@@ -226,7 +230,7 @@ fn nonce() -> u64 {
 
 /// Raises the limit of open files as far as it goes: a session has two sockets, and distributions start daemons with 1,024.
 #[expect(unsafe_code, reason = "std does not set resource limits")]
-fn allow_descriptors(sessions: u32) {
+pub(super) fn allow_descriptors(sessions: u32) {
     let wanted = libc::rlim_t::from(sessions) * 2 + 256;
     let mut limit = libc::rlimit {
         rlim_cur: 0,

@@ -1,0 +1,122 @@
+//! `ALTER PROXYCONFIG SET`: validates, keeps the change in the file, then lets it hold. What fails leaves everything as it was.
+
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, PoisonError, atomic::Ordering},
+};
+
+use sluice_ebpf::reason::RelayReason;
+
+use super::{Process, config_file, mailbox, start::allow_descriptors};
+use crate::{
+    admin::AdminError,
+    config::{
+        self, Alteration, Splice,
+        key::{Change, Key},
+    },
+};
+
+/// Changes a key. Returns what the operator is told.
+///
+/// # Errors
+/// Why nothing was changed.
+pub(super) async fn configure(
+    process: &Arc<Process>,
+    key: &'static str,
+    value: String,
+) -> Result<String, AdminError> {
+    let key = Key::find(key).ok_or_else(|| AdminError::unknown_key(key))?;
+    let own = Arc::clone(process);
+    // Files may be slow, and other sessions of this worker do not wait for them.
+    let changed = tokio::task::spawn_blocking(move || own.change(key, &value)).await;
+    let told = changed
+        .map_err(|_panic| AdminError::not_written(key.name, "the change was given up"))??;
+    if process.is_splice_off() {
+        mailbox::stop_splicing(process).await;
+    }
+    Ok(told)
+}
+
+impl Process {
+    /// Whether an operator has switched splicing off, or it was never on.
+    pub(super) fn is_splice_off(&self) -> bool {
+        self.splice_off.load(Ordering::Relaxed)
+    }
+
+    /// Why no session is spliced, if none is.
+    pub(super) fn no_splice(&self) -> Option<RelayReason> {
+        let off = self.is_splice_off().then_some(RelayReason::Off);
+        off.or(self.splicing.as_ref().err().copied())
+    }
+
+    /// One change at a time: each reads the file that the one before has written.
+    fn change(&self, key: &Key, value: &str) -> Result<String, AdminError> {
+        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &self.origin.file else {
+            return Err(AdminError::no_file(key.name));
+        };
+        let failed = |error| AdminError::not_written(&path.display().to_string(), error);
+        let text = fs::read_to_string(path).map_err(failed)?;
+        let live = self.settings();
+        let Alteration { text, mut settings } =
+            config::alter(&text, &self.origin.line, &live, key, value)
+                .map_err(|error| AdminError::bad_value(&error.message))?;
+        config_file::replace(path, &text).map_err(failed)?;
+        // No programs are loaded: what would switch them on is for the next start.
+        let must_restart = key.name == "splice" && matches!(self.splicing, Err(RelayReason::Off));
+        if must_restart {
+            settings.splice = live.splice;
+        }
+        if settings != *live {
+            self.adopt(settings);
+        }
+        let told = self.told(key, value, must_restart, path);
+        tracing::info!(key = key.name, value, "configuration changed");
+        Ok(told)
+    }
+
+    /// Lets settings hold.
+    fn adopt(&self, settings: config::Settings) {
+        if self.log.set_level(settings.log.level).is_err() {
+            tracing::error!("the log's level cannot be changed");
+        }
+        allow_descriptors(settings.max_connections);
+        let off = settings.splice == Splice::Off;
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+        self.splice_off.store(off, Ordering::SeqCst);
+    }
+
+    /// What the operator is told of a change that was made.
+    fn told(&self, key: &Key, value: &str, must_restart: bool, path: &Path) -> String {
+        let (name, path) = (key.name, path.display());
+        let mut told = match key.change {
+            Change::Live { holds_for, .. } if !must_restart => {
+                let whom = holds_for.map_or_else(String::new, |whom| format!(" for {whom}"));
+                format!("{name} = {value} holds{whom}; kept in {path}")
+            }
+            Change::Live { .. } | Change::Restart => {
+                format!("{name} = {value} is kept in {path} and holds after a restart")
+            }
+        };
+        // What is said of `splice` otherwise is said of a host that can.
+        let relayed = self
+            .splicing
+            .as_ref()
+            .err()
+            .filter(|_| name == "splice" && !must_restart && value != Splice::Off.text());
+        if let Some(reason) = relayed {
+            told = format!(
+                "{told}; sessions are relayed all the same: {}",
+                reason.text()
+            );
+        }
+        if let Some(flag) = key.flag.filter(|_| key.is_given(&self.origin.line)) {
+            told = format!("{told}; the command line gives {flag}, which wins at the next start");
+        }
+        told
+    }
+}
