@@ -13,6 +13,7 @@ pub mod packet;
 pub mod reply;
 pub mod result_set;
 pub mod rows;
+pub mod session_track;
 pub mod statement;
 
 /// A packet that does not have the form which the protocol asks for at this point.

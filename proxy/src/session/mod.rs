@@ -13,7 +13,9 @@ pub mod phase;
 pub mod prepared;
 pub mod server;
 pub mod sticky;
+pub mod trace;
 pub mod traffic;
+pub mod variable;
 
 use std::net::SocketAddr;
 

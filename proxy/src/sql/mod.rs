@@ -1,6 +1,8 @@
 //! The little SQL that Sluice reads: tokens of a short statement. Lazy, without allocation: looking at the head of a text costs no more
 //! than the head.
 
+pub mod assigned;
+pub mod lexer;
 pub mod like;
 
 /// One token of a statement's text.
