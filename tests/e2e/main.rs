@@ -38,6 +38,7 @@ mod torture;
 mod transaction;
 mod unreachable_node;
 mod values;
+mod variables;
 
 use anyhow::Result;
 use case::Case;
@@ -64,6 +65,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("local_infile", local_infile::CASES),
     ("multi", multi::CASES),
     ("session", session::CASES),
+    ("variables", variables::CASES),
     ("spliced", spliced::CASES),
     ("spill", spill::CASES),
     ("busy", busy::CASES),

@@ -134,6 +134,12 @@ impl AdminError {
         Self::new(5010, *b"21000", "Unknown operator, bad internal cmd")
     }
 
+    /// `ER_UNKNOWN_ERROR`: the system variables of a cluster's nodes are not known.
+    pub fn no_defaults(cluster: &str, reason: &str) -> Self {
+        let text = format!("The system variables of cluster '{cluster}' are not known: {reason}");
+        Self::new(1105, *b"HY000", text)
+    }
+
     /// `ER_NO_SUCH_THREAD`. Also what a user gets who must not know that the session exists.
     pub fn unknown_thread(id: i64) -> Self {
         Self::new(1094, *b"HY000", format!("Unknown thread id: {id}"))

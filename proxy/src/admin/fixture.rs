@@ -1,11 +1,15 @@
 //! Sessions for tests, and how to ask about them.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use super::{Answer, Caller, Daemon, Host, Snapshot, Value, parse};
 use crate::config::{Origin, Overrides, settings};
 use crate::session::{
     Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
+    variable::defaults::{self, Default},
 };
 
 /// `user@tenant#cluster`.
@@ -85,6 +89,31 @@ pub(super) fn manual() -> Vec<Session> {
     ]
 }
 
+/// Some system variables, as `MariaDB` lists them.
+fn defaults() -> Vec<Default> {
+    let rows = [
+        [
+            "auto_increment_increment",
+            "1",
+            "SESSION",
+            "BIGINT UNSIGNED",
+            "NO",
+        ],
+        ["autocommit", "ON", "SESSION", "BOOLEAN", "NO"],
+        [
+            "last_insert_id",
+            "0",
+            "SESSION ONLY",
+            "BIGINT UNSIGNED",
+            "NO",
+        ],
+        ["sql_mode", "ANSI", "SESSION", "SET", "NO"],
+        ["version", "11.4", "GLOBAL", "VARCHAR", "YES"],
+    ];
+    let rows = rows.map(|row| row.map(|cell| Some(cell.into())).to_vec());
+    defaults::read(&rows)
+}
+
 /// A daemon with two clusters.
 pub(super) fn daemon() -> &'static Daemon {
     static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
@@ -104,6 +133,7 @@ pub(super) fn daemon() -> &'static Daemon {
         "#;
         Daemon {
             settings: Arc::new(settings(text, Overrides::default()).unwrap()),
+            defaults: BTreeMap::from([("east".to_owned(), Arc::new(Ok(defaults())))]),
             origin: Arc::new(Origin::default()),
             host: Arc::new(Host {
                 binary: "/usr/bin/sluice".into(),

@@ -22,7 +22,7 @@ pub use parse::{hidden, parse};
 pub use privilege::Privileges;
 pub use snapshot::{Caller, Daemon, Host, Snapshot};
 
-use crate::sql::Tokens;
+use crate::{session::Session, sql::Tokens};
 use parse::Mismatch;
 
 /// Every statement family. A new one is one line here.
@@ -137,6 +137,16 @@ impl Statement {
     /// Which statement it is.
     pub const fn spec(&self) -> &'static Spec {
         self.spec
+    }
+
+    /// Whether it shows variables of sessions: the server is to be asked for stale ones first.
+    pub fn shows_variables(&self) -> bool {
+        proxysession::is_about_variables(self.spec)
+    }
+
+    /// The session whose variables it shows, and whether it shows the cluster's defaults, too; none if it is about something else.
+    pub fn variables_of<'a>(&self, snapshot: &Snapshot<'a>) -> Option<(&'a Session, bool)> {
+        proxysession::variables_subject(self.spec, &self.arguments, snapshot)
     }
 
     /// Answers from the snapshot, which must cover the statement's [`Scope`].

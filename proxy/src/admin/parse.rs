@@ -190,7 +190,6 @@ mod tests {
             SHOW PROXYSESSION STAT x
             SHOW PROXYSESSION 5
             SHOW PROXYSESSION LIKE 'x'
-            SHOW PROXYSESSION VARIABLES
             SHOW PROXYSESSION; SELECT 1
             SHOW PROXYSESSION /*! x */
             SHOW PROXYSESSION ATTRIBUTE x

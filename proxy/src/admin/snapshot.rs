@@ -1,13 +1,13 @@
 //! All that a statement may look at.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use sluice_ebpf::reason::RelayReason;
 
 use super::Privileges;
 use crate::{
     config::{Origin, Settings},
-    session::{CsId, Login, Session},
+    session::{CsId, Login, Session, variable::defaults::Default},
 };
 
 /// The sessions of a statement's scope at one moment, and who asks.
@@ -41,6 +41,8 @@ pub struct Caller<'a> {
 pub struct Daemon {
     /// What holds now.
     pub settings: Arc<Settings>,
+    /// The system variables of clusters that somebody has asked for, or why they are not known.
+    pub defaults: BTreeMap<String, Arc<Result<Vec<Default>, String>>>,
     /// Where the settings were read from.
     pub origin: Arc<Origin>,
     /// What does not change while it runs.

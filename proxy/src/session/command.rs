@@ -15,6 +15,8 @@ use crate::{
 
 /// Bytes of a `COM_CHANGE_USER` that the daemon is ready to hold: names, an answer and 64 KiB of attributes.
 const CHANGE_USER_BYTES_MAX: usize = 1 << 17;
+/// The longest text that is held to be looked at, in bytes, unless its first word says that it carries data.
+const TEXT_BYTES_MAX: usize = 1 << 16;
 /// Bytes of a long text that its first word must be found in.
 const LONG_TEXT_HEAD_BYTES: usize = 256;
 /// First words of long texts that cannot change the client's character set.
@@ -97,6 +99,10 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
         }),
         command::PROCESS_INFO => Plan::ProcessInfo,
         command::PROCESS_KILL => number(bytes, length).map_or(Plan::Wait, Plan::Kill),
+        // Which statement it runs says what it changes.
+        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => {
+            number(bytes, length).map_or(Plan::Wait, |_id| Plan::Forward(Effect::None))
+        }
         command::STMT_CLOSE => {
             number(bytes, length).map_or(Plan::Wait, |id| Plan::Forward(Effect::Closed(id)))
         }
@@ -108,9 +114,15 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
             let name = payload.get(1..).unwrap_or_default();
             Plan::Forward(Effect::Database(String::from_utf8_lossy(name).into_owned()))
         }),
-        command::QUERY => bytes
-            .get(HEADER_LEN + 1..LONG_TEXT_HEAD_BYTES)
-            .map_or(Plan::Wait, |head| Plan::Forward(long_text(head))),
+        command::QUERY => match bytes.get(HEADER_LEN + 1..LONG_TEXT_HEAD_BYTES) {
+            None => Plan::Wait,
+            Some(head) if is_data(head) => Plan::Forward(Effect::None),
+            Some(_) if length <= TEXT_BYTES_MAX => {
+                payload.map_or(Plan::Wait, |payload| query(payload, attributes))
+            }
+            // It may be a batch that changes anything.
+            Some(_) => Plan::Forward(Effect::Charset { safe: false }),
+        },
         command::STMT_PREPARE => Plan::Prepare(Effect::Prepared { spliceable: false }),
         _ => Plan::Forward(Effect::None),
     }
@@ -210,14 +222,10 @@ fn text_effect(text: &[u8]) -> Effect {
     charset_effect(text)
 }
 
-/// What the head of a text that is too long to hold says. Statements that set variables are short; a long text whose verb is not known may
-/// be a batch that does.
-fn long_text(head: &[u8]) -> Effect {
-    if begins_with_data_verb(head) {
-        Effect::None
-    } else {
-        Effect::Charset { safe: false }
-    }
+/// Whether a long text is one that carries data, by its head: such a text changes no character set, and is not held to be looked at.
+fn is_data(head: &[u8]) -> bool {
+    let mut tokens = Tokens::new(head);
+    DATA_VERBS.iter().any(|verb| tokens.accept_word(verb))
 }
 
 /// Whether a text may change the client's character set, and to what.
@@ -301,6 +309,7 @@ mod tests {
             b"\x11user\0",
             b"\x0c\x07\0\0\0",
             b"\x19\x07\0\0\0",
+            b"\x17\x07\0\0\0",
         ] {
             let bytes = packet(payload);
             for cut in 0..bytes.len() {
@@ -341,13 +350,20 @@ mod tests {
 
     #[test]
     fn long_texts_are_judged_by_their_verb() {
-        for (verb, effect) in [
-            ("INSERT", Effect::None),
-            (" select", Effect::None),
-            ("SET", Effect::Charset { safe: false }),
+        for (verb, length, expected) in [
+            ("INSERT", SCAN_BYTES_MAX, forward(Effect::None)),
+            (" select", TEXT_BYTES_MAX, forward(Effect::None)),
+            ("SET", SCAN_BYTES_MAX, Plan::Wait),
+            (
+                "SET",
+                TEXT_BYTES_MAX,
+                forward(Effect::Charset { safe: false }),
+            ),
         ] {
-            let payload = format!("\x03{verb} {}", "x".repeat(SCAN_BYTES_MAX));
-            assert_eq!(plan(&packet(payload.as_bytes()), false), forward(effect));
+            let payload = format!("\x03{verb} {}", "x".repeat(length));
+            let bytes = packet(payload.as_bytes());
+            assert_eq!(plan(&bytes[..300], false), expected, "{verb}");
+            assert_ne!(plan(&bytes, false), Plan::Wait, "{verb}");
         }
     }
 }

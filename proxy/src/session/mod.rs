@@ -17,7 +17,7 @@ pub mod trace;
 pub mod traffic;
 pub mod variable;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 pub use activity::{AnsweredBy, Command};
 pub use id::{ConnectionId, CsId, IdSequence, ProxySessionId, SsId};
@@ -27,6 +27,7 @@ pub use server::{ServerSession, Versions};
 use sluice_ebpf::reason::RelayReason;
 pub use sticky::{StickyReason, Ties};
 pub use traffic::{Mode, Path, Traffic, TrapCounts};
+use variable::Variables;
 
 /// One client's session. A value of the worker that serves it; other workers see copies.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -58,6 +59,8 @@ pub struct Session {
     pub opened_at_ms: u64,
     /// Versions of the session's state; a server session with a lower one is behind.
     pub versions: Versions,
+    /// The variables that it has changed. Shared with copies of the session, until it changes another.
+    pub variables: Arc<Variables>,
     /// The server sessions that this session holds, in the order in which they were opened.
     pub servers: Vec<ServerSession>,
     /// The server session last used; the others are pooled.
@@ -142,6 +145,7 @@ impl Session {
             transactions: 0,
             opened_at_ms: accepted.opened_at_ms,
             versions: Versions::default(),
+            variables: Arc::default(),
             servers: Vec::new(),
             bound: None,
             last_insert_id_holder: None,

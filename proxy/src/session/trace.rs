@@ -226,11 +226,9 @@ impl Statements {
     }
 }
 
-/// Whether more than the status flags tell of what these changes leave: the server has to be asked.
+/// Whether the server has to be asked behind these changes: for more than what the status flags tell, or nobody can name.
 pub fn needs_asking(assigned: &Assigned) -> bool {
-    assigned.unclear
-        || !assigned.user.is_empty()
-        || assigned.system.iter().any(|name| name != AUTOCOMMIT)
+    !assigned.user.is_empty() || assigned.system.iter().any(|name| name != AUTOCOMMIT)
 }
 
 #[cfg(test)]
@@ -376,6 +374,7 @@ mod tests {
     fn autocommit_is_known_without_asking() {
         assert!(!needs_asking(&Assigned::of(b"SET autocommit = 0")));
         assert!(needs_asking(&Assigned::of(b"SET autocommit = 0, @a = 1")));
-        assert!(needs_asking(&Assigned::of(b"CALL p()")));
+        assert!(needs_asking(&Assigned::of(b"CALL p(@out)")));
+        assert!(!needs_asking(&Assigned::of(b"CALL p()")));
     }
 }

@@ -33,6 +33,9 @@ impl Serving<'_> {
         effect: Option<Effect>,
     ) -> Result<(), End> {
         self.begin_command(AnsweredBy::Proxy);
+        if statement.shows_variables() {
+            self.read_variables(true).await?;
+        }
         let mut out = BytesMut::new();
         let mut end = None;
         match self.decide(statement).await? {

@@ -47,6 +47,7 @@ impl Process {
         drop(ids);
         Daemon {
             settings: self.settings(),
+            defaults: self.defaults.all(),
             origin: Arc::clone(&self.origin),
             host: Arc::clone(&self.host),
             no_splice: self.no_splice(),

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use super::{Worker, mailbox, registry::Entry};
+use super::{Worker, defaults, mailbox, registry::Entry};
 use crate::{
     admin::{
         AdminError, Answer, Caller, Column, ColumnKind, Privileges, Scope, Snapshot, Statement,
@@ -14,6 +14,7 @@ use crate::{
         reply::{ErrPacket, OkPacket},
         result_set::{self, ColumnType, Framing, Protocol},
     },
+    session::Session,
 };
 
 /// Answers a statement of the session `entry` from a snapshot of what it may look at. `has_tenant` and `privileges` are
@@ -25,10 +26,6 @@ pub(super) async fn ask(
     privileges: Option<Privileges>,
     statement: &Statement,
 ) -> Answer {
-    let sessions = match statement.spec().scope {
-        Scope::Own => vec![entry.current()],
-        Scope::AllWorkers => mailbox::snapshot(&worker.process).await,
-    };
     let login = entry.session.borrow().login.clone();
     let caller = Caller {
         cs_id: entry.cs_id,
@@ -36,11 +33,30 @@ pub(super) async fn ask(
         has_tenant,
         privileges,
     };
+    let mut sessions = sessions(worker, entry, statement).await;
+    let mut daemon = worker.process.daemon();
+    let snapshot = Snapshot {
+        sessions: &sessions,
+        caller,
+        daemon: &daemon,
+    };
+    if defaults::freshen(&worker.process, entry, statement, &snapshot).await {
+        sessions = self::sessions(worker, entry, statement).await;
+        daemon = worker.process.daemon();
+    }
     statement.answer(&Snapshot {
         sessions: &sessions,
         caller,
-        daemon: &worker.process.daemon(),
+        daemon: &daemon,
     })
+}
+
+/// The sessions of the statement's scope.
+async fn sessions(worker: &Worker, entry: &Entry, statement: &Statement) -> Vec<Session> {
+    match statement.spec().scope {
+        Scope::Own => vec![entry.current()],
+        Scope::AllWorkers => mailbox::snapshot(&worker.process).await,
+    }
 }
 
 /// How the answer to one command is written.

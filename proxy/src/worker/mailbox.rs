@@ -16,6 +16,8 @@ use crate::session::{CsId, Session};
 const STOP: Duration = Duration::from_secs(1);
 /// How long a KILL waits for its victim's end: its worker may be in the middle of something.
 const KILL: Duration = Duration::from_secs(1);
+/// How long the server of an idle session is waited for.
+const READ: Duration = Duration::from_millis(500);
 
 /// A word to a worker.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub(super) enum Mail {
     StopSplicing(oneshot::Sender<()>),
     /// End this session, if it is one of its own. The sender is dropped when the session is gone.
     Kill(CsId, oneshot::Sender<()>),
+    /// Ask the server for this session's stale variables, if it is one of its own.
+    ReadVariables(CsId, oneshot::Sender<()>),
     /// End.
     Stop,
 }
@@ -43,6 +47,7 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 let _ = reply.send(());
             }
             Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
+            Mail::ReadVariables(cs_id, reader) => worker.registry.read_variables(cs_id, reader),
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.
@@ -106,4 +111,22 @@ pub(super) async fn stop_splicing(process: &Process) {
         // A worker that has stopped splices nothing.
         let _ = reply.await;
     }
+}
+
+/// Has the server asked for a session's stale variables, wherever the session is; waits until it has answered, or half a second.
+pub(super) async fn read_variables(process: &Process, cs_id: CsId) {
+    let mut readers = Vec::new();
+    for mailbox in &process.mailboxes {
+        let (reader, read) = oneshot::channel();
+        if mailbox.send(Mail::ReadVariables(cs_id, reader)).is_ok() {
+            readers.push(read);
+        }
+    }
+    let all = async {
+        for read in readers {
+            // Workers that do not have the session drop it.
+            let _ = read.await;
+        }
+    };
+    let _ = timeout(READ, all).await;
 }

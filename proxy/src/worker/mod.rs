@@ -11,6 +11,7 @@ mod close;
 mod config_file;
 mod configure;
 mod daemon;
+mod defaults;
 mod form;
 mod kill;
 mod login;
@@ -22,6 +23,7 @@ mod serve;
 mod splice;
 mod start;
 mod statement;
+mod variables;
 
 use std::{
     cell::RefCell,
@@ -94,6 +96,8 @@ struct Process {
     server_session_count: AtomicU64,
     nonce: u64,
     mailboxes: Vec<UnboundedSender<Mail>>,
+    /// What nodes say of their system variables.
+    defaults: defaults::Known,
     /// What is done on nodes by the clusters' monitor accounts.
     monitor: Monitor,
 }

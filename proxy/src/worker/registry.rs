@@ -40,6 +40,9 @@ pub(super) struct Entry {
     pub(super) stopped: Cell<bool>,
     /// Dropped with the entry: who waits for its end has the other halves.
     gone: RefCell<Vec<oneshot::Sender<()>>>,
+    /// Who waits for the server to be asked for stale variables.
+    reader: RefCell<Option<oneshot::Sender<()>>>,
+    reader_came: Notify,
 }
 
 impl Entry {
@@ -56,6 +59,8 @@ impl Entry {
             ended: Notify::new(),
             stopped: Cell::new(false),
             gone: RefCell::default(),
+            reader: RefCell::default(),
+            reader_came: Notify::new(),
         });
         worker
             .registry
@@ -165,6 +170,19 @@ impl Entry {
         }
     }
 
+    /// Waits until somebody wants to see variables of which the session's station has yet to ask the server.
+    pub(super) async fn variables_wanted(&self) {
+        while self.reader.borrow().is_none() {
+            self.reader_came.notified().await;
+        }
+    }
+
+    /// What can be asked has been asked.
+    pub(super) fn variables_read(&self) {
+        // A reader that has gone, or whose place another took, shows what is known.
+        let _ = self.reader.take().map(|reader| reader.send(()));
+    }
+
     /// Waits until somebody ends the session.
     async fn ended(&self) -> End {
         loop {
@@ -227,6 +245,17 @@ impl Registry {
         sessions
             .filter(|session| !session.login.user.is_empty() || session.bound.is_some())
             .collect()
+    }
+
+    /// Has a session's stale variables asked for, if it is here and idle. `reader` is told or dropped.
+    pub(super) fn read_variables(&self, cs_id: CsId, reader: oneshot::Sender<()>) {
+        let Some(entry) = self.0.borrow().get(&cs_id).and_then(std::rc::Weak::upgrade) else {
+            return;
+        };
+        if !entry.session.borrow().command.is_running() {
+            entry.reader.replace(Some(reader));
+            entry.reader_came.notify_one();
+        }
     }
 
     /// Ends all sessions.

@@ -43,6 +43,7 @@ impl Serving<'_> {
     /// Waits at a command boundary for bytes of either leg. Client bytes go to `client_rest`, what the node says unasked goes to the
     /// client, unless the kernel has left a response to finish.
     pub(super) async fn wait(&mut self) -> Result<(), End> {
+        let entry = self.entry;
         loop {
             tokio::select! {
                 biased;
@@ -64,6 +65,10 @@ impl Serving<'_> {
                         Got::End => return Err(End::NodeClosed),
                     }
                     // The offer's offsets have moved.
+                    return Ok(());
+                }
+                () = entry.variables_wanted() => {
+                    self.read_variables_idle().await?;
                     return Ok(());
                 }
             }
@@ -201,6 +206,7 @@ impl Serving<'_> {
     fn take_response(&mut self, bytes: &[u8]) -> Result<BytesMut, End> {
         // What follows the response is said unasked (a shutdown notice): it goes the same way.
         let taken = self.response.feed(bytes);
+        self.tracking.hear(bytes.get(..taken).unwrap_or_default());
         let boundary = self.response.is_done() && self.command.is_done() && taken == bytes.len();
         if boundary && self.client_rest.is_empty() {
             self.offer(bytes.len());

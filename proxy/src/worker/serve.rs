@@ -1,7 +1,7 @@
 //! A logged-in session's loop: at a command boundary it offers the gate to the kernel and waits for whatever reaches the daemon; a
 //! command that does is answered, or relayed with its response, and then the boundary is there again.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use sluice_ebpf::{
@@ -20,6 +20,7 @@ use super::{
     kill::Turn,
     login::{LoggedIn, Target},
     registry::Entry,
+    variables::{Tracking, change_database},
 };
 use crate::{
     admin::{self, prepared::Statements},
@@ -68,6 +69,8 @@ pub(super) struct Serving<'a> {
     pub(super) statements: Statements,
     /// Whose turn it is to speak, for what the client is told if it is killed.
     pub(super) turn: Turn,
+    /// What is expected of the session's variables.
+    pub(super) tracking: Tracking,
     collation: u16,
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
@@ -95,6 +98,7 @@ impl<'a> Serving<'a> {
             after_splice: false,
             statements: Statements::default(),
             turn: Turn::Nobody,
+            tracking: Tracking::default(),
             collation: from.collation,
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
@@ -217,6 +221,7 @@ impl<'a> Serving<'a> {
             .get(packet::HEADER_LEN)
             .copied()
             .unwrap_or_default();
+        let foreseen = self.foresee().await?;
         self.command = Position::command();
         self.anticipate(&effect);
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
@@ -260,7 +265,13 @@ impl<'a> Serving<'a> {
             }
             self.apply(effect);
         }
+        self.keep(foreseen);
         Ok(())
+    }
+
+    /// Whether the node is a `MariaDB`.
+    pub(super) const fn is_mariadb_node(&self) -> bool {
+        self.node_capabilities.is_mariadb()
     }
 
     /// The command at the front of `client_rest` begins now.
@@ -278,7 +289,7 @@ impl<'a> Serving<'a> {
     fn apply(&mut self, effect: Effect) {
         let slot = self.entry.slot();
         match effect {
-            Effect::Database(name) => self.entry.session.borrow_mut().db = Some(name),
+            Effect::Database(name) => change_database(&mut self.entry.session.borrow_mut(), name),
             // What was classified while the character set could not be read is not believed later.
             Effect::Prepared { spliceable: true } if self.is_spliceable() => {
                 if let Some(slot) = slot {
@@ -301,11 +312,13 @@ impl<'a> Serving<'a> {
     /// All session state is gone.
     fn forget(&mut self) {
         self.statements.clear();
+        self.tracking.clear();
         self.entry.prepared.borrow_mut().forget_all();
         {
             let mut session = self.entry.session.borrow_mut();
             session.has_prepared = false;
             session.ties.clear();
+            session.variables = Arc::default();
         }
         if let Some(slot) = self.entry.slot() {
             slot.forget_statements();

@@ -26,9 +26,12 @@ impl Serving<'_> {
         let Some(slot) = self.entry.slot() else {
             return;
         };
-        if !self.may_splice() {
+        if !self.may_splice() || self.is_held() {
             if self.offered.is_some() {
                 slot.withdraw();
+                if self.entry.gate.get().standing(&slot.progress()) == Standing::Closed {
+                    self.offered = None;
+                }
             }
             return;
         }

@@ -43,9 +43,7 @@ use crate::{
 pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
     let (mut kernel, splicing) = splicing(settings)?;
-    let workers = settings
-        .workers
-        .map_or_else(default_workers, |workers| workers as usize);
+    let workers = workers(settings);
     let listeners = listen(settings.listen, workers)?;
     let address = listeners
         .first()
@@ -78,6 +76,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         server_session_count: AtomicU64::new(0),
         nonce: nonce(),
         mailboxes,
+        defaults: super::defaults::Known::default(),
         monitor: Monitor::start().map_err(failed)?,
     });
     let mut threads = Vec::with_capacity(workers);
@@ -212,6 +211,13 @@ fn wait_for_signal() -> Result<(), RunError> {
         }
         Ok(())
     })
+}
+
+/// How many workers there are to be.
+fn workers(settings: &Settings) -> usize {
+    settings
+        .workers
+        .map_or_else(default_workers, |workers| workers as usize)
 }
 
 /// One worker a core.

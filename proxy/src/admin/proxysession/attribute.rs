@@ -162,6 +162,10 @@ fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
     ] {
         rows.add(info, name, value);
     }
+    let variables = &session.variables;
+    rows.add(info, "variables_stale", variables.stale_count());
+    rows.add(info, "variables_not_kept", variables.not_kept);
+    rows.add(info, "variables_unclear", variables.unclear);
     rows.add(
         info,
         "last_trap",

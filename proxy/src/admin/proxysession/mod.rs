@@ -2,6 +2,7 @@
 
 mod attribute;
 mod stat;
+mod variables;
 
 use super::{
     Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
@@ -21,7 +22,10 @@ pub(super) const STATEMENTS: &[Spec] = &[
     },
     attribute::SPEC,
     stat::SPEC,
+    variables::SPEC,
 ];
+
+pub(super) use variables::{is_about_variables, subject as variables_subject};
 
 /// What ODP prints where there is no database: a text, not SQL NULL.
 const NO_DATABASE: &str = "NULL";

@@ -1,10 +1,13 @@
 use crate::admin::fixture::{ask, client, manual, server, table};
 use crate::admin::{AdminError, Answer, ColumnKind};
+use crate::session::variable::{self, Kind, Variables};
 use crate::session::{
     AnsweredBy, ClientState, Command, Mode, Path, Prepared, ProxySessionId, ServerState, Session,
     SsId, Versions,
 };
+use crate::sql::assigned::Assigned;
 use sluice_ebpf::reason::TrapReason;
+use std::sync::Arc;
 
 /// One session with one server session, every value different.
 fn detailed() -> Session {
@@ -60,7 +63,9 @@ fn detailed() -> Session {
 #[track_caller]
 fn check_table(answer: Answer, expected: &str) {
     let expected: Vec<_> = expected.trim().lines().map(str::trim).collect();
-    assert_eq!(table(answer), expected.join("\n"));
+    let table = table(answer);
+    let lines: Vec<_> = table.lines().map(str::trim_end).collect();
+    assert_eq!(lines.join("\n"), expected.join("\n"));
 }
 
 #[test]
@@ -161,6 +166,9 @@ fn attribute_shows_39_rows_and_the_splice() {
         relayed_bytes_to_node | 44 | splice
         relayed_bytes_to_client | 45 | splice
         spills | 46 | splice
+        variables_stale | 0 | splice
+        variables_not_kept | 0 | splice
+        variables_unclear | 0 | splice
         last_trap | variable | splice
         trap: variable | 1 | splice
         last_command | Query | splice
@@ -307,4 +315,92 @@ fn stat_of_others_is_unknown() {
         ask(&manual(), 5, "SHOW PROXYSESSION STAT 524297"),
         Answer::Error(AdminError::unknown_thread(524_297))
     );
+}
+
+/// A session that has changed some variables.
+fn changed() -> Session {
+    let mut session = detailed();
+    let text = b"SET autocommit = 0, sql_mode = 'X', last_insert_id = 5, max_statement_time = 1, @a = 1, @`b c` = 'it''s'";
+    let mut variables = Variables::default();
+    variables.change(&Assigned::of(text));
+    for (kind, name, value) in [
+        (Kind::System, "autocommit", "0"),
+        (Kind::System, "sql_mode", "'X'"),
+        (Kind::System, "last_insert_id", "5"),
+        (Kind::User, "a", "1"),
+    ] {
+        variables.read(kind, name, variable::Value::Literal(value.to_owned()));
+    }
+    variables.read(Kind::User, "b c", variable::Value::Long);
+    session.variables = Arc::new(variables);
+    session
+}
+
+#[test]
+fn variables_are_the_changed_ones_with_odps_words() {
+    let expected = "
+        variable_name | value | info | modified_type | sys_variable_flag
+        autocommit | 0 | changed sys var | hot modified vars |  && global_scope && session_scope
+        sql_mode | 'X' | changed sys var | cold modified vars |  && global_scope && session_scope
+        last_insert_id | 5 | changed sys var | last insert id modified vars |  && session_scope
+        max_statement_time | (null) | changed sys var | cold modified vars |  && global_scope && session_scope
+        a | 1 | user var | cold modified vars | 
+        b c | ---value length is large then 128bytes--- | user var | cold modified vars | 
+        ";
+    for id in ["", "262146", "2147549201", "-1"] {
+        let text = format!("SHOW PROXYSESSION VARIABLES {id}");
+        check_table(ask(&[changed()], 262_146, &text), expected);
+    }
+    check_table(
+        ask(
+            &[changed()],
+            262_146,
+            "show proxysession variables like '%o%mode'",
+        ),
+        "variable_name | value | info | modified_type | sys_variable_flag",
+    );
+    check_table(
+        ask(&[detailed()], 262_146, "SHOW PROXYSESSION VARIABLES"),
+        "variable_name | value | info | modified_type | sys_variable_flag",
+    );
+}
+
+#[test]
+fn all_adds_the_defaults_between() {
+    check_table(
+        ask(&[changed()], 262_146, "SHOW PROXYSESSION VARIABLES ALL 262146"),
+        "
+        variable_name | value | info | modified_type | sys_variable_flag
+        autocommit | 0 | sys var | hot modified vars |  && global_scope && session_scope
+        sql_mode | 'X' | sys var | cold modified vars |  && global_scope && session_scope
+        last_insert_id | 5 | sys var | last insert id modified vars |  && session_scope
+        max_statement_time | (null) | sys var | cold modified vars |  && global_scope && session_scope
+        auto_increment_increment | 1 | sys var | cold modified vars |  && global_scope && session_scope
+        version | '11.4' | sys var | cold modified vars |  && global_scope && readonly
+        a | 1 | user var | cold modified vars | 
+        b c | ---value length is large then 128bytes--- | user var | cold modified vars | 
+        ",
+    );
+    let Answer::Error(error) = ask(
+        &[client(9, "app@shop#west")],
+        9,
+        "SHOW PROXYSESSION VARIABLES ALL",
+    ) else {
+        panic!("an answer without defaults")
+    };
+    assert!(error.text.contains("cluster 'west'"), "{error}");
+}
+
+#[test]
+fn variables_of_others_are_unknown() {
+    for id in [524_297, 1_048_577, 6] {
+        assert_eq!(
+            ask(
+                &manual(),
+                5,
+                &format!("SHOW PROXYSESSION VARIABLES ALL {id}")
+            ),
+            Answer::Error(AdminError::unknown_thread(id))
+        );
+    }
 }

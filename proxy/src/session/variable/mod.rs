@@ -1,7 +1,9 @@
 //! The variables that a session has changed (odp.md, section 4): names from statements that succeeded, values from the server alone.
 
+pub mod defaults;
 pub mod question;
 
+use super::Versions;
 use crate::sql::assigned::{Assigned, is_same_name};
 
 /// The most variables that are kept for a session.
@@ -80,7 +82,7 @@ enum Freshness {
     Read,
     /// A statement may have changed it.
     Stale,
-    /// It is stale, and the server would not say: it is asked again when somebody wants to know.
+    /// It may be stale, or the server would not say: it is asked when somebody wants to know.
     Deferred,
 }
 
@@ -92,19 +94,6 @@ pub struct Variable {
     /// Its last known value.
     pub value: Value,
     freshness: Freshness,
-}
-
-/// Which classes of state a statement has changed.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Changed {
-    /// Hot system variables.
-    pub hot: bool,
-    /// Cold system variables.
-    pub cold: bool,
-    /// User variables.
-    pub user: bool,
-    /// The last insert id.
-    pub last_insert_id: bool,
 }
 
 /// All changed variables of one session. Bounded in number and size.
@@ -144,6 +133,11 @@ impl Variables {
         self.stale > 0
     }
 
+    /// How many have to be asked for: as long as there are any, the session is relayed.
+    pub const fn stale_count(&self) -> usize {
+        self.stale
+    }
+
     /// Up to `count` names to ask for; `all`: also those that the server did not tell the last time.
     pub fn stale(&self, count: usize, all: bool) -> Vec<(Kind, String)> {
         let wanted = |variable: &&Variable| match variable.freshness {
@@ -157,39 +151,50 @@ impl Variables {
         system.chain(user).take(count).collect()
     }
 
-    /// A text has succeeded that may have changed these.
-    pub fn change(&mut self, assigned: &Assigned) -> Changed {
-        let mut changed = Changed::default();
+    /// A text has succeeded that may have changed these. Returns by how much each class's version rises: 0 or 1.
+    pub fn change(&mut self, assigned: &Assigned) -> Versions {
+        let mut changed = Versions::default();
         for name in &assigned.system {
             if self.unreadable.contains(name) {
                 continue;
             }
             match Class::of_system(name) {
-                Class::Hot => changed.hot = true,
-                Class::Cold => changed.cold = true,
-                Class::LastInsertId => changed.last_insert_id = true,
+                Class::Hot => changed.hot_sys_var = 1,
+                Class::Cold => changed.sys_var = 1,
+                Class::LastInsertId => changed.last_insert_id = 1,
             }
             self.touch(Kind::System, name);
         }
         for name in &assigned.user {
-            changed.user = true;
+            changed.user_var = 1;
             self.touch(Kind::User, name);
         }
         if assigned.unclear {
             self.unclear += 1;
-            self.doubt(|_| true);
+            self.defer();
         }
         changed
     }
 
     /// A text has failed that would have changed these: it may have come half the way.
     pub fn fail(&mut self, assigned: &Assigned) {
+        if assigned.unclear {
+            self.defer();
+        }
         let Assigned { system, user, .. } = assigned;
         self.doubt(|variable| {
-            assigned.unclear
-                || system.contains(&variable.name)
+            system.contains(&variable.name)
                 || user.iter().any(|name| is_same_name(name, &variable.name))
         });
+    }
+
+    /// The values of any variables may be others: they are asked for when somebody wants to know, not after each such statement.
+    fn defer(&mut self) {
+        for variable in self.system.iter_mut().chain(&mut self.user).flatten() {
+            if variable.freshness == Freshness::Read {
+                variable.freshness = Freshness::Deferred;
+            }
+        }
     }
 
     /// The values of known variables may be others.

@@ -44,6 +44,8 @@ pub fn ask(names: &[(Kind, String)]) -> String {
             }
         };
     }
+    // For who has set sql_select_limit.
+    sql.push_str(" LIMIT 1");
     sql
 }
 
@@ -89,6 +91,9 @@ const fn is_number(column_type: u8) -> bool {
 fn system_literal(value: &Bytes, is_number: bool) -> Value {
     match std::str::from_utf8(value) {
         _ if value.len() > VALUE_BYTES_MAX => Value::Long,
+        // What MariaDB makes of a boolean's bytes.
+        Ok("ON") if is_number => Value::Literal("1".to_owned()),
+        Ok("OFF") if is_number => Value::Literal("0".to_owned()),
         Ok(text) if is_number => Value::Literal(text.to_owned()),
         Ok(text) => Value::Literal(quote(text)),
         Err(_other) => Value::Literal(format!("X'{}'", hex(value))),
@@ -198,7 +203,7 @@ mod tests {
             "SELECT IF(TRUE, NULL, @@`sql_mode`), CAST(@@`sql_mode` AS BINARY), \
              IF(TRUE, NULL, @@`a`.`b`), CAST(@@`a`.`b` AS BINARY), \
              IF(TRUE, NULL, @`it``s`), CAST(IF(LENGTH(@`it``s`) > 16384, '-', HEX(CONCAT(@`it``s`))) AS BINARY), \
-             CAST(CHARSET(@`it``s`) AS BINARY)"
+             CAST(CHARSET(@`it``s`) AS BINARY) LIMIT 1"
         );
     }
 
@@ -207,6 +212,8 @@ mod tests {
         use Kind::{System, User};
         for (kind, column_type, value, charset, expected) in [
             (System, LONGLONG, Some("7"), "", "7"),
+            (System, LONGLONG, Some("ON"), "", "1"),
+            (System, VAR_STRING, Some("ON"), "", "'ON'"),
             (System, VAR_STRING, Some("it's"), "", "'it''s'"),
             (System, VAR_STRING, None, "", "NULL"),
             (User, LONGLONG, Some("2D37"), "binary", "-7"),

@@ -80,7 +80,11 @@ impl Assigned {
     }
 
     fn add_user(&mut self, name: &[u8]) {
-        let name = String::from_utf8_lossy(name).into_owned();
+        let Ok(name) = String::from_utf8(name.to_vec()) else {
+            // In another character set, it could not be asked for by this name.
+            self.unclear = true;
+            return;
+        };
         let is_known = self.user.iter().any(|known| is_same_name(known, &name));
         if !is_known && self.has_room(&name) {
             self.user.push(name);
@@ -187,7 +191,7 @@ impl<'a> Reader<'a> {
         } else if self.accept_any(&COMPOUND) {
             self.found.unclear = true;
         }
-        self.pass(&[b';']);
+        self.pass(b";");
     }
 
     /// Up to one of these symbols outside of parentheses (`;` anywhere), which stays; takes what is assigned on the way.
@@ -255,9 +259,9 @@ impl<'a> Reader<'a> {
 
     fn execute(&mut self) {
         if self.accept("IMMEDIATE") {
-            let text = match self.next() {
-                Some(Lexeme::Text(text)) => text,
-                _ => return self.found.unclear = true,
+            let Some(Lexeme::Text(text)) = self.next() else {
+                self.found.unclear = true;
+                return;
             };
             // Anything behind but USING makes it an expression.
             let is_whole =

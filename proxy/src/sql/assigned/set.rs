@@ -134,9 +134,9 @@ impl Reader<'_> {
                     .iter()
                     .any(|word| name.eq_ignore_ascii_case(word)) =>
             {
-                CHARACTER_SETS
-                    .iter()
-                    .for_each(|name| self.found.add_system(name));
+                for name in CHARACTER_SETS {
+                    self.found.add_system(name);
+                }
             }
             Lexeme::Word(name) => self.system(scope, name),
             Lexeme::Name(name) | Lexeme::Text(name) => self.system(scope, &name),
@@ -152,10 +152,10 @@ impl Reader<'_> {
     /// A system variable, of whose name the first part is read.
     fn system(&mut self, scope: Scope, first: &[u8]) {
         let mut name = String::from_utf8_lossy(first).to_ascii_lowercase();
-        if self.accept_symbol(b'.') {
-            if let Some(Lexeme::Word(part)) = self.next() {
-                name = format!("{name}.{}", String::from_utf8_lossy(part));
-            }
+        if self.accept_symbol(b'.')
+            && let Some(Lexeme::Word(part)) = self.next()
+        {
+            name = format!("{name}.{}", String::from_utf8_lossy(part));
         }
         if !self.is_assigned() {
             self.found.unclear = true;
