@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("with_a_monitor", with_a_monitor)
         .with(&Kind::ALL)
         .daemon(),
+    Case::new("monitor_is_cut_off", monitor_is_cut_off).daemon(),
     Case::new("without_a_monitor", without_a_monitor).daemon(),
     Case::new("nothing_runs", nothing_runs).daemon(),
     Case::new("another_user", another_user).daemon(),
@@ -49,6 +50,27 @@ fn with_a_monitor(stage: &Stage) -> Result<()> {
     let (user, password) = monitor_account(stage);
     let front = monitored(stage, user, password)?;
     interrupt(stage, &front)?;
+    let log = front.daemon()?.log_text();
+    ensure!(!log.contains("the monitor account failed"), "{log}");
+    Ok(())
+}
+
+/// The node ends the monitor's connection: the next order finds another.
+fn monitor_is_cut_off(stage: &Stage) -> Result<()> {
+    let name = format!("cut_{}", stage.path.name());
+    let mut direct = stage.open_direct()?;
+    direct.run(&format!(
+        "CREATE OR REPLACE USER {name} IDENTIFIED BY '{PASSWORD}'"
+    ))?;
+    direct.run(&format!("GRANT CONNECTION ADMIN ON *.* TO {name}"))?;
+    let front = monitored(stage, &name, PASSWORD)?;
+    interrupt(stage, &front)?;
+    let own = format!("SELECT id FROM information_schema.processlist WHERE user = '{name}'");
+    let cut = direct.run(&own)?.text().context("one connection is kept")?;
+    direct.run(&format!("KILL {cut}"))?;
+    stage.gone_from_node(&cut)?;
+    interrupt(stage, &front)?;
+    assert_ne!(direct.run(&own)?.text()?, cut);
     let log = front.daemon()?.log_text();
     ensure!(!log.contains("the monitor account failed"), "{log}");
     Ok(())

@@ -227,6 +227,9 @@ impl Serving<'_> {
     /// Writes to the client, as slowly as it reads; but not for ever to one that has closed. (Its kernel resets the connection as soon as
     /// more bytes reach it; with its window full none do.)
     pub(super) async fn write_client(&self, bytes: &[u8]) -> Result<(), End> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let mut rest = bytes;
         let mut written = self.client.write_now(rest);
         loop {
