@@ -86,5 +86,7 @@ reasons! {
         NoRecord = 9 => "no free record",
         /// Not logged in yet.
         Login = 10 => "login",
+        /// A session of the proxy's own: there is no node.
+        OwnSession = 11 => "session of the proxy itself",
     }
 }

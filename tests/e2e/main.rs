@@ -30,6 +30,7 @@ mod pipelined;
 mod prepared;
 mod processlist;
 mod proxyconfig;
+mod proxysys;
 mod session;
 mod spill;
 mod spliced;
@@ -61,6 +62,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("values", values::CASES),
     ("prepared", prepared::CASES),
     ("admin_prepared", admin_prepared::CASES),
+    ("proxysys", proxysys::CASES),
     ("transaction", transaction::CASES),
     ("local_infile", local_infile::CASES),
     ("multi", multi::CASES),

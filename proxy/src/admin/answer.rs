@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 pub use crate::protocol::result_set::Value;
-use crate::session::{CsId, Running};
+use crate::{
+    protocol::error::MysqlError,
+    session::{CsId, Running},
+};
 
 /// The answer to a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -220,6 +223,11 @@ impl AdminError {
         Self::new(1295, *b"HY000", text)
     }
 
+    /// `ER_UNKNOWN_SYSTEM_VARIABLE`.
+    pub fn unknown_variable(name: &str) -> Self {
+        Self::new(1193, *b"HY000", format!("Unknown system variable '{name}'"))
+    }
+
     /// `ER_STMT_HAS_NO_OPEN_CURSOR`.
     pub fn no_cursor(id: u32) -> Self {
         let text = format!("The statement ({id}) has no open cursor.");
@@ -272,6 +280,17 @@ impl AdminError {
             "Connection id {id} is used at more than one node; use one of the ids {clients}"
         );
         Self::new(1105, *b"HY000", text)
+    }
+}
+
+impl From<&MysqlError> for AdminError {
+    fn from(error: &MysqlError) -> Self {
+        let state = error.code.state.as_bytes().first_chunk();
+        Self::new(
+            error.code.number,
+            state.copied().unwrap_or(*b"HY000"),
+            &error.message,
+        )
     }
 }
 

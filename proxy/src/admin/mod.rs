@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod answer;
+pub mod courtesy;
 mod kill;
 mod moment;
 mod parse;

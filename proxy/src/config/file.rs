@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
 use super::value::{
     ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, NodeAddress, ProxyId, Splice,
@@ -27,6 +28,7 @@ pub(super) struct File {
     pub(super) default_tenant: Option<Name>,
     default_cluster: Option<Spanned<Name>>,
     pub(super) log: LogTable,
+    admin: Option<Spanned<AdminTable>>,
     cluster: Vec<Spanned<ClusterTable>>,
 }
 
@@ -94,6 +96,15 @@ impl File {
         Ok(clusters)
     }
 
+    /// The password of the proxy's own logins.
+    pub(super) fn admin(&self, text: &str) -> Result<Option<AdminPassword>, ConfigError> {
+        let checked = self.admin.as_ref().map(|table| {
+            let check = table.get_ref().check();
+            check.map_err(|message| at(text, table, message))
+        });
+        checked.transpose()
+    }
+
     /// The name of the default cluster: the key's, else the first cluster's.
     pub(super) fn default_cluster(
         &self,
@@ -152,7 +163,9 @@ fn describe(text: &str, mut error: toml::de::Error) -> ConfigError {
     let names_field = [UNKNOWN_FIELD, MISSING_FIELD]
         .iter()
         .any(|kind| error.message().starts_with(kind));
-    let message = if key.contains("monitor") && !names_field {
+    let message = if key.starts_with("admin") && !names_field {
+        "give password or password_file, in quotes"
+    } else if key.contains("monitor") && !names_field {
         "give user and password, both in quotes"
     } else {
         error.message()

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{CLUSTER_DEFAULT, Cluster, Overrides, Settings};
+use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Settings};
 
 /// One key that holds a single value.
 #[derive(Debug)]
@@ -214,6 +214,32 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "admin.password",
+        flag: None,
+        default: "",
+        range: "a text, or admin.password_file",
+        help: "The password of root@proxysys and inspector@proxysys; never shown. Without one these logins do not exist.",
+        change: Change::Restart,
+        value: |settings| match &settings.admin {
+            Some(AdminPassword::Text(_)) => "(set)".to_owned(),
+            Some(AdminPassword::File(_)) | None => String::new(),
+        },
+        is_given: |_| false,
+    },
+    Key {
+        name: "admin.password_file",
+        flag: None,
+        default: "",
+        range: "the path of a file",
+        help: "A file that holds this password; it is read at each of these logins.",
+        change: Change::Restart,
+        value: |settings| match &settings.admin {
+            Some(AdminPassword::File(path)) => path.display().to_string(),
+            Some(AdminPassword::Text(_)) | None => String::new(),
+        },
+        is_given: |_| false,
+    },
+    Key {
         name: "log.format",
         flag: Some("--log-format"),
         default: "text",
@@ -276,6 +302,11 @@ impl Key {
     /// Whether the file may hold it as a number.
     pub fn is_number(&self) -> bool {
         self.range.starts_with('[') && self.range != TIMES
+    }
+
+    /// Whether its value is a secret, which no statement may carry: statements are shown and logged.
+    pub fn is_secret(&self) -> bool {
+        self.name == "admin.password"
     }
 
     /// Whether the command line gives it, which then wins over the file.
@@ -418,9 +449,13 @@ mod tests {
             .iter()
             .map(|key| key.name)
             .filter(|name| !name.contains('.'));
-        assert_eq!(of(""), sorted(&mut top.chain(["cluster", "log"])));
+        assert_eq!(of(""), sorted(&mut top.chain(["admin", "cluster", "log"])));
         let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
         assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
+        let admin = KEYS
+            .iter()
+            .filter_map(|key| key.name.strip_prefix("admin."));
+        assert_eq!(of("[admin]\n"), sorted(&mut admin.into_iter()));
         let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);
         assert_eq!(of("[[cluster]]\n"), sorted(&mut cluster.chain(["name"])));
     }
@@ -454,7 +489,7 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }";
+        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }\n[admin]\npassword = \"hunter2\"";
         let shown = entries(&settings(text, Overrides::default()).unwrap());
         assert!(
             shown

@@ -1,5 +1,6 @@
 //! From the text of a configuration file and the command line to [`Settings`]. Pure: reading the file is the caller's.
 
+mod admin;
 mod alter;
 mod cluster;
 mod file;
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use value::{
@@ -44,6 +46,8 @@ pub struct Settings {
     pub default_tenant: String,
     /// The cluster of logins that name none: the name of one of `clusters`.
     pub default_cluster: String,
+    /// Whether and how the proxy's own users log in.
+    pub admin: Option<AdminPassword>,
     /// At least one; the names differ.
     pub clusters: Vec<Cluster>,
 }
@@ -117,6 +121,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let file = file::parse(text)?;
     let clusters = file.clusters(text, line.server)?;
     let default_cluster = file.default_cluster(text, &clusters)?;
+    let admin = file.admin(text)?;
     Ok(Settings {
         listen: line
             .listen
@@ -155,6 +160,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .default_tenant
             .map_or_else(|| TENANT_DEFAULT.to_owned(), value::Name::into_string),
         default_cluster,
+        admin,
         clusters,
     })
 }

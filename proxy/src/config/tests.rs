@@ -437,3 +437,38 @@ fn sizes_and_times_in_other_units() {
             && millis("61m").is_err()
     );
 }
+
+#[test]
+fn admin_has_one_password() {
+    let read = |table: &str| {
+        let text = format!("server = \"a:1\"\n[admin]\n{table}");
+        settings(&text, Overrides::default())
+            .map(|settings| settings.admin)
+            .map_err(|error| error.to_string())
+    };
+    let Ok(Some(AdminPassword::Text(password))) = read("password = \"hunter2\"") else {
+        panic!("no password")
+    };
+    assert_eq!(password.expose(), "hunter2");
+    assert_eq!(
+        read("password_file = \"/run/secret\""),
+        Ok(Some(AdminPassword::File("/run/secret".into())))
+    );
+    for (table, expected) in [
+        ("", "admin: give password or password_file"),
+        ("password = \"\"", "admin.password is empty"),
+        ("password_file = \"\"", "admin.password_file is empty"),
+        ("password = \"hunter2\"\npassword_file = \"f\"", "not both"),
+        ("password = hunter2", "line 3"),
+        ("password = 77665544", "in quotes"),
+        ("password = [\"hunter2\"]", "in quotes"),
+        ("pasword = \"hunter2\"", "pasword"),
+    ] {
+        let error = read(table).expect_err(table);
+        assert!(error.contains(expected), "{table}: {error}");
+        assert!(
+            !error.contains("hunter2") && !error.contains("77665544"),
+            "{error}"
+        );
+    }
+}

@@ -49,6 +49,24 @@ impl Capabilities {
     /// `MARIADB_CLIENT_CACHE_METADATA`.
     pub const MARIADB_CACHE_METADATA: Self = Self::high(MariadbFlag::MARIADB_CLIENT_CACHE_METADATA);
 
+    /// What a server offers that executes no statement of its own: what every client uses, and nothing that only some servers have.
+    pub const ADMINISTRATION: Self = Self::low(
+        Flag::CLIENT_LONG_PASSWORD
+            .union(Flag::CLIENT_FOUND_ROWS)
+            .union(Flag::CLIENT_LONG_FLAG)
+            .union(Flag::CLIENT_CONNECT_WITH_DB)
+            .union(Flag::CLIENT_IGNORE_SPACE)
+            .union(Flag::CLIENT_PROTOCOL_41)
+            .union(Flag::CLIENT_INTERACTIVE)
+            .union(Flag::CLIENT_TRANSACTIONS)
+            .union(Flag::CLIENT_MULTI_STATEMENTS)
+            .union(Flag::CLIENT_MULTI_RESULTS)
+            .union(Flag::CLIENT_PS_MULTI_RESULTS)
+            .union(Flag::CLIENT_CONNECT_ATTRS)
+            .union(Flag::CLIENT_PLUGIN_AUTH_LENENC_CLIENT_DATA)
+            .union(Flag::CLIENT_DEPRECATE_EOF),
+    );
+
     /// What a client must have to log in through the proxy.
     const REQUIRED: Self =
         Self(Self::PROTOCOL_41.0 | Self::SECURE_CONNECTION.0 | Self::PLUGIN_AUTH.0);

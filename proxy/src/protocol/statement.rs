@@ -1,4 +1,4 @@
-//! Prepared statements that Sluice answers itself: the answer to `COM_STMT_PREPARE`, the parameters of `COM_STMT_EXECUTE`.
+//! Statements that Sluice answers itself: the text of `COM_QUERY`, the answer to `COM_STMT_PREPARE`, the parameters of `COM_STMT_EXECUTE`.
 
 use bytes::{BufMut, BytesMut};
 use mysql_common::constants::ColumnType as Wire;
@@ -112,17 +112,54 @@ pub fn parameters<'a>(
     }
     let mut values = Vec::with_capacity(own);
     for (at, long) in long_data.iter().enumerate() {
-        let is_null = nulls
-            .get(at / 8)
-            .is_some_and(|byte| byte & (1 << (at % 8)) != 0);
         let wire = *types.get(at).ok_or(Malformed { what: "types" })?;
         values.push(match long {
             Some(text) => Parameter::Text(text),
-            None if is_null => Parameter::Null,
+            None if is_null(nulls, at) => Parameter::Null,
             None => value(&mut reader, wire)?,
         });
     }
     Ok(values)
+}
+
+/// The text of a `COM_QUERY`, behind its attributes.
+///
+/// # Errors
+/// [`Malformed`] if they are cut short or have a type that is none.
+pub fn query_text(payload: &[u8], agreed: Capabilities) -> Result<&[u8], Malformed> {
+    let mut reader = Reader::new(payload);
+    reader.u8("command")?;
+    if !agreed.contains(Capabilities::QUERY_ATTRIBUTES) {
+        return Ok(reader.rest());
+    }
+    let count = reader.lenenc("attributes")?;
+    reader.lenenc("sets of attributes")?;
+    if count == 0 {
+        return Ok(reader.rest());
+    }
+    if count > TYPES_MAX {
+        return Err(Malformed { what: "attributes" });
+    }
+    let count = usize::try_from(count).unwrap_or_default();
+    let nulls = reader.bytes(count.div_ceil(8), "NULL bitmap")?;
+    reader.u8("types")?;
+    let mut types = Vec::with_capacity(count);
+    for _ in 0..count {
+        types.push(reader.u16("type")?);
+        reader.lenenc_bytes("name")?;
+    }
+    for (at, wire) in types.into_iter().enumerate() {
+        if !is_null(nulls, at) {
+            value(&mut reader, wire)?;
+        }
+    }
+    Ok(reader.rest())
+}
+
+fn is_null(bitmap: &[u8], at: usize) -> bool {
+    bitmap
+        .get(at / 8)
+        .is_some_and(|byte| byte & (1 << (at % 8)) != 0)
 }
 
 /// One value, by its type.
@@ -241,6 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn a_querys_text_stands_behind_its_attributes() {
+        let agreed = Capabilities::QUERY_ATTRIBUTES;
+        let text = |payload, agreed| query_text(payload, agreed).map_err(|error| error.what);
+        assert_eq!(
+            text(b"\x03KILL 1", Capabilities::default()),
+            Ok(&b"KILL 1"[..])
+        );
+        assert_eq!(text(b"\x03\0\x01KILL 1", agreed), Ok(&b"KILL 1"[..]));
+        let two = b"\x03\x02\x01\x02\x01\xfd\0\x01a\x08\0\x01b\x03abcKILL 1";
+        assert_eq!(text(two, agreed), Ok(&b"KILL 1"[..]));
+        assert_eq!(text(&two[..12], agreed), Err("name"));
+        assert_eq!(
+            text(b"\x03\xfe\xff\xff\xff\xff\0\0\0\0\x01", agreed),
+            Err("attributes")
+        );
+    }
+
+    #[test]
     fn a_prepared_statement_has_parameters_and_no_columns() {
         let mut out = BytesMut::new();
         put_prepared(&mut out, Capabilities::default(), 2, 0xF000_0001, 0);
@@ -270,6 +325,7 @@ mod tests {
                 prop_assert_eq!(values.len(), own);
             }
             let _ = parameters(&tail, agreed, &mut known.clone(), &long);
+            let _ = query_text(&tail, agreed);
         }
     }
 }

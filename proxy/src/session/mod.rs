@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod auth_exchange;
+pub mod back_off;
 pub mod charset;
 pub mod command;
 pub mod credential;
@@ -11,6 +12,7 @@ pub mod login_end;
 pub mod login_name;
 pub mod phase;
 pub mod prepared;
+pub mod proxy_login;
 pub mod server;
 pub mod sticky;
 pub mod trace;

@@ -14,23 +14,23 @@ use tokio::{
 };
 
 use super::{
-    SharedWorker, Worker, clock,
+    SharedWorker, Worker,
+    admin_session::AdminSession,
+    clock,
     close::{self, End},
-    login::{self, LoggedIn, LoginEnd, Target},
-    nodes,
+    greeting,
+    login::{self, Arrival, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin, Target},
+    nodes::{self, Front},
     registry::{Entry, Place},
     serve::Serving,
 };
 use crate::{
-    config::ClusterKind,
+    config::{ClusterKind, NodeAddress, Settings},
     kernel::record::Slot,
     net::Leg,
     node::Announce,
     protocol::{
-        capability::Capabilities,
-        error::MysqlError,
-        handshake::{Greeting, SCRAMBLE_LEN},
-        packet,
+        capability::Capabilities, error::MysqlError, handshake::Greeting, packet,
         reply::encode_error,
     },
     route,
@@ -41,6 +41,7 @@ use crate::{
         charset,
         login_end::LoginReason,
         login_name::{LoginName, Rules, SEPARATORS},
+        proxy_login::is_of_proxy,
     },
 };
 
@@ -124,14 +125,20 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
             "no node configured".to_owned(),
         );
     };
-    let asked = worker.nodes.greeting(default, settings.connect_timeout);
-    let (greeting, style) = match entry.unless_ended(asked).await {
-        Ok(Ok(node)) => (own_greeting(&node, entry), style(&node)),
+    let front = match entry.unless_ended(front(worker, default, &settings)).await {
+        Ok(Ok(front)) => front,
         Err(end) => return (end, String::new()),
         Ok(Err(error)) => {
             refuse(&client, &error).await;
             return (End::Login(LoginReason::NodeUnreachable), error.message);
         }
+    };
+    let greeting = match &front {
+        Front::Node(node) => greeting::like(node, entry),
+        Front::Unknown(_) => greeting::of_proxy(entry),
+    };
+    let Some(greeting) = greeting else {
+        return no_random_numbers();
     };
     entry.session.borrow_mut().state = ClientState::ActiveReader;
     entry.session.borrow_mut().proxy_session_id =
@@ -150,21 +157,81 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         proxy_version: VERSION,
     };
     let node = Capture { worker, entry };
-    let target = async |name: &LoginName| target(worker, name, style).await;
+    let address = client.peer_addr().ip().to_canonical();
+    let target = async |name: &LoginName| {
+        Ok(if is_of_proxy(name) {
+            Destination::Proxy(ProxyDoor::find(process, name, address).await?)
+        } else {
+            Destination::Node(target(worker, name, &front).await?)
+        })
+    };
     let logged_in = login::login(client, terms, target, &node);
     match entry.unless_ended(logged_in).await {
         Err(end) => (end, String::new()),
-        Ok(Ok(logged_in)) => {
+        Ok(Err(end)) => failed(worker, entry, *end),
+        Ok(Ok(arrival)) => {
+            let end = serve(worker, entry, arrival, &greeting).await;
+            (end, String::new())
+        }
+    }
+}
+
+/// Serves whoever has logged in after this greeting.
+async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &Greeting) -> End {
+    match arrival {
+        Arrival::Node(logged_in) => {
             worker
                 .nodes
                 .saw(logged_in.target.address, &logged_in.node_greeting)
                 .await;
             enter(worker, entry, &logged_in);
-            let end = Serving::new(worker, entry, logged_in).serve().await;
-            (end, String::new())
+            Serving::new(worker, entry, *logged_in).serve().await
         }
-        Ok(Err(end)) => failed(worker, entry, *end),
+        Arrival::Proxy(login) => {
+            enter_proxy(entry, &login);
+            let session = AdminSession::new(worker, entry, *login, &greeting.version);
+            match entry.unless_ended(session.serve()).await {
+                Ok(end) | Err(end) => end,
+            }
+        }
     }
+}
+
+/// The system has none to give: no login is safe.
+fn no_random_numbers() -> (End, String) {
+    let detail = "no random numbers".to_owned();
+    (End::Login(LoginReason::ProxyRefused), detail)
+}
+
+/// What the client is to be greeted with. A proxy that has users of its own greets in any case: they need no node.
+///
+/// # Errors
+/// Error 2003: no node, and nobody else to log in to.
+async fn front(
+    worker: &SharedWorker,
+    node: &NodeAddress,
+    settings: &Settings,
+) -> Result<Front, MysqlError> {
+    let timeout = settings.connect_timeout;
+    if settings.admin.is_some() {
+        return Ok(nodes::front(worker, node, timeout).await);
+    }
+    worker.nodes.greeting(node, timeout).await.map(Front::Node)
+}
+
+/// Writes what the login has brought into a session of the proxy's own.
+fn enter_proxy(entry: &Entry, login: &ProxyLogin) {
+    let mut session = entry.session.borrow_mut();
+    session.login = login_of(&login.name);
+    session.proxy_session_id = None;
+    session.relay_reason = Some(RelayReason::OwnSession);
+    let cs_id = session.cs_id.0;
+    tracing::info!(
+        cs_id,
+        client = %session.client,
+        user = session.login.user,
+        "administrator logged in"
+    );
 }
 
 /// A login that came to nothing: what is known of it goes into the closing line.
@@ -184,29 +251,21 @@ fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
     let told = end
         .told
         .map(|(number, text)| format!("error {number}: {text}"));
-    (
-        End::Login(end.reason),
-        told.or(end.detail).unwrap_or_default(),
-    )
-}
-
-/// The proxy's own greeting: the node's, but for the id, the scramble and what the proxy cannot offer.
-fn own_greeting(node: &Greeting, entry: &Entry) -> Greeting {
-    let mut scramble = [0; SCRAMBLE_LEN];
-    // Without randomness the scramble only loses what it does not need: its answer is never checked, the node's own is.
-    let _ = getrandom::fill(&mut scramble);
-    // The form allows neither NUL nor (for old clients) bytes above 0x7f.
-    let scramble = scramble.map(|byte| byte % 94 + 33);
-    Greeting {
-        thread_id: entry.cs_id.0,
-        scramble: scramble.to_vec().into(),
-        capabilities: Capabilities::advertise(node.capabilities),
-        ..node.clone()
-    }
+    // What the proxy tells of its own refusals is less than it knows.
+    let detail = match end.reason {
+        LoginReason::ProxyRefused => end.detail.or(told),
+        _ => told.or(end.detail),
+    };
+    (End::Login(end.reason), detail.unwrap_or_default())
 }
 
 /// Where a login goes.
-async fn target(worker: &Worker, name: &LoginName, style: Style) -> Result<Target, MysqlError> {
+async fn target(worker: &Worker, name: &LoginName, front: &Front) -> Result<Target, MysqlError> {
+    let style = match front {
+        Front::Node(greeting) => style(greeting),
+        // The client was shown no node's greeting.
+        Front::Unknown(error) => return Err(error.clone()),
+    };
     let settings = worker.process.settings();
     let route = route::route(&settings, &login_of(name)).map_err(|error| match error {
         route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),

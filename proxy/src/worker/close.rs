@@ -22,6 +22,8 @@ pub(super) enum End {
     NodeClosed,
     /// The node's connection broke.
     NodeBroken(io::ErrorKind),
+    /// A command longer than the proxy's own sessions take.
+    CommandTooLong,
     /// The kernel's account of a session and the daemon's differ. Ours to fix.
     Account,
     /// `KILL`, by another session.
@@ -58,7 +60,9 @@ impl End {
     /// Who ended it: `client`, `node` or `proxy`.
     const fn side(self) -> &'static str {
         match self {
-            Self::Quit | Self::ClientClosed | Self::ClientBroken(_) => "client",
+            Self::Quit | Self::ClientClosed | Self::ClientBroken(_) | Self::CommandTooLong => {
+                "client"
+            }
             Self::NodeClosed | Self::NodeBroken(_) => "node",
             Self::Account | Self::Killed | Self::KilledItself | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
@@ -73,6 +77,7 @@ impl End {
             Self::ClientBroken(_) => "client connection broken",
             Self::NodeClosed => "node closed",
             Self::NodeBroken(_) => "node connection broken",
+            Self::CommandTooLong => "command too long",
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",

@@ -27,6 +27,10 @@ pub(super) async fn configure(
     value: String,
 ) -> Result<String, AdminError> {
     let key = Key::find(key).ok_or_else(|| AdminError::unknown_key(key))?;
+    if key.is_secret() {
+        let reason = "a secret in a statement would be shown and logged; write it into the file";
+        return Err(AdminError::bad_value(&format!("{}: {reason}", key.name)));
+    }
     let own = Arc::clone(process);
     // Files may be slow, and other sessions of this worker do not wait for them.
     let changed = tokio::task::spawn_blocking(move || own.change(key, &value)).await;

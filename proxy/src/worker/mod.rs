@@ -2,6 +2,7 @@
 //! its worker, others reach it by mail.
 
 mod accept;
+mod admin_session;
 mod answer;
 mod ask;
 mod auth;
@@ -13,6 +14,7 @@ mod configure;
 mod daemon;
 mod defaults;
 mod form;
+mod greeting;
 mod kill;
 mod login;
 mod mailbox;
@@ -32,7 +34,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Instant,
@@ -42,14 +44,18 @@ use sluice_ebpf::reason::RelayReason;
 pub use start::run;
 use tokio::sync::mpsc::UnboundedSender;
 
-use self::{mailbox::Mail, nodes::Nodes, registry::Registry};
+use self::{
+    mailbox::Mail,
+    nodes::{LastSeen, Nodes},
+    registry::Registry,
+};
 use crate::{
     admin::Host,
     config::{Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
     node::Monitor,
-    session::{CsId, IdSequence, SsId},
+    session::{CsId, IdSequence, SsId, back_off::BackOff},
 };
 
 /// Bytes that a worker reads at once. One buffer a worker, not one a session: it is never held across an await.
@@ -100,6 +106,10 @@ struct Process {
     defaults: defaults::Known,
     /// What is done on nodes by the clusters' monitor accounts.
     monitor: Monitor,
+    /// Who has given wrong passwords of the proxy's own users.
+    back_off: Mutex<BackOff>,
+    /// What the default node has greeted with last.
+    last_seen: Mutex<LastSeen>,
 }
 
 /// Ids of client sessions.
@@ -108,10 +118,31 @@ struct Ids {
     live: std::collections::HashSet<CsId>,
 }
 
+impl Ids {
+    fn new(sequence: IdSequence) -> Self {
+        Self {
+            sequence,
+            live: std::collections::HashSet::new(),
+        }
+    }
+}
+
 impl Process {
     /// The settings that hold now. A login keeps those that it began with.
     fn settings(&self) -> Arc<Settings> {
         Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who has given wrong passwords of the proxy's own users.
+    fn back_off(&self) -> MutexGuard<'_, BackOff> {
+        self.back_off.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the default node has greeted with last.
+    fn last_seen(&self) -> MutexGuard<'_, LastSeen> {
+        self.last_seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds since the daemon's start.

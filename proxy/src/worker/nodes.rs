@@ -1,8 +1,15 @@
 //! What a worker knows of nodes: their addresses and, for the proxy's own greeting, what they greet with.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, rc::Rc, time::Duration};
 
-use tokio::{net::lookup_host, sync::Mutex, time::Instant};
+use tokio::{
+    net::lookup_host,
+    sync::Mutex,
+    task::spawn_local,
+    time::{Instant, timeout},
+};
+
+use super::SharedWorker;
 
 use crate::{
     config::NodeAddress,
@@ -10,10 +17,31 @@ use crate::{
     protocol::{error::MysqlError, handshake::Greeting},
 };
 
+/// How long a client waits for the greeting of a node that did not greet when it was asked last.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// The last greeting of a node, or that it had none.
 #[derive(Default)]
 pub(super) struct Nodes {
+    /// Locked while the node is asked.
     known: Mutex<Known>,
+}
+
+/// What is known of the default node whoever has asked it: all workers share it.
+#[derive(Default)]
+pub(super) struct LastSeen {
+    /// The last greeting, however old.
+    greeting: Option<Greeting>,
+    /// Why the node did not greet, if it did not when it was asked last.
+    failure: Option<MysqlError>,
+}
+
+/// What the proxy's greeting is made of where it must greet in any case.
+pub(super) enum Front {
+    /// The node's greeting, perhaps an old one: the node may be unreachable now.
+    Node(Greeting),
+    /// It has never greeted, for this reason.
+    Unknown(MysqlError),
 }
 
 #[derive(Default)]
@@ -93,6 +121,49 @@ impl Nodes {
             remembered.at = Instant::now();
         }
     }
+}
+
+/// What there is to greet with. A node that does not answer is waited for once, and from then on only as long as nobody notices; it is
+/// asked all the same, for who comes later.
+pub(super) async fn front(
+    worker: &SharedWorker,
+    node: &NodeAddress,
+    connect_timeout: Duration,
+) -> Front {
+    let patience = match worker.process.last_seen().failure {
+        Some(_) => PATIENCE.min(connect_timeout),
+        None => connect_timeout,
+    };
+    let asked = spawn_local(ask(Rc::clone(worker), node.clone(), connect_timeout));
+    let error = match timeout(patience, asked).await {
+        Ok(Ok(Ok(greeting))) => return Front::Node(greeting),
+        Ok(Ok(Err(error))) => error,
+        Ok(Err(failed)) => MysqlError::cannot_connect(node, failed),
+        Err(_elapsed) => MysqlError::cannot_connect(node, "no greeting in time"),
+    };
+    let last_seen = worker.process.last_seen();
+    match &last_seen.greeting {
+        Some(greeting) => Front::Node(greeting.clone()),
+        None => Front::Unknown(last_seen.failure.clone().unwrap_or(error)),
+    }
+}
+
+/// Asks a node, and remembers for all workers what has come of it.
+async fn ask(
+    worker: SharedWorker,
+    node: NodeAddress,
+    connect_timeout: Duration,
+) -> Result<Greeting, MysqlError> {
+    let greeting = worker.nodes.greeting(&node, connect_timeout).await;
+    let mut last_seen = worker.process.last_seen();
+    match &greeting {
+        Ok(greeting) => {
+            last_seen.greeting = Some(greeting.clone());
+            last_seen.failure = None;
+        }
+        Err(error) => last_seen.failure = Some(error.clone()),
+    }
+    greeting
 }
 
 /// The address of a node's name; names are asked for every time, so that they may move.

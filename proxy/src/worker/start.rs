@@ -68,16 +68,15 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
             Some(kernel) => Ok(Arc::clone(kernel.records())),
             None => Err(splicing),
         },
-        ids: Mutex::new(Ids {
-            sequence,
-            live: std::collections::HashSet::new(),
-        }),
+        ids: Mutex::new(Ids::new(sequence)),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
         nonce: nonce(),
         mailboxes,
         defaults: super::defaults::Known::default(),
         monitor: Monitor::start().map_err(failed)?,
+        back_off: Mutex::default(),
+        last_seen: Mutex::default(),
     });
     let mut threads = Vec::with_capacity(workers);
     for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {

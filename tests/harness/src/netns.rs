@@ -37,22 +37,26 @@ impl Netns {
         server::run(Command::new("ip").args(["netns", "add", &name]))?;
         let netns = Self { name };
         server::run(Command::new("ip").args(["-n", &netns.name, "link", "set", "lo", "up"]))?;
-        let address = format!("{}/32", netns.address());
-        server::run(Command::new("ip").args([
-            "-n",
-            &netns.name,
-            "address",
-            "add",
-            &address,
-            "dev",
-            "lo",
-        ]))?;
+        netns.add(netns.address())?;
         Ok(netns)
     }
 
     /// The host's address.
     pub fn address(&self) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))
+    }
+
+    /// Gives the host one more address.
+    ///
+    /// # Errors
+    ///
+    /// When `ip` fails.
+    pub fn add(&self, address: IpAddr) -> Result<()> {
+        let address = format!("{address}/32");
+        server::run(
+            Command::new("ip").args(["-n", &self.name, "address", "add", &address, "dev", "lo"]),
+        )?;
+        Ok(())
     }
 
     fn path(&self) -> PathBuf {

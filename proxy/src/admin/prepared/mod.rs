@@ -85,6 +85,11 @@ impl Template {
         verdict
     }
 
+    /// The words that it begins with.
+    pub const fn words(&self) -> &'static [&'static str] {
+        self.spec.words
+    }
+
     /// How many parameters it takes.
     pub const fn parameters(&self) -> usize {
         self.kinds.len()

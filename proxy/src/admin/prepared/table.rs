@@ -65,7 +65,23 @@ impl Statements {
         if self.live.is_empty() {
             return None;
         }
-        let (&[a, b, c, _, byte], rest) = bytes.split_first_chunk()?;
+        let (&[a, b, c, _], payload) = bytes.split_first_chunk()?;
+        let is_complete = |payload: &[u8]| {
+            // One without an id is complete too: whoever else answers it says what is wrong with it.
+            let length = u32::from_le_bytes([a, b, c, 0]);
+            u32::try_from(payload.len()).is_ok_and(|there| there >= length)
+        };
+        match self.command_in(payload) {
+            None if is_about_statement(payload) && payload.len() < 5 && !is_complete(payload) => {
+                Some(Command::Wait)
+            }
+            command => command,
+        }
+    }
+
+    /// The same for a command that is all there, from its payload.
+    pub fn command_in(&self, payload: &[u8]) -> Option<Command> {
+        let (&byte, rest) = payload.split_first()?;
         let make = match byte {
             command::STMT_EXECUTE => Command::Execute,
             command::STMT_SEND_LONG_DATA => Command::LongData,
@@ -75,13 +91,7 @@ impl Statements {
             command::STMT_BULK_EXECUTE => Command::Bulk,
             _ => return None,
         };
-        if a < 5 && (b, c) == (0, 0) {
-            // Without an id: the node says what is wrong with it.
-            return None;
-        }
-        let Some(id) = rest.first_chunk() else {
-            return Some(Command::Wait);
-        };
+        let id = rest.first_chunk()?;
         let id = match (u32::from_le_bytes(*id), self.last) {
             (LAST_PREPARED, Some(last)) => last,
             (id, _) => id,
@@ -189,6 +199,21 @@ impl Statements {
         self.live.clear();
         self.last = None;
     }
+}
+
+/// Whether a command's first byte is that of one about prepared statements.
+fn is_about_statement(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|byte| {
+        matches!(
+            *byte,
+            command::STMT_EXECUTE
+                | command::STMT_SEND_LONG_DATA
+                | command::STMT_RESET
+                | command::STMT_CLOSE
+                | command::STMT_FETCH
+                | command::STMT_BULK_EXECUTE
+        )
+    })
 }
 
 #[cfg(test)]

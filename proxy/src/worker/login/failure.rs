@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::Refusal;
 use crate::node::{ConnectError, GreetError, LegError};
 use crate::protocol::error::{CANNOT_CONNECT, Code, MysqlError, state_of};
 use crate::protocol::reply::ErrPacket;
@@ -48,6 +49,15 @@ impl Failure {
         Self::new(reason)
             .telling(MysqlError::cannot_connect(address, &text))
             .detail(&text)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            detail: refusal.detail,
+            ..Self::new(refusal.reason).telling(refusal.error)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The station between accept and serve: from the proxy's greeting to a client and a node that are logged in to each other.
 
 mod failure;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
@@ -13,16 +14,18 @@ use tokio::time::{Instant, timeout_at};
 use self::failure::{
     Failure, broken_login, client_failure, no_greeting, no_route, unreachable_node,
 };
+pub(super) use self::proxy::ProxyDoor;
 use super::auth::{converse, dismiss, part_from_node};
 use crate::net::Leg;
 use crate::node::{Announce, LegError, LoginLeg, connect, greet};
 use crate::protocol::capability::Capabilities;
-use crate::protocol::error::MysqlError;
+use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
+use crate::session::proxy_login::ProxyUser;
 
 /// What the proxy brings to every login.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +54,65 @@ pub(super) struct Target {
     pub with_tenant: bool,
     /// How the node's scramble reaches the client.
     pub style: Style,
+}
+
+/// Whom a login is for.
+pub(super) enum Destination {
+    /// A node.
+    Node(Target),
+    /// The proxy itself.
+    Proxy(ProxyDoor),
+}
+
+/// Why a login goes nowhere.
+pub(super) struct Refusal {
+    /// For the client.
+    pub error: MysqlError,
+    /// For the log.
+    pub reason: LoginReason,
+    /// More about it, for the log alone.
+    pub detail: Option<String>,
+}
+
+impl From<MysqlError> for Refusal {
+    fn from(error: MysqlError) -> Self {
+        let reason = if error.code == CANNOT_CONNECT {
+            LoginReason::NodeUnreachable
+        } else {
+            LoginReason::ProxyRefused
+        };
+        Self {
+            error,
+            reason,
+            detail: None,
+        }
+    }
+}
+
+/// Who is logged in.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A client to a node.
+    Node(Box<LoggedIn>),
+    /// One of the proxy's own users to the proxy.
+    Proxy(Box<ProxyLogin>),
+}
+
+/// A session of the proxy's own that is about to be served.
+#[derive(Debug)]
+pub(super) struct ProxyLogin {
+    /// The client's leg.
+    pub client: Leg,
+    /// What the client has sent beyond its login.
+    pub client_rest: BytesMut,
+    /// The OK packet, not sent yet.
+    pub welcome: BytesMut,
+    /// What holds on the client's leg.
+    pub capabilities: Capabilities,
+    /// The name that it has logged in with.
+    pub name: LoginName,
+    /// Which of the users that is.
+    pub user: ProxyUser,
 }
 
 impl Target {
@@ -132,23 +194,42 @@ struct NodeSide {
     ok: OkPacket,
 }
 
-/// Logs a client in to the node that `route` chooses. The node is dialled once the login packet is in hand, not before.
+/// What an attempt to log in has come to.
+enum Attempted {
+    Node(Request, Box<NodeSide>),
+    Proxy(Request, ProxyUser),
+}
+
+/// Logs a client in to the node that `route` chooses, or to the proxy. The node is dialled once the login packet is in hand, not before.
 ///
 /// # Errors
 /// [`LoginEnd`]. The client has been told, and the node's leg is closed.
 pub(super) async fn login<A: Announce>(
     client: Leg,
     terms: Terms<'_>,
-    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Destination, Refusal>,
     announce: &A,
-) -> Result<LoggedIn, Box<LoginEnd>> {
+) -> Result<Arrival, Box<LoginEnd>> {
     let mut known = Known::default();
     let mut client_leg = LoginLeg::new(&client, BytesMut::new(), 0);
     let failure = match attempt(&mut client_leg, terms, route, announce, &mut known).await {
-        Ok((request, node)) => {
+        Ok(Attempted::Proxy(request, user)) => {
             let welcome = client_leg.take_held();
             let client_rest = client_leg.into_rest();
-            return Ok(LoggedIn {
+            return Ok(Arrival::Proxy(Box::new(ProxyLogin {
+                client,
+                client_rest,
+                welcome,
+                capabilities: request.agreed,
+                name: request.name,
+                user,
+            })));
+        }
+        Ok(Attempted::Node(request, node)) => {
+            let node = *node;
+            let welcome = client_leg.take_held();
+            let client_rest = client_leg.into_rest();
+            return Ok(Arrival::Node(Box::new(LoggedIn {
                 client,
                 client_rest,
                 welcome,
@@ -164,7 +245,7 @@ pub(super) async fn login<A: Announce>(
                 target: node.target,
                 node_is_local: node.is_local,
                 ok: node.ok,
-            });
+            })));
         }
         Err(failure) => failure,
     };
@@ -199,10 +280,10 @@ pub(super) async fn login<A: Announce>(
 async fn attempt<A: Announce>(
     client: &mut LoginLeg<'_>,
     terms: Terms<'_>,
-    route: impl AsyncFnOnce(&LoginName) -> Result<Target, MysqlError>,
+    route: impl AsyncFnOnce(&LoginName) -> Result<Destination, Refusal>,
     announce: &A,
     known: &mut Known,
-) -> Result<(Request, NodeSide), Failure> {
+) -> Result<Attempted, Failure> {
     let deadline = Instant::now() + terms.login_timeout;
     let payload = match timeout_at(deadline, hear(client, terms.greeting)).await {
         Ok(heard) => heard?,
@@ -214,14 +295,23 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     let target = match timeout_at(deadline, route(&request.name)).await {
-        Ok(routed) => {
-            routed.map_err(|error| Failure::new(LoginReason::ProxyRefused).telling(error))?
+        Ok(Ok(Destination::Node(target))) => target,
+        Ok(Ok(Destination::Proxy(door))) => {
+            let user = match timeout_at(deadline, door.pass(client, &request, terms.greeting)).await
+            {
+                Ok(passed) => passed?,
+                Err(_elapsed) => {
+                    return Err(Failure::new(LoginReason::ClientTimeout).detail("authentication"));
+                }
+            };
+            return Ok(Attempted::Proxy(request, user));
         }
+        Ok(Err(refusal)) => return Err(refusal.into()),
         Err(_elapsed) => return Err(no_route()),
     };
     known.node = Some(target.address);
     let node = join(client, &request, terms, target, deadline, announce, known).await?;
-    Ok((request, node))
+    Ok(Attempted::Node(request, Box::new(node)))
 }
 
 /// Greets the client and waits for its login packet.

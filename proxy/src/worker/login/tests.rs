@@ -98,16 +98,20 @@ async fn run<T>(
         proxy_version: "0",
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
-        "t1" => Ok(Target {
+        "t1" => Ok(Destination::Node(Target {
             address: node,
             with_tenant: false,
             style: Style::Ask,
-        }),
-        _ => Err(MysqlError::tenant_not_found()),
+        })),
+        _ => Err(MysqlError::tenant_not_found().into()),
     };
     let (client, proxy) = Door::open().pair().await;
     let proxy = async {
         let login = login(proxy, terms, route, &()).await;
+        let login = login.map(|arrival| match arrival {
+            Arrival::Node(logged_in) => *logged_in,
+            Arrival::Proxy(_) => panic!("logged in to the proxy"),
+        });
         // As whoever gets it does.
         match &login {
             Ok(logged_in) => logged_in
@@ -421,7 +425,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         login(
             far,
             terms,
-            async |_: &LoginName| Err(MysqlError::bad_handshake()),
+            async |_: &LoginName| Err(MysqlError::bad_handshake().into()),
             &(),
         )
         .await

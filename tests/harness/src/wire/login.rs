@@ -187,6 +187,23 @@ impl Connection {
         self.authenticate(login.password.as_str(), self.greeting.scramble.clone())
     }
 
+    /// The same for a client whose own plugin is this one, whatever the greeting says: as `mysql` 9, it answers once it is asked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::log_in`].
+    pub fn log_in_naming(&mut self, login: &Login, plugin: &str) -> Result<Outcome> {
+        let greeting = self.greeting.clone();
+        if plugin != greeting.plugin {
+            plugin.clone_into(&mut self.greeting.plugin);
+            self.greeting.scramble = vec![0; 20];
+        }
+        let payload = self.login_packet(login);
+        self.greeting = greeting;
+        self.send_packet(&payload?)?;
+        self.authenticate(login.password.as_str(), self.greeting.scramble.clone())
+    }
+
     /// The login packet for the greeting that came; settles the capabilities.
     ///
     /// # Errors
