@@ -26,6 +26,7 @@ mod local_infile;
 mod login;
 mod many_connections;
 mod multi;
+mod operator;
 mod pipelined;
 mod prepared;
 mod processlist;
@@ -85,6 +86,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),
     ("proxyconfig", proxyconfig::CASES),
+    ("operator", operator::CASES),
     ("torture", torture::CASES),
 ];
 

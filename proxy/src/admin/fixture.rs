@@ -5,10 +5,14 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::{Answer, Caller, Daemon, Host, Snapshot, Value, parse};
-use crate::config::{Origin, Overrides, settings};
+use super::{
+    Answer, Caller, Calls, Connection, ConnectionKind, Daemon, Host, NodeHealth, Report, Snapshot,
+    Value, parse,
+};
+use crate::config::{NodeAddress, Origin, Overrides, settings};
 use crate::session::{
     Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
+    Totals, Traffic,
     variable::defaults::{self, Default},
 };
 
@@ -114,6 +118,82 @@ fn defaults() -> Vec<Default> {
     defaults::read(&rows)
 }
 
+/// A client's connection, a node's, and a client's of another worker.
+fn connections() -> [Connection; 3] {
+    let client = Connection {
+        kind: ConnectionKind::Accepted(CsId(5)),
+        fd: 21,
+        local: "127.0.0.1:2883".parse().unwrap(),
+        remote: "10.0.0.7:39012".parse().unwrap(),
+        read_bytes: 100,
+        written_bytes: 200,
+        age_s: 61,
+    };
+    let node = Connection {
+        kind: ConnectionKind::Connected(SsId(9)),
+        fd: 22,
+        local: "127.0.0.1:41000".parse().unwrap(),
+        remote: "10.0.0.9:2881".parse().unwrap(),
+        read_bytes: 190,
+        written_bytes: 90,
+        age_s: 60,
+    };
+    let other = Connection {
+        kind: ConnectionKind::Accepted(CsId(6)),
+        ..client
+    };
+    [client, node, other]
+}
+
+/// What two workers report: both have lost the node `db2`.
+fn reports() -> Vec<Report> {
+    let health = |failures, failures_in_a_row, failed_at_ms, reached_at_ms| NodeHealth {
+        failures,
+        failures_in_a_row,
+        failed_at_ms,
+        reached_at_ms,
+    };
+    let [up, down] = ["10.0.0.9:2881", "db2:2881"].map(|node| node.parse().unwrap());
+    let closed = Totals {
+        sessions: 5,
+        transactions: 2,
+        traffic: Traffic {
+            spliced_commands: 500,
+            ..Traffic::default()
+        },
+    };
+    let [client, node, other] = connections();
+    vec![
+        Report {
+            worker: 0,
+            connections: vec![client, node],
+            nodes: vec![
+                (up, health(0, 0, None, Some(10))),
+                (
+                    NodeAddress::clone(&down),
+                    health(3, 1, Some(5000), Some(4000)),
+                ),
+            ],
+            calls: Calls {
+                reads: 9,
+                empty_reads: 2,
+                read_bytes: 700,
+                writes: 8,
+                empty_writes: 1,
+                written_bytes: 650,
+            },
+            closed: closed.clone(),
+        },
+        Report {
+            worker: 1,
+            connections: vec![other],
+            nodes: vec![(down, health(2, 2, Some(7000), None))],
+            calls: Calls::default(),
+            closed,
+        },
+    ]
+}
+
 /// A daemon with two clusters.
 pub(super) fn daemon() -> &'static Daemon {
     static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
@@ -149,6 +229,7 @@ pub(super) fn daemon() -> &'static Daemon {
             client_count: 3,
             uptime_ms: 90_250,
             now_ns: 4_999_999_999,
+            reports: reports(),
         }
     });
     &DAEMON

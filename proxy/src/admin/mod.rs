@@ -12,16 +12,21 @@ mod privilege;
 mod processlist;
 mod proxycluster;
 mod proxyconfig;
+mod proxycongestion;
 mod proxyhelp;
 mod proxyinfo;
+mod proxynet;
 mod proxysession;
+mod proxystat;
 mod refused;
 mod snapshot;
 
 pub use answer::{AdminError, Answer, Column, ColumnKind, Order, Value};
 pub use parse::{hidden, parse};
 pub use privilege::Privileges;
-pub use snapshot::{Caller, Daemon, Host, Snapshot};
+pub use snapshot::{
+    Caller, Calls, Connection, ConnectionKind, Daemon, Host, NodeHealth, Report, Snapshot,
+};
 
 use crate::{session::Session, sql::Tokens};
 use parse::Mismatch;
@@ -34,6 +39,9 @@ const FAMILIES: &[&[Spec]] = &[
     proxyconfig::STATEMENTS,
     proxyinfo::STATEMENTS,
     proxycluster::STATEMENTS,
+    proxycongestion::STATEMENTS,
+    proxynet::STATEMENTS,
+    proxystat::STATEMENTS,
     proxyhelp::STATEMENTS,
     refused::STATEMENTS,
 ];
@@ -86,6 +94,8 @@ pub enum Scope {
     Own,
     /// The sessions of all workers.
     AllWorkers,
+    /// The sessions of all workers, and what each of these reports of itself: [`Daemon::reports`].
+    Daemon,
 }
 
 /// A statement that a client sent, read and ready to be answered.
@@ -110,6 +120,10 @@ struct Arguments {
     is_wide: bool,
     /// The word that chooses one of a statement's forms.
     word: Option<&'static str>,
+    /// The name of a cluster.
+    name: Option<Vec<u8>>,
+    /// Which rows are sent.
+    limit: Option<parse::Limit>,
     /// A key and its new value.
     assignment: Option<(String, String)>,
 }

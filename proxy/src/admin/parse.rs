@@ -1,4 +1,16 @@
 //! From the text of a `COM_QUERY` to a statement, and the pieces of grammar that statements share.
+//!
+//! ```text
+//! statement  = words arguments { ";" }          words: those of a Spec, the longest that fit
+//! arguments  = nothing | id | [id] like | [word] like | … as the Spec's parser has it
+//! like       = [ LIKE ( quoted | word ) ]       quoted: '…' or "…" without that quote or a backslash inside
+//! limit      = [ LIMIT n | LIMIT offset, n | LIMIT n OFFSET offset ]      n = -1: all
+//! assignment = word [ "." word ] "=" ( quoted | word | integer )
+//! ```
+//!
+//! Tokens are [`crate::sql`]'s: keywords in any case, white space and ordinary comments between them, integers of up to 17 digits with an
+//! optional sign. What is no token of ours (an executable comment, an unfinished quote) is no statement of ours either. Where the words
+//! can begin a statement of the node's too, the parser says so ([`Mismatch::NotOurs`]); else what does not fit is refused.
 
 use super::{AdminError, Arguments, Spec, Statement, specs};
 use crate::sql::{Token, Tokens};
@@ -135,6 +147,52 @@ fn pattern(token: Option<Token<'_>>) -> Result<Vec<u8>, Mismatch> {
             | Token::Word(text),
         ) => Ok(text.to_vec()),
         _ => Err(Mismatch::Malformed),
+    }
+}
+
+/// Which rows of an answer are sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Limit {
+    offset: usize,
+    rows: usize,
+}
+
+impl Limit {
+    /// All rows.
+    pub(super) const NONE: Self = Self {
+        offset: 0,
+        rows: usize::MAX,
+    };
+
+    /// Grammar: `[LIMIT n | LIMIT offset, n | LIMIT n OFFSET offset]`; -1 rows are all of them, as with ODP.
+    pub(super) fn parse(tokens: &mut Tokens<'_>) -> Result<Option<Self>, Mismatch> {
+        if !tokens.accept_word("LIMIT") {
+            return Ok(None);
+        }
+        let number = |tokens: &mut Tokens<'_>| match tokens.next() {
+            Some(Token::Integer(number)) => Ok(number),
+            _ => Err(Mismatch::Malformed),
+        };
+        let first = number(tokens)?;
+        let mut ahead = tokens.clone();
+        let (rows, offset) = if ahead.next() == Some(Token::Symbol(b',')) {
+            *tokens = ahead;
+            (number(tokens)?, first)
+        } else if tokens.accept_word("OFFSET") {
+            (first, number(tokens)?)
+        } else {
+            (first, 0)
+        };
+        let count = |number| usize::try_from(number).map_err(|_negative| Mismatch::Malformed);
+        Ok(Some(Self {
+            offset: count(offset)?,
+            rows: if rows == -1 { usize::MAX } else { count(rows)? },
+        }))
+    }
+
+    /// The rows that are sent.
+    pub(super) fn apply<T>(self, rows: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+        rows.skip(self.offset).take(self.rows)
     }
 }
 

@@ -79,6 +79,15 @@ fn every_example_is_its_own_statement() {
     }
 }
 
+#[test]
+fn odp_md_tells_of_every_statement() {
+    let page = include_str!("../../../ODP.md");
+    for spec in specs() {
+        let words = spec.words.join(" ");
+        assert!(page.contains(&format!("`{words}")), "ODP.md lacks {words}");
+    }
+}
+
 /// Whether the kernel would hand a text up to the daemon.
 fn traps(text: &str) -> bool {
     matches!(

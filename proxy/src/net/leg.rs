@@ -1,11 +1,13 @@
 //! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
 
+use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use socket2::SockRef;
@@ -25,8 +27,70 @@ pub struct Leg {
     stream: TcpStream,
     peer: SocketAddr,
     local: SocketAddr,
+    opened: Instant,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
     read: AtomicU64,
     written: AtomicU64,
+}
+
+/// What others may know of a leg, as long as it is open.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// The socket's file descriptor.
+    pub fd: RawFd,
+    /// The other end's address.
+    pub peer: SocketAddr,
+    /// This end's address.
+    pub local: SocketAddr,
+    /// When the connection was taken over.
+    pub opened: Instant,
+    counts: Weak<Counts>,
+}
+
+impl Watch {
+    /// Bytes read and written so far; none once the leg is closed.
+    pub fn moved(&self) -> Option<(u64, u64)> {
+        let counts = self.counts.upgrade()?;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Some((load(&counts.read), load(&counts.written)))
+    }
+}
+
+/// Calls on the legs of a thread, and what they moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    /// Reads that were tried.
+    pub reads: u64,
+    /// Those that found nothing.
+    pub empty_reads: u64,
+    /// Bytes read.
+    pub read_bytes: u64,
+    /// Writes that were tried.
+    pub writes: u64,
+    /// Those that had no room.
+    pub empty_writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+}
+
+thread_local! {
+    static CALLS: Cell<Calls> = const { Cell::new(Calls {
+        reads: 0,
+        empty_reads: 0,
+        read_bytes: 0,
+        writes: 0,
+        empty_writes: 0,
+        written_bytes: 0,
+    }) };
+}
+
+/// The calls of this thread so far.
+pub fn calls() -> Calls {
+    CALLS.get()
 }
 
 impl Leg {
@@ -41,8 +105,8 @@ impl Leg {
             stream,
             peer,
             local,
-            read: AtomicU64::new(0),
-            written: AtomicU64::new(0),
+            opened: Instant::now(),
+            counts: Arc::default(),
         })
     }
 
@@ -52,6 +116,17 @@ impl Leg {
     /// Those of `setsockopt`.
     pub fn keep_alive(&self, idle: Duration) -> io::Result<()> {
         super::keep_alive(&SockRef::from(&self.stream), idle)
+    }
+
+    /// What others may know of it.
+    pub fn watch(&self) -> Watch {
+        Watch {
+            fd: self.as_raw_fd(),
+            peer: self.peer,
+            local: self.local,
+            opened: self.opened,
+            counts: Arc::downgrade(&self.counts),
+        }
     }
 
     /// The other end's address.
@@ -66,12 +141,12 @@ impl Leg {
 
     /// Bytes read since the connection's first one.
     pub fn read_bytes(&self) -> u64 {
-        self.read.load(Ordering::Relaxed)
+        self.counts.read.load(Ordering::Relaxed)
     }
 
     /// Bytes written since the connection's first one. They may still wait in the socket.
     pub fn written_bytes(&self) -> u64 {
-        self.written.load(Ordering::Relaxed)
+        self.counts.written.load(Ordering::Relaxed)
     }
 
     /// Waits until there is something to read: bytes, the end of the stream, or an error.
@@ -225,11 +300,25 @@ impl Leg {
     }
 
     fn count_read(&self, read: io::Result<usize>) -> io::Result<usize> {
-        count(&self.read, read)
+        let mut calls = CALLS.get();
+        calls.reads += 1;
+        match &read {
+            Ok(length) => calls.read_bytes += *length as u64,
+            Err(_) => calls.empty_reads += 1,
+        }
+        CALLS.set(calls);
+        count(&self.counts.read, read)
     }
 
     fn count_written(&self, written: io::Result<usize>) -> io::Result<usize> {
-        count(&self.written, written)
+        let mut calls = CALLS.get();
+        calls.writes += 1;
+        match &written {
+            Ok(length) => calls.written_bytes += *length as u64,
+            Err(_) => calls.empty_writes += 1,
+        }
+        CALLS.set(calls);
+        count(&self.counts.written, written)
     }
 }
 

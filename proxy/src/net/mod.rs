@@ -3,7 +3,7 @@
 mod leg;
 
 pub(crate) use leg::is_transient;
-pub use leg::{Leg, READ_CHUNK};
+pub use leg::{Calls, Leg, READ_CHUNK, Watch, calls};
 
 use std::io;
 use std::net::SocketAddr;

@@ -28,7 +28,7 @@ pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
 use sluice_ebpf::reason::RelayReason;
 pub use sticky::{StickyReason, Ties};
-pub use traffic::{Mode, Path, Traffic, TrapCounts};
+pub use traffic::{Mode, Path, Totals, Traffic, TrapCounts};
 use variable::Variables;
 
 /// One client's session. A value of the worker that serves it; other workers see copies.

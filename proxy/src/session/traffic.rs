@@ -2,6 +2,8 @@
 
 use sluice_ebpf::reason::TrapReason;
 
+use super::Session;
+
 /// Where a session's bytes move when it is not trapped. Decided once, when the session is first armed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Path {
@@ -75,10 +77,70 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Adds another session's counters; of traps, only these.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            spliced_commands,
+            relayed_commands,
+            answered_commands,
+            responses,
+            spliced_bytes_to_node,
+            spliced_bytes_to_client,
+            relayed_bytes_to_node,
+            relayed_bytes_to_client,
+            answered_bytes_from_client,
+            answered_bytes_to_client,
+            spills,
+            traps,
+            last_trap: _,
+        } = other;
+        self.spliced_commands += spliced_commands;
+        self.relayed_commands += relayed_commands;
+        self.answered_commands += answered_commands;
+        self.responses += responses;
+        self.spliced_bytes_to_node += spliced_bytes_to_node;
+        self.spliced_bytes_to_client += spliced_bytes_to_client;
+        self.relayed_bytes_to_node += relayed_bytes_to_node;
+        self.relayed_bytes_to_client += relayed_bytes_to_client;
+        self.answered_bytes_from_client += answered_bytes_from_client;
+        self.answered_bytes_to_client += answered_bytes_to_client;
+        self.spills += spills;
+        for (count, more) in self.traps.0.iter_mut().zip(traps.0) {
+            *count += more;
+        }
+    }
+
     /// Counts one trapped command.
     pub fn trap(&mut self, reason: TrapReason) {
         self.traps.add(reason);
         self.last_trap = Some(reason);
+    }
+}
+
+/// What several sessions have done together.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// How many they are.
+    pub sessions: u64,
+    /// Transactions that have ended in them.
+    pub transactions: u64,
+    /// What has moved.
+    pub traffic: Traffic,
+}
+
+impl Totals {
+    /// Counts a session in.
+    pub fn add_session(&mut self, session: &Session) {
+        self.sessions += 1;
+        self.transactions += session.transactions;
+        self.traffic.add(&session.traffic);
+    }
+
+    /// Counts others in.
+    pub fn add(&mut self, other: &Self) {
+        self.sessions += other.sessions;
+        self.transactions += other.transactions;
+        self.traffic.add(&other.traffic);
     }
 }
 

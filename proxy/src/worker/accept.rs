@@ -1,6 +1,6 @@
 //! From a listener to a session: admission, the binding of the client's socket, login, and the end of it all.
 
-use std::{future::pending, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, future::pending, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::BytesMut;
 use sluice_ebpf::{
@@ -21,10 +21,11 @@ use super::{
     greeting,
     login::{self, Arrival, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin, Target},
     nodes::{self, Front},
-    registry::{Entry, Place},
+    registry::{Entry, Place, has_a_name},
     serve::Serving,
 };
 use crate::{
+    admin::ConnectionKind,
     config::{ClusterKind, NodeAddress, Settings},
     kernel::record::Slot,
     net::Leg,
@@ -92,12 +93,17 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     let slot = open_slot(&worker, number);
     let entry = Entry::new(&worker, session, Place { number, slot });
     let bound = Bound::client(&worker, &entry, &leg);
+    entry.watch(ConnectionKind::Accepted(cs_id), &leg);
     let (end, detail) = live(&worker, &entry, leg).await;
     drop(bound);
     if end != End::NodeClosed {
         close::stop_connection(&entry, &worker);
     }
     close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);
+    let session = entry.current();
+    if has_a_name(&session) {
+        worker.closed.borrow_mut().add_session(&session);
+    }
 }
 
 /// A record for a new session; none where the kernel does not splice or every record is in use.
@@ -157,16 +163,21 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         proxy_version: VERSION,
     };
     let node = Capture { worker, entry };
+    let tried = RefCell::new(None);
     let address = client.peer_addr().ip().to_canonical();
     let target = async |name: &LoginName| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
         } else {
-            Destination::Node(target(worker, name, &front).await?)
+            Destination::Node(target(worker, name, &front, &tried).await?)
         })
     };
     let logged_in = login::login(client, terms, target, &node);
-    match entry.unless_ended(logged_in).await {
+    let outcome = entry.unless_ended(logged_in).await;
+    if let (Some(node), Ok(outcome)) = (tried.take(), &outcome) {
+        note(worker, &node, outcome.as_ref().err().map(|end| end.reason));
+    }
+    match outcome {
         Err(end) => (end, String::new()),
         Ok(Err(end)) => failed(worker, entry, *end),
         Ok(Ok(arrival)) => {
@@ -213,10 +224,16 @@ async fn front(
     settings: &Settings,
 ) -> Result<Front, MysqlError> {
     let timeout = settings.connect_timeout;
-    if settings.admin.is_some() {
-        return Ok(nodes::front(worker, node, timeout).await);
+    let front = if settings.admin.is_some() {
+        Ok(nodes::front(worker, node, timeout).await)
+    } else {
+        worker.nodes.greeting(node, timeout).await.map(Front::Node)
+    };
+    if !matches!(front, Ok(Front::Node(_))) {
+        let now_ms = worker.process.now_ms();
+        worker.nodes.note(node, false, now_ms);
     }
-    worker.nodes.greeting(node, timeout).await.map(Front::Node)
+    front
 }
 
 /// Writes what the login has brought into a session of the proxy's own.
@@ -259,8 +276,36 @@ fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
     (End::Login(end.reason), detail.unwrap_or_default())
 }
 
+/// Writes down what a login has found out about a node, if it has.
+fn note(worker: &Worker, node: &NodeAddress, failure: Option<LoginReason>) {
+    let has_answered = match failure {
+        None | Some(LoginReason::NodeRefused | LoginReason::NodeChanged) => true,
+        Some(
+            LoginReason::NodeUnreachable
+            | LoginReason::NodeTimeout
+            | LoginReason::NodeClosed
+            | LoginReason::NodeProtocol,
+        ) => false,
+        Some(
+            LoginReason::Probe
+            | LoginReason::ClientClosed
+            | LoginReason::ClientTimeout
+            | LoginReason::ClientProtocol
+            | LoginReason::ProxyRefused,
+        ) => return,
+    };
+    worker
+        .nodes
+        .note(node, has_answered, worker.process.now_ms());
+}
+
 /// Where a login goes.
-async fn target(worker: &Worker, name: &LoginName, front: &Front) -> Result<Target, MysqlError> {
+async fn target(
+    worker: &Worker,
+    name: &LoginName,
+    front: &Front,
+    tried: &RefCell<Option<NodeAddress>>,
+) -> Result<Target, MysqlError> {
     let style = match front {
         Front::Node(greeting) => style(greeting),
         // The client was shown no node's greeting.
@@ -273,6 +318,7 @@ async fn target(worker: &Worker, name: &LoginName, front: &Front) -> Result<Targ
             MysqlError::tenant_not_found()
         }
     })?;
+    *tried.borrow_mut() = Some(route.node.clone());
     let address = nodes::resolve(route.node)
         .await
         .map_err(|error| MysqlError::cannot_connect(route.node, error))?;

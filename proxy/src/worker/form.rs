@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use super::{Worker, defaults, mailbox, registry::Entry};
 use crate::{
     admin::{
-        AdminError, Answer, Caller, Column, ColumnKind, Privileges, Scope, Snapshot, Statement,
-        Value,
+        AdminError, Answer, Caller, Column, ColumnKind, Daemon, Privileges, Scope, Snapshot,
+        Statement, Value,
     },
     protocol::{
         capability::Capabilities,
@@ -33,16 +33,14 @@ pub(super) async fn ask(
         has_tenant,
         privileges,
     };
-    let mut sessions = sessions(worker, entry, statement).await;
-    let mut daemon = worker.process.daemon();
+    let (mut sessions, mut daemon) = scope(worker, entry, statement).await;
     let snapshot = Snapshot {
         sessions: &sessions,
         caller,
         daemon: &daemon,
     };
     if defaults::freshen(&worker.process, entry, statement, &snapshot).await {
-        sessions = self::sessions(worker, entry, statement).await;
-        daemon = worker.process.daemon();
+        (sessions, daemon) = scope(worker, entry, statement).await;
     }
     statement.answer(&Snapshot {
         sessions: &sessions,
@@ -51,12 +49,19 @@ pub(super) async fn ask(
     })
 }
 
-/// The sessions of the statement's scope.
-async fn sessions(worker: &Worker, entry: &Entry, statement: &Statement) -> Vec<Session> {
-    match statement.spec().scope {
+/// What the statement's scope covers.
+async fn scope(worker: &Worker, entry: &Entry, statement: &Statement) -> (Vec<Session>, Daemon) {
+    let mut daemon = worker.process.daemon();
+    let sessions = match statement.spec().scope {
         Scope::Own => vec![entry.current()],
         Scope::AllWorkers => mailbox::snapshot(&worker.process).await,
-    }
+        Scope::Daemon => {
+            let (sessions, reports) = mailbox::reports(&worker.process).await;
+            daemon.reports = reports;
+            sessions
+        }
+    };
+    (sessions, daemon)
 }
 
 /// How the answer to one command is written.

@@ -10,7 +10,10 @@ use tokio::{
 };
 
 use super::{Process, SharedWorker, close::End};
-use crate::session::{CsId, Session};
+use crate::{
+    admin::Report,
+    session::{CsId, Session},
+};
 
 /// How long sessions may take to end when the daemon stops.
 const STOP: Duration = Duration::from_secs(1);
@@ -24,12 +27,14 @@ const READ: Duration = Duration::from_millis(500);
 pub(super) enum Mail {
     /// Copies of all of its sessions, please.
     Snapshot(oneshot::Sender<Vec<Session>>),
-    /// Have the kernel stop splicing, and say when it is told.
-    StopSplicing(oneshot::Sender<()>),
+    /// The same, and what else the worker can tell.
+    Report(oneshot::Sender<(Vec<Session>, Report)>),
     /// End this session, if it is one of its own. The sender is dropped when the session is gone.
     Kill(CsId, oneshot::Sender<()>),
     /// Ask the server for this session's stale variables, if it is one of its own.
     ReadVariables(CsId, oneshot::Sender<()>),
+    /// Have the kernel stop splicing, and say when it is told.
+    StopSplicing(oneshot::Sender<()>),
     /// End.
     Stop,
 }
@@ -42,11 +47,14 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 // Who asked may be gone meanwhile.
                 let _ = reply.send(worker.registry.snapshot());
             }
+            Mail::Report(reply) => {
+                let _ = reply.send((worker.registry.snapshot(), worker.report()));
+            }
+            Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
             Mail::StopSplicing(reply) => {
                 worker.registry.stop_splicing();
                 let _ = reply.send(());
             }
-            Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
             Mail::ReadVariables(cs_id, reader) => worker.registry.read_variables(cs_id, reader),
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
@@ -65,18 +73,30 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
 
 /// The sessions of all workers at about one moment.
 pub(super) async fn snapshot(process: &Process) -> Vec<Session> {
+    ask_all(process, Mail::Snapshot).await.concat()
+}
+
+/// The same, and what else the workers can tell.
+pub(super) async fn reports(process: &Process) -> (Vec<Session>, Vec<Report>) {
+    let (sessions, reports): (Vec<_>, Vec<_>) =
+        ask_all(process, Mail::Report).await.into_iter().unzip();
+    (sessions.concat(), reports)
+}
+
+/// Writes to all workers at once and waits for their answers. A worker that has stopped has none.
+async fn ask_all<T>(process: &Process, mail: impl Fn(oneshot::Sender<T>) -> Mail) -> Vec<T> {
     let mut replies = Vec::with_capacity(process.mailboxes.len());
     for mailbox in &process.mailboxes {
         let (sender, receiver) = oneshot::channel();
-        if mailbox.send(Mail::Snapshot(sender)).is_ok() {
+        if mailbox.send(mail(sender)).is_ok() {
             replies.push(receiver);
         }
     }
-    let mut sessions = Vec::new();
+    let mut answers = Vec::with_capacity(replies.len());
     for reply in replies {
-        sessions.extend(reply.await.unwrap_or_default());
+        answers.extend(reply.await);
     }
-    sessions
+    answers
 }
 
 /// Ends a session wherever it is, and waits until it is gone, so that nobody finds it again; but not for ever.
@@ -100,17 +120,7 @@ pub(super) async fn kill(process: &Process, cs_id: CsId) {
 
 /// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
 pub(super) async fn stop_splicing(process: &Process) {
-    let mut replies = Vec::with_capacity(process.mailboxes.len());
-    for mailbox in &process.mailboxes {
-        let (sender, receiver) = oneshot::channel();
-        if mailbox.send(Mail::StopSplicing(sender)).is_ok() {
-            replies.push(receiver);
-        }
-    }
-    for reply in replies {
-        // A worker that has stopped splices nothing.
-        let _ = reply.await;
-    }
+    ask_all(process, Mail::StopSplicing).await;
 }
 
 /// Has the server asked for a session's stale variables, wherever the session is; waits until it has answered, or half a second.

@@ -21,6 +21,7 @@ mod mailbox;
 mod nodes;
 mod registry;
 mod relay;
+mod report;
 mod serve;
 mod splice;
 mod start;
@@ -55,7 +56,7 @@ use crate::{
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
     node::Monitor,
-    session::{CsId, IdSequence, SsId, back_off::BackOff},
+    session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
 
 /// Bytes that a worker reads at once. One buffer a worker, not one a session: it is never held across an await.
@@ -190,6 +191,8 @@ struct Worker {
     tid: u32,
     registry: Registry,
     nodes: Nodes,
+    /// What the sessions that have ended did.
+    closed: RefCell<Totals>,
     bindings: Option<RefCell<Bindings>>,
     /// Records that no session uses; the longest unused comes first.
     free_slots: RefCell<VecDeque<u32>>,

@@ -1,6 +1,6 @@
 //! What a worker knows of nodes: their addresses and, for the proxy's own greeting, what they greet with.
 
-use std::{io, net::SocketAddr, rc::Rc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, time::Duration};
 
 use tokio::{
     net::lookup_host,
@@ -12,6 +12,7 @@ use tokio::{
 use super::SharedWorker;
 
 use crate::{
+    admin::NodeHealth,
     config::NodeAddress,
     node::{Remembered, greeting_probe},
     protocol::{error::MysqlError, handshake::Greeting},
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_millis(250);
 pub(super) struct Nodes {
     /// Locked while the node is asked.
     known: Mutex<Known>,
+    health: RefCell<Vec<(NodeAddress, NodeHealth)>>,
 }
 
 /// What is known of the default node whoever has asked it: all workers share it.
@@ -51,6 +53,27 @@ struct Known {
 }
 
 impl Nodes {
+    /// What logins of this worker have found out about nodes.
+    pub(super) fn health(&self) -> Vec<(NodeAddress, NodeHealth)> {
+        self.health.borrow().clone()
+    }
+
+    /// Writes down what has become of a connection to a node of the configuration.
+    pub(super) fn note(&self, node: &NodeAddress, has_answered: bool, now_ms: u64) {
+        let mut all = self.health.borrow_mut();
+        let mut health = all
+            .iter()
+            .find(|(known, _)| known == node)
+            .map_or_else(NodeHealth::default, |(_, health)| *health);
+        if has_answered {
+            health.reached(now_ms);
+        } else {
+            health.failed(now_ms);
+        }
+        all.retain(|(known, _)| known != node);
+        all.push((node.clone(), health));
+    }
+
     /// What a node greets with, not older than a minute. One client asks it; those that come meanwhile wait for the same answer.
     ///
     /// # Errors

@@ -9,8 +9,9 @@ use std::{
 use sluice_ebpf::{reason::RelayReason, response::Outcome};
 use tokio::sync::{Notify, oneshot};
 
-use super::{SharedWorker, clock, close::End};
+use super::{SharedWorker, clock, close::End, report::Watched};
 use crate::{
+    admin::Connection,
     gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
     session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session},
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) cs_id: CsId,
     pub(super) session: RefCell<Session>,
     place: RefCell<Place>,
+    /// Its connections.
+    pub(super) legs: RefCell<Vec<Watched>>,
     /// Its prepared statements; not in the session, of which every statement of an operator takes copies.
     pub(super) prepared: RefCell<Prepared>,
     pub(super) gate: Cell<Gate>,
@@ -53,6 +56,7 @@ impl Entry {
             cs_id: session.cs_id,
             session: RefCell::new(session),
             place: RefCell::new(place),
+            legs: RefCell::default(),
             prepared: RefCell::default(),
             gate: Cell::default(),
             end: Cell::new(None),
@@ -226,6 +230,11 @@ fn count(session: &mut Session, progress: &Progress) {
     }
 }
 
+/// Whether a client has said who it is: others are no sessions yet.
+pub(super) fn has_a_name(session: &Session) -> bool {
+    !session.login.user.is_empty() || session.bound.is_some()
+}
+
 /// A worker's sessions by id.
 #[derive(Default)]
 pub(super) struct Registry(RefCell<BTreeMap<CsId, std::rc::Weak<Entry>>>);
@@ -242,9 +251,14 @@ impl Registry {
         let sessions = entries
             .values()
             .filter_map(|entry| Some(entry.upgrade()?.current()));
-        sessions
-            .filter(|session| !session.login.user.is_empty() || session.bound.is_some())
-            .collect()
+        sessions.filter(has_a_name).collect()
+    }
+
+    /// The connections of all sessions.
+    pub(super) fn connections(&self) -> Vec<Connection> {
+        let entries = self.0.borrow();
+        let live = entries.values().filter_map(std::rc::Weak::upgrade);
+        live.flat_map(|entry| entry.connections()).collect()
     }
 
     /// Has a session's stale variables asked for, if it is here and idle. `reader` is told or dropped.

@@ -23,7 +23,7 @@ use super::{
     variables::{Tracking, change_database},
 };
 use crate::{
-    admin::{self, prepared::Statements},
+    admin::{self, ConnectionKind, prepared::Statements},
     net::Leg,
     protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
@@ -80,6 +80,10 @@ pub(super) struct Serving<'a> {
 impl<'a> Serving<'a> {
     /// Takes over from the login.
     pub(super) fn new(worker: &'a Worker, entry: &'a Rc<Entry>, from: LoggedIn) -> Self {
+        let bound = entry.session.borrow().bound;
+        if let Some(ss_id) = bound {
+            entry.watch(ConnectionKind::Connected(ss_id), &from.node);
+        }
         Self {
             _bound: Bound::node(worker, from.node.peer_addr(), &from.node),
             worker,

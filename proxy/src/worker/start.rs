@@ -179,6 +179,7 @@ fn work(
         tid: thread_id(),
         registry: Registry::default(),
         nodes: Nodes::default(),
+        closed: RefCell::default(),
         bindings: bindings.map(RefCell::new),
         free_slots: RefCell::new(own.collect()),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),

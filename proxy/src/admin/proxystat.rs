@@ -1,0 +1,113 @@
+//! `SHOW PROXYSTAT`: counters of the whole daemon since its start.
+
+use super::parse::{self, Mismatch};
+use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who};
+use crate::{
+    session::Totals,
+    sql::{Tokens, like::like},
+};
+
+pub(super) const STATEMENTS: &[Spec] = &[Spec {
+    words: &["SHOW", "PROXYSTAT"],
+    grammar: "SHOW PROXYSTAT [REFRESH] [LIKE 'pattern']",
+    help: "Shows counters of all sessions since the start, those that have ended included. They are always fresh.",
+    who: Who::Operator,
+    scope: Scope::Daemon,
+    example: "SHOW PROXYSTAT LIKE '%bytes%'",
+    parse: parse_stat,
+    answer,
+}];
+
+fn parse_stat(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    tokens.accept_word("REFRESH");
+    parse::like(tokens)
+}
+
+fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    let daemon = snapshot.daemon;
+    let mut totals = Totals::default();
+    for report in &daemon.reports {
+        totals.add(&report.closed);
+    }
+    for session in snapshot.sessions {
+        totals.add_session(session);
+    }
+    let servers: usize = snapshot
+        .sessions
+        .iter()
+        .map(|session| session.servers.len())
+        .sum();
+    let traps: u64 = totals.traffic.traps.iter().map(|(_, count)| count).sum();
+    let traffic = &totals.traffic;
+    let counters = [
+        ("current_client_connections", daemon.client_count as u64),
+        ("current_server_connections", servers as u64),
+        ("total_client_sessions", totals.sessions),
+        ("total_transaction_count", totals.transactions),
+        (
+            "client_requests",
+            traffic.spliced_commands + traffic.relayed_commands,
+        ),
+        ("spliced_commands", traffic.spliced_commands),
+        ("relayed_commands", traffic.relayed_commands),
+        ("spliced_bytes_to_node", traffic.spliced_bytes_to_node),
+        ("spliced_bytes_to_client", traffic.spliced_bytes_to_client),
+        ("relayed_bytes_to_node", traffic.relayed_bytes_to_node),
+        ("relayed_bytes_to_client", traffic.relayed_bytes_to_client),
+        ("traps", traps),
+        ("spills", traffic.spills),
+        ("uptime_sec", daemon.uptime_ms / 1000),
+    ];
+    let pattern = arguments.like.as_deref().unwrap_or_default();
+    let rows = counters
+        .into_iter()
+        .filter(|(name, _)| like(pattern, name.as_bytes()))
+        // ODP's word for a counter that a restart sets back.
+        .map(|(name, value)| {
+            vec![
+                Value::text(name),
+                Value::Unsigned(value),
+                Value::text("NULL"),
+            ]
+        });
+    Answer::Rows {
+        columns: vec![
+            Column::new("stat_name", ColumnKind::Varchar),
+            Column::new("value", ColumnKind::LongLong),
+            Column::new("persist_type", ColumnKind::Varchar),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::admin::fixture::{ask, manual, table};
+
+    #[test]
+    fn counters_add_up_over_workers_and_closed_sessions() {
+        let mut sessions = manual();
+        sessions[0].traffic.spliced_commands = 5;
+        sessions[1].traffic.relayed_commands = 7;
+        sessions[2].transactions = 2;
+        let table = table(ask(&sessions, 1_048_577, "SHOW PROXYSTAT REFRESH"));
+        for line in [
+            "stat_name | value | persist_type",
+            "current_client_connections | 3 | NULL",
+            "current_server_connections | 3 | NULL",
+            "total_client_sessions | 13 | NULL",
+            "total_transaction_count | 6 | NULL",
+            "client_requests | 1012 | NULL",
+            "spliced_commands | 1005 | NULL",
+            "uptime_sec | 90 | NULL",
+        ] {
+            assert!(table.lines().any(|found| found == line), "{line}: {table}");
+        }
+    }
+
+    #[test]
+    fn like_chooses() {
+        let table = table(ask(&manual(), 1_048_577, "SHOW PROXYSTAT LIKE 'spliced%'"));
+        assert_eq!(table.lines().count(), 1 + 3);
+    }
+}
