@@ -40,16 +40,14 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
     let regime = if live {
         begun
     } else {
-        match may_begin(leg, record, streams, begun, stopped) {
-            Some(armed) => armed,
-            None => {
-                // The daemon has stopped the regime: said here, where every command of it has been counted, it is final.
-                if stopped >= begun && shared!(record.client.ended) < begun {
-                    publish!(record.client.ended, begun);
-                }
-                return;
+        let Some(armed) = may_begin(leg, record, streams, begun, stopped) else {
+            // The daemon has stopped the regime: said here, where every command of it has been counted, it is final.
+            if stopped >= begun && shared!(record.client.ended) < begun {
+                publish!(record.client.ended, begun);
             }
-        }
+            return;
+        };
+        armed
     };
     match command(msg, record, size, begun, regime) {
         Ok(()) => {}
