@@ -167,7 +167,7 @@ fn system_variable(name: &str, facts: &Facts<'_>) -> Option<Value> {
     Some(match name {
         "version" => Value::text(facts.version),
         "version_comment" => Value::text("Sluice, the proxy's own administration"),
-        "version_compile_os" => Value::text(std::env::consts::OS),
+        "version_compile_os" => Value::text("Linux"),
         "max_allowed_packet" => Value::Unsigned(facts.packet_bytes_max as u64),
         "wait_timeout" | "interactive_timeout" | "net_write_timeout" | "net_read_timeout" => {
             Value::Unsigned(TIMEOUT_SECONDS)
