@@ -48,6 +48,11 @@ pub fn listed<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
     sessions
 }
 
+/// The id that a statement names; ODP takes -1 for a missing one.
+pub(super) fn named(id: Option<i64>) -> Option<i64> {
+    id.filter(|id| *id != -1)
+}
+
 /// The visible session that an id means; the caller's own without an id.
 ///
 /// # Errors
@@ -56,10 +61,7 @@ pub fn find_visible<'a>(
     snapshot: &Snapshot<'a>,
     id: Option<i64>,
 ) -> Result<&'a Session, AdminError> {
-    // ODP takes -1 for a missing id.
-    let id = id
-        .filter(|id| *id != -1)
-        .unwrap_or_else(|| i64::from(snapshot.caller.cs_id.0));
+    let id = named(id).unwrap_or_else(|| i64::from(snapshot.caller.cs_id.0));
     resolve(id, &visible(snapshot))
 }
 

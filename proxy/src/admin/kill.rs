@@ -11,7 +11,7 @@ pub(super) const KILL: Spec = Spec {
     grammar: "KILL id",
     help: "Closes a client session, named by its Id or by the CONNECTION_ID() of one of its server sessions.",
     who: Who::Anyone,
-    scope: Scope::AllWorkers,
+    scope: Scope::Named,
     example: "KILL 262145",
     parse: parse_id_or_leave,
     answer,

@@ -92,6 +92,8 @@ impl Who {
 pub enum Scope {
     /// The caller's session alone.
     Own,
+    /// The session that the statement's first number means, the caller's own without one; of all workers those that it may mean.
+    Named,
     /// The sessions of all workers.
     AllWorkers,
     /// The sessions of all workers, and what each of these reports of itself: [`Daemon::reports`].
@@ -147,6 +149,11 @@ impl Statement {
             spec: &processlist::SHORT,
             arguments: Arguments::default(),
         }
+    }
+
+    /// The number that names a session ([`Scope::Named`]); `None` for the caller's own.
+    pub fn session_id(&self) -> Option<i64> {
+        access::named(self.arguments.id)
     }
 
     /// Which statement it is.

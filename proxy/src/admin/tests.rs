@@ -1,6 +1,6 @@
 use super::fixture::{ask, daemon, login, manual, table};
 use super::*;
-use crate::session::{ConnectionId, CsId};
+use crate::session::{ConnectionId, CsId, Session};
 use proptest::prelude::*;
 use sluice_ebpf::automaton::{self, TextVerdict};
 use sluice_ebpf::classify::classify_text;
@@ -133,5 +133,41 @@ proptest! {
         let text: String = head.chain([tail.as_str()]).collect();
         let text = if lower { text.to_lowercase() } else { text };
         prop_assert!(parse(text.as_bytes()).is_none() || traps(&text), "{}", text);
+    }
+}
+
+#[test]
+fn of_all_sessions_the_named_one_is_enough() {
+    let sessions = manual();
+    let named: Vec<_> = specs().filter(|spec| spec.scope == Scope::Named).collect();
+    assert!(!named.is_empty());
+    for spec in named {
+        let words = spec.words.join(" ");
+        for caller in &sessions {
+            for id in ["", " -1", " 5", " 2147549189", " 524297", " 7", " -5"] {
+                let Some(Ok(statement)) = parse(format!("{words}{id}").as_bytes()) else {
+                    continue;
+                };
+                let answer = |sessions: &[Session]| {
+                    let caller = Caller {
+                        cs_id: caller.cs_id,
+                        login: &caller.login,
+                        has_tenant: true,
+                        privileges: None,
+                    };
+                    let daemon = daemon();
+                    statement.answer(&Snapshot {
+                        sessions,
+                        caller,
+                        daemon,
+                    })
+                };
+                let own = i64::from(caller.cs_id.0);
+                let id = statement.session_id().unwrap_or(own);
+                let mut asked_for = sessions.clone();
+                asked_for.retain(|session| session.may_be_meant_by(id));
+                assert_eq!(answer(&asked_for), answer(&sessions), "{words} {id}");
+            }
+        }
     }
 }

@@ -254,6 +254,12 @@ impl Session {
         })
     }
 
+    /// Whether this number is the session's id, or the id of one of its server connections at its node.
+    pub fn may_be_meant_by(&self, id: i64) -> bool {
+        i64::from(self.cs_id.0) == id
+            || u64::try_from(id).is_ok_and(|id| self.has_connection(ConnectionId(id)))
+    }
+
     /// Milliseconds since the client was accepted, at `now_ms` of the daemon's monotonic clock.
     pub fn age_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_sub(self.opened_at_ms)

@@ -52,10 +52,12 @@ pub(super) async fn ask(
 /// What the statement's scope covers.
 async fn scope(worker: &Worker, entry: &Entry, statement: &Statement) -> (Vec<Session>, Daemon) {
     let mut daemon = worker.process.daemon();
-    let sessions = match statement.spec().scope {
-        Scope::Own => vec![entry.current()],
-        Scope::AllWorkers => mailbox::snapshot(&worker.process).await,
-        Scope::Daemon => {
+    let sessions = match (statement.spec().scope, statement.session_id()) {
+        (Scope::Own, _) | (Scope::Named, None) => vec![entry.current()],
+        // Copying a thousand sessions to show one would cost a thousand times its answer.
+        (Scope::Named, id @ Some(_)) => mailbox::snapshot(&worker.process, id).await,
+        (Scope::AllWorkers, _) => mailbox::snapshot(&worker.process, None).await,
+        (Scope::Daemon, _) => {
             let (sessions, reports) = mailbox::reports(&worker.process).await;
             daemon.reports = reports;
             sessions

@@ -25,9 +25,9 @@ const READ: Duration = Duration::from_millis(500);
 /// A word to a worker.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// Copies of all of its sessions, please.
-    Snapshot(oneshot::Sender<Vec<Session>>),
-    /// The same, and what else the worker can tell.
+    /// Copies of its sessions, please: of all, or only of those that this id may mean.
+    Snapshot(Option<i64>, oneshot::Sender<Vec<Session>>),
+    /// Copies of all of its sessions, and what else the worker can tell.
     Report(oneshot::Sender<(Vec<Session>, Report)>),
     /// End this session, if it is one of its own. The sender is dropped when the session is gone.
     Kill(CsId, oneshot::Sender<()>),
@@ -43,12 +43,12 @@ pub(super) enum Mail {
 pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Mail>) {
     while let Some(mail) = inbox.recv().await {
         match mail {
-            Mail::Snapshot(reply) => {
+            Mail::Snapshot(id, reply) => {
                 // Who asked may be gone meanwhile.
-                let _ = reply.send(worker.registry.snapshot());
+                let _ = reply.send(worker.registry.snapshot(id));
             }
             Mail::Report(reply) => {
-                let _ = reply.send((worker.registry.snapshot(), worker.report()));
+                let _ = reply.send((worker.registry.snapshot(None), worker.report()));
             }
             Mail::Kill(cs_id, gone) => worker.registry.end(cs_id, End::Killed, Some(gone)),
             Mail::StopSplicing(reply) => {
@@ -71,16 +71,17 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
     }
 }
 
-/// The sessions of all workers at about one moment.
-pub(super) async fn snapshot(process: &Process) -> Vec<Session> {
-    ask_all(process, Mail::Snapshot).await.concat()
+/// The sessions of all workers at about one moment; with an id only those that it may mean.
+pub(super) async fn snapshot(process: &Process, id: Option<i64>) -> Vec<Session> {
+    let sessions = ask_all(process, |reply| Mail::Snapshot(id, reply)).await;
+    sessions.into_iter().flatten().collect()
 }
 
-/// The same, and what else the workers can tell.
+/// The sessions of all workers, and what else the workers can tell.
 pub(super) async fn reports(process: &Process) -> (Vec<Session>, Vec<Report>) {
     let (sessions, reports): (Vec<_>, Vec<_>) =
         ask_all(process, Mail::Report).await.into_iter().unzip();
-    (sessions.concat(), reports)
+    (sessions.into_iter().flatten().collect(), reports)
 }
 
 /// Writes to all workers at once and waits for their answers. A worker that has stopped has none.

@@ -245,13 +245,19 @@ impl Registry {
         self.0.borrow().len()
     }
 
-    /// Copies of all sessions that have logged in.
-    pub(super) fn snapshot(&self) -> Vec<Session> {
+    /// Copies of the sessions that have logged in: of all, or only of those that an id may mean.
+    pub(super) fn snapshot(&self, id: Option<i64>) -> Vec<Session> {
+        let is_asked_for = |entry: &Rc<Entry>| {
+            let session = entry.session.borrow();
+            has_a_name(&session) && id.is_none_or(|id| session.may_be_meant_by(id))
+        };
         let entries = self.0.borrow();
-        let sessions = entries
+        entries
             .values()
-            .filter_map(|entry| Some(entry.upgrade()?.current()));
-        sessions.filter(has_a_name).collect()
+            .filter_map(std::rc::Weak::upgrade)
+            .filter(is_asked_for)
+            .map(|entry| entry.current())
+            .collect()
     }
 
     /// The connections of all sessions.

@@ -14,7 +14,7 @@ pub(super) const SPEC: Spec = Spec {
     grammar: "SHOW PROXYSESSION ATTRIBUTE [id] [LIKE 'pattern']",
     help: "Shows one client session, its server sessions and how its bytes move; one's own without an id.",
     who: Who::Anyone,
-    scope: Scope::AllWorkers,
+    scope: Scope::Named,
     example: "SHOW PROXYSESSION ATTRIBUTE 262145 LIKE '%id%'",
     parse: parse::id_and_like,
     answer,

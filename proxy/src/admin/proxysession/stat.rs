@@ -12,7 +12,7 @@ pub(super) const SPEC: Spec = Spec {
     grammar: "SHOW PROXYSESSION STAT [id] [LIKE 'pattern']",
     help: "Shows the counters of one session, spliced and relayed together: 0 is what has not happened or never does in Sluice, NULL what it does not count.",
     who: Who::Anyone,
-    scope: Scope::AllWorkers,
+    scope: Scope::Named,
     example: "SHOW PROXYSESSION STAT 262145 LIKE '%_requests'",
     parse: parse::id_and_like,
     answer,

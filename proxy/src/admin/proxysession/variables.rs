@@ -16,7 +16,7 @@ pub(super) const SPEC: Spec = Spec {
     grammar: "SHOW PROXYSESSION VARIABLES [ALL] [id] [LIKE 'pattern']",
     help: "Shows the variables that a client session has changed, with ALL those that it has not, too; one's own without an id.",
     who: Who::Anyone,
-    scope: Scope::AllWorkers,
+    scope: Scope::Named,
     example: "SHOW PROXYSESSION VARIABLES 262145 LIKE '%mode%'",
     parse: arguments,
     answer,
