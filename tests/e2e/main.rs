@@ -32,6 +32,7 @@ mod prepared;
 mod processlist;
 mod proxyconfig;
 mod proxysys;
+mod server_session;
 mod session;
 mod spill;
 mod spliced;
@@ -77,6 +78,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("kill", kill::CASES),
     ("kill_query", kill_query::CASES),
     ("processlist", processlist::CASES),
+    ("server_session", server_session::CASES),
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),
     ("close", close::CASES),

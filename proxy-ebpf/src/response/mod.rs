@@ -220,11 +220,6 @@ impl Response {
         self.outcome == Outcome::Ok as u8 && self.status & IN_TRANSACTION == 0
     }
 
-    /// A transaction is open after the last response that had status flags.
-    pub const fn is_in_transaction(&self) -> bool {
-        self.status & IN_TRANSACTION != 0
-    }
-
     /// Status flags of the last OK or EOF packet ("Status Flags").
     pub const fn status(&self) -> u16 {
         self.status

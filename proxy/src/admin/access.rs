@@ -2,7 +2,7 @@
 //! through here: no answer or error tells of a session that its caller must not know of.
 
 use super::{AdminError, Caller, Snapshot};
-use crate::session::{ConnectionId, CsId, PROXY_TENANT, SYS_TENANT, Session};
+use crate::session::{ConnectionId, CsId, PROXY_TENANT, SYS_TENANT, ServerSession, Session};
 
 /// The user who administrates the proxy.
 const ROOT: &str = "root";
@@ -105,6 +105,46 @@ fn find<'a>(
         KillRight::Granted => Ok(session),
         KillRight::NotOwner => Err(AdminError::not_owner(id)),
         KillRight::Hidden => Err(AdminError::unknown_thread(id)),
+    }
+}
+
+/// The server session that an id means, as its `ss_id` or its connection id, if the caller may end it; and whose it is.
+///
+/// # Errors
+/// As [`find_to_kill`].
+pub fn find_server_to_kill<'a>(
+    snapshot: &Snapshot<'a>,
+    id: i64,
+) -> Result<(&'a Session, &'a ServerSession), AdminError> {
+    let unknown = || AdminError::unknown_thread(id);
+    let number = u64::try_from(id).map_err(|_negative| unknown())?;
+    let right = |session: &Session| kill_right(&snapshot.caller, session);
+    let known: Vec<_> = snapshot
+        .sessions
+        .iter()
+        .filter(|session| right(session) != KillRight::Hidden)
+        .flat_map(|session| session.servers.iter().map(move |server| (session, server)))
+        .collect();
+    let by_ss_id = known.iter().find(|(_, server)| server.ss_id.0 == number);
+    let (session, server) = if let Some(found) = by_ss_id {
+        *found
+    } else {
+        let connection = ConnectionId(number);
+        let holds = |(_, server): &&(_, &ServerSession)| server.connection_id == connection;
+        let holders: Vec<_> = known.iter().filter(holds).collect();
+        match *holders {
+            [] => return Err(unknown()),
+            [found] => *found,
+            [..] => {
+                let ids: Vec<_> = holders.iter().map(|(_, server)| server.ss_id).collect();
+                return Err(AdminError::ambiguous_thread(id, &ids));
+            }
+        }
+    };
+    if right(session) == KillRight::Granted {
+        Ok((session, server))
+    } else {
+        Err(AdminError::not_owner(id))
     }
 }
 

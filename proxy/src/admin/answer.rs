@@ -5,7 +5,7 @@ use std::borrow::Cow;
 pub use crate::protocol::result_set::Value;
 use crate::{
     protocol::error::MysqlError,
-    session::{CsId, Running},
+    session::{CsId, Running, SsId},
 };
 
 /// The answer to a statement.
@@ -52,6 +52,17 @@ pub enum Order {
     KillQuery(Running),
     /// Ask the node for the caller's [`Privileges`](super::Privileges) and answer the statement with them.
     LearnPrivileges,
+    /// Give this client session another server session, and end the one that it has.
+    EndServer {
+        /// Whose session.
+        cs_id: CsId,
+        /// The server session.
+        ss_id: SsId,
+        /// The caller's own.
+        own: bool,
+        /// Where that cannot be, end the client session.
+        is_forced: bool,
+    },
     /// Let the node answer: send it the client's packet unchanged.
     Forward,
 }
@@ -272,12 +283,19 @@ impl AdminError {
         Self::new(1026, *b"HY000", text)
     }
 
+    /// `ER_UNKNOWN_ERROR`: a server session that was to be ended stands, and why.
+    pub fn server_session_kept(ss_id: SsId, why: &str) -> Self {
+        let text =
+            format!("Server session {ss_id} is kept: {why} (FORCE ends its client session too)");
+        Self::new(1105, *b"HY000", text)
+    }
+
     /// `ER_UNKNOWN_ERROR`: nodes have given the same connection id to these clients.
-    pub fn ambiguous_thread(id: i64, clients: &[CsId]) -> Self {
-        let clients: Vec<_> = clients.iter().map(ToString::to_string).collect();
-        let clients = clients.join(", ");
+    pub fn ambiguous_thread(id: i64, others: &[impl ToString]) -> Self {
+        let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        let others = others.join(", ");
         let text = format!(
-            "Connection id {id} is used at more than one node; use one of the ids {clients}"
+            "Connection id {id} is used at more than one node; use one of the ids {others}"
         );
         Self::new(1105, *b"HY000", text)
     }

@@ -1,6 +1,7 @@
 //! `KILL`, `KILL CONNECTION`, `KILL PROXYSESSION` and `KILL QUERY` (odp.md, section 5).
 
 use super::parse::{self, Mismatch};
+use super::proxysession::server;
 use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Who, access};
 use crate::sql::{Token, Tokens};
 
@@ -36,13 +37,38 @@ const KILL_QUERY: Spec = Spec {
 
 const KILL_PROXYSESSION: Spec = Spec {
     words: &["KILL", "PROXYSESSION"],
-    grammar: "KILL PROXYSESSION id",
-    help: "The same as KILL id.",
+    grammar: "KILL PROXYSESSION id [ss_id [FORCE]]",
+    help: "The same as KILL id; with an ss_id, ends that server session of it: see KILL PROXYSESSION SERVER.",
     who: Who::OperatorOnly,
     example: "KILL PROXYSESSION 262145",
-    parse: parse::id,
+    parse: parse_ids,
+    answer: answer_ids,
     ..KILL
 };
+
+/// Grammar: `id [ss_id [FORCE]]`.
+fn parse_ids(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    let mut ahead = tokens.clone();
+    let (Some(Token::Integer(id)), Some(Token::Integer(second))) = (ahead.next(), ahead.next())
+    else {
+        return parse::id(tokens);
+    };
+    let arguments = Arguments {
+        id: Some(id),
+        second: Some(second),
+        is_wide: ahead.accept_word("FORCE"),
+        ..Arguments::default()
+    };
+    let is_all = ahead.is_at_end();
+    is_all.then_some(arguments).ok_or(Mismatch::Malformed)
+}
+
+fn answer_ids(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
+    match (arguments.id, arguments.second) {
+        (Some(cs_id), Some(ss_id)) => server::kill_of(snapshot, cs_id, ss_id, arguments.is_wide),
+        _ => answer(arguments, snapshot),
+    }
+}
 
 /// The servers know more forms of KILL (`HARD`, `SOFT`, `QUERY ID`, `USER`, an expression for the id): those are theirs. What begins
 /// with a number is ours.
@@ -85,7 +111,7 @@ fn answer_query(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
 }
 
 /// The one error that a privilege makes good: with it unknown, it is asked for first.
-fn unless_unknown(error: AdminError, snapshot: &Snapshot<'_>) -> Answer {
+pub(super) fn unless_unknown(error: AdminError, snapshot: &Snapshot<'_>) -> Answer {
     if error.is_not_owner() && snapshot.caller.privileges.is_none() {
         Answer::Orders(vec![Order::LearnPrivileges])
     } else {
@@ -145,6 +171,7 @@ mod tests {
                     Order::KillQuery(running) => format!("query {}", running.connection.0),
                     Order::LearnPrivileges => "privileges".to_owned(),
                     Order::Configure { key, .. } => format!("configure {key}"),
+                    Order::EndServer { ss_id, .. } => format!("server {ss_id}"),
                     Order::Forward => "forward".to_owned(),
                 });
                 names.collect::<Vec<_>>().join(", ")

@@ -59,7 +59,9 @@ fn kill_gives_orders() {
 fn proxyhelp_lists_every_statement() {
     let help = table(ask(&[], 1, "SHOW PROXYHELP"));
     assert_eq!(help.lines().count(), 1 + specs().count());
-    assert!(help.contains("\nKILL PROXYSESSION id | yes | root@sys, root@proxysys | The same as KILL id. | KILL PROXYSESSION 262145\n"));
+    assert!(help.contains(
+        "\nKILL CONNECTION id | yes | any user | The same as KILL id. | KILL CONNECTION 262145\n"
+    ));
     assert!(help.contains("\nSHOW PROXYVIP [name] | refused | "));
     let one = table(ask(&[], 1, "SHOW PROXYHELP LIKE '%GLOBAL%'"));
     assert_eq!(one.lines().count(), 3);

@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod capture;
 pub mod probe;
+pub mod quiesce;
 pub mod record;
 pub mod self_test;
 

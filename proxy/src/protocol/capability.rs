@@ -6,6 +6,7 @@
 use std::fmt;
 
 use mysql_common::constants::{CapabilityFlags as Flag, MariadbCapabilities as MariadbFlag};
+use sluice_ebpf::response::format;
 
 /// A set of capability flags.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -117,6 +118,17 @@ impl Capabilities {
     /// `MariaDB`'s half.
     pub const fn mariadb_bits(self) -> u32 {
         (self.0 >> 32) as u32
+    }
+
+    /// What these capabilities of a session make of its responses, as kernel and relay want it ([`format`]).
+    pub fn format(self) -> u8 {
+        let bits = [
+            (Self::DEPRECATE_EOF, format::DEPRECATE_EOF),
+            (Self::MARIADB_CACHE_METADATA, format::CACHE_METADATA),
+            (Self::QUERY_ATTRIBUTES, format::QUERY_ATTRIBUTES),
+        ];
+        let held = bits.into_iter().filter(|(flag, _)| self.contains(*flag));
+        held.map(|(_, bit)| bit).sum()
     }
 
     /// Whether every flag of `other` is in `self`.

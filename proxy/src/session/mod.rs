@@ -13,6 +13,7 @@ pub mod login_name;
 pub mod phase;
 pub mod prepared;
 pub mod proxy_login;
+pub mod replay;
 pub mod server;
 pub mod sticky;
 pub mod trace;

@@ -9,7 +9,7 @@ use super::activity::Head;
 /// Statements of one session that are remembered.
 const STATEMENTS_MAX: usize = 1024;
 
-/// Fronts of texts by statement id. A session that prepares more than [`STATEMENTS_MAX`] has its oldest forgotten, which are those with the
+/// Fronts of texts by statement id. A session that prepares more than 1,024 has its oldest forgotten, which are those with the
 /// lowest ids: servers count them up.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Prepared {

@@ -21,6 +21,8 @@ pub struct ServerSession {
     pub in_transaction: bool,
     /// Transactions that have ended on this connection.
     pub transactions: u64,
+    /// When its login had ended, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub opened_at_ns: u64,
 }
 
 impl ServerSession {
@@ -34,6 +36,7 @@ impl ServerSession {
             versions: Versions::default(),
             in_transaction: false,
             transactions: 0,
+            opened_at_ns: 0,
         }
     }
 }
@@ -52,4 +55,21 @@ pub struct Versions {
     pub last_insert_id: u64,
     /// The current database.
     pub db_name: u64,
+}
+
+impl Versions {
+    /// In how many classes these are behind the client session's.
+    pub fn behind(&self, client: &Self) -> u64 {
+        let classes = |versions: &Self| {
+            [
+                versions.hot_sys_var,
+                versions.sys_var,
+                versions.user_var,
+                versions.last_insert_id,
+                versions.db_name,
+            ]
+        };
+        let pairs = classes(self).into_iter().zip(classes(client));
+        pairs.map(|(own, its)| u64::from(own < its)).sum()
+    }
 }

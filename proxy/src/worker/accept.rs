@@ -3,11 +3,7 @@
 use std::{cell::RefCell, future::pending, net::SocketAddr, rc::Rc, time::Duration};
 
 use bytes::BytesMut;
-use sluice_ebpf::{
-    reason::RelayReason,
-    record::Role,
-    response::format::{CACHE_METADATA, DEPRECATE_EOF, QUERY_ATTRIBUTES},
-};
+use sluice_ebpf::reason::RelayReason;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -16,6 +12,7 @@ use tokio::{
 use super::{
     SharedWorker, Worker,
     admin_session::AdminSession,
+    bound::{Bound, Capture},
     clock,
     close::{self, End},
     greeting,
@@ -27,13 +24,8 @@ use super::{
 use crate::{
     admin::ConnectionKind,
     config::{ClusterKind, NodeAddress, Settings},
-    kernel::record::Slot,
     net::Leg,
-    node::Announce,
-    protocol::{
-        capability::Capabilities, error::MysqlError, handshake::Greeting, packet,
-        reply::encode_error,
-    },
+    protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
     session::{
         Accepted, ClientState, ConnectionId, Login, Path, ProxySessionId, ServerSession,
@@ -48,8 +40,6 @@ use crate::{
 
 /// How long to leave clients in the backlog where no connection can be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// The version that nodes are told.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Accepts for ever; each connection is a task of its own.
 pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener) {
@@ -89,9 +79,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         opened_at_ms: worker.process.now_ms(),
         opened_at_ns: clock::now_ns(),
     });
-    let number = worker.process.session_number();
-    let slot = open_slot(&worker, number);
-    let entry = Entry::new(&worker, session, Place { number, slot });
+    let entry = Entry::new(&worker, session, Place::open(&worker));
     let bound = Bound::client(&worker, &entry, &leg);
     entry.watch(ConnectionKind::Accepted(cs_id), &leg);
     let (end, detail) = live(&worker, &entry, leg).await;
@@ -104,18 +92,6 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     if has_a_name(&session) {
         worker.closed.borrow_mut().add_session(&session);
     }
-}
-
-/// A record for a new session; none where the kernel does not splice or every record is in use.
-fn open_slot(worker: &Worker, number: u64) -> Option<Slot> {
-    let records = worker.process.splicing.as_ref().ok()?;
-    let index = worker.free_slots.borrow_mut().pop_front()?;
-    let slot = Slot::new(records, index)?;
-    slot.open(
-        number,
-        u32::try_from(worker.process.settings().splice_limit).unwrap_or(u32::MAX),
-    );
-    Some(slot)
 }
 
 /// Login and service.
@@ -160,9 +136,12 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         login_timeout: settings.login_timeout,
         connect_timeout: settings.connect_timeout,
         cs_id: entry.cs_id.0,
-        proxy_version: VERSION,
     };
-    let node = Capture { worker, entry };
+    let node = Capture {
+        worker,
+        cs_id: entry.cs_id,
+        place: entry.place(),
+    };
     let tried = RefCell::new(None);
     let address = client.peer_addr().ip().to_canonical();
     let target = async |name: &LoginName| {
@@ -361,8 +340,8 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
         }
     }
     let mut session = entry.session.borrow_mut();
-    session.login = login_of(&logged_in.name);
-    session.db.clone_from(&logged_in.database);
+    session.login = login_of(&logged_in.identity.request.name);
+    session.db = logged_in.identity.request.database_name();
     let id = ConnectionId(logged_in.node_greeting.thread_id.into());
     let mut server = ServerSession::new(
         worker.process.server_session_id(),
@@ -370,6 +349,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
         id,
     );
     server.state = ServerState::KeepAliveBound;
+    server.opened_at_ns = clock::now_ns();
     session.bind(server);
     session.relay_reason = relay_reason(worker, entry, logged_in);
     session.path = if session.relay_reason.is_none() {
@@ -378,18 +358,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
         Path::Relay
     };
     if let Some(slot) = entry.slot() {
-        let has = |flag| logged_in.capabilities.contains(flag);
-        let bits = [
-            (Capabilities::DEPRECATE_EOF, DEPRECATE_EOF),
-            (Capabilities::MARIADB_CACHE_METADATA, CACHE_METADATA),
-            (Capabilities::QUERY_ATTRIBUTES, QUERY_ATTRIBUTES),
-        ];
-        slot.set_format(
-            bits.into_iter()
-                .filter(|(flag, _)| has(*flag))
-                .map(|(_, bit)| bit)
-                .sum(),
-        );
+        slot.set_format(logged_in.identity.request.agreed.format());
     }
     let cs_id = session.cs_id.0;
     tracing::debug!(
@@ -414,7 +383,7 @@ fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<
         Some(RelayReason::ClientRemote)
     } else if !logged_in.node_is_local || !progress.node_captured {
         Some(RelayReason::NodeRemote)
-    } else if !charset::is_safe_collation(logged_in.collation) {
+    } else if !charset::is_safe_collation(logged_in.identity.request.packet.collation()) {
         Some(RelayReason::Charset)
     } else {
         None
@@ -427,74 +396,4 @@ async fn refuse(client: &Leg, error: &MysqlError) {
     packet::put(&mut out, 0, &encode_error(error));
     // The client may be gone; nobody else waits for this.
     let _ = client.write_all(&out).await;
-}
-
-/// A connection in the kernel's map of connections, for as long as this lives.
-pub(super) struct Bound<'a> {
-    worker: &'a Worker,
-    local: SocketAddr,
-    remote: SocketAddr,
-}
-
-impl<'a> Bound<'a> {
-    /// The client's connection, as its own socket sees it. Told before the greeting goes out: the client's first message finds it.
-    fn client(worker: &'a Worker, entry: &Entry, leg: &Leg) -> Self {
-        let (local, remote) = (leg.peer_addr(), leg.local_addr());
-        insert(worker, entry, Role::Client, local, remote);
-        Self {
-            worker,
-            local,
-            remote,
-        }
-    }
-
-    /// A node's connection, told by [`Capture`] already.
-    pub(super) const fn node(worker: &'a Worker, node: SocketAddr, leg: &Leg) -> Self {
-        Self {
-            worker,
-            local: node,
-            remote: leg.local_addr(),
-        }
-    }
-}
-
-impl Drop for Bound<'_> {
-    fn drop(&mut self) {
-        remove(self.worker, self.local, self.remote);
-    }
-}
-
-/// Tells the kernel of a node's connection before it is opened.
-struct Capture<'a> {
-    worker: &'a Worker,
-    entry: &'a Entry,
-}
-
-impl Announce for Capture<'_> {
-    fn bound(&self, node: SocketAddr, local: SocketAddr) {
-        insert(self.worker, self.entry, Role::Node, node, local);
-    }
-
-    fn unbound(&self, node: SocketAddr, local: SocketAddr) {
-        remove(self.worker, node, local);
-    }
-}
-
-/// Where a map is full the session is relayed.
-fn insert(worker: &Worker, entry: &Entry, role: Role, local: SocketAddr, remote: SocketAddr) {
-    if let (Some(bindings), Some(slot)) = (&worker.bindings, entry.slot()) {
-        let inserted =
-            bindings
-                .borrow_mut()
-                .insert(role, local, remote, entry.number(), slot.index());
-        if let Err(error) = inserted {
-            tracing::warn!(cs_id = entry.cs_id.0, %error, "a session cannot be spliced");
-        }
-    }
-}
-
-fn remove(worker: &Worker, local: SocketAddr, remote: SocketAddr) {
-    if let Some(bindings) = &worker.bindings {
-        bindings.borrow_mut().remove(local, remote);
-    }
 }

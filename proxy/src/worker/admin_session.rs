@@ -232,6 +232,20 @@ impl<'a> AdminSession<'a> {
                 Order::Kill {
                     cs_id, own: false, ..
                 } => mailbox::kill(&self.worker.process, cs_id).await,
+                // It has no server session of its own.
+                Order::EndServer {
+                    cs_id,
+                    ss_id,
+                    is_forced,
+                    ..
+                } => match mailbox::switch(&self.worker.process, cs_id, ss_id).await {
+                    Ok(()) => {}
+                    Err(_) if is_forced => mailbox::kill(&self.worker.process, cs_id).await,
+                    Err(why) => {
+                        let why = why.to_string();
+                        return refuse(form, AdminError::server_session_kept(ss_id, &why));
+                    }
+                },
                 Order::Configure { key, value } => {
                     return match configure(&self.worker.process, key, value).await {
                         Ok(info) => say(form, Answer::Ok { info }),

@@ -72,6 +72,20 @@ impl Serving<'_> {
                                 Err(error) => form.put_error(&mut out, error),
                             }
                         }
+                        Order::EndServer {
+                            cs_id,
+                            ss_id,
+                            own,
+                            is_forced,
+                        } => match self.end_server(cs_id, ss_id, own).await? {
+                            Ok(()) => {}
+                            Err(_) if is_forced && own => {
+                                form.put_error(&mut out, AdminError::interrupted());
+                                end = Some(End::KilledItself);
+                            }
+                            Err(_) if is_forced => self.end_other(cs_id, None).await?,
+                            Err(error) => form.put_error(&mut out, error),
+                        },
                         // Done before: nothing asks for it twice.
                         Order::LearnPrivileges => {}
                     }

@@ -70,7 +70,7 @@ impl Serving<'_> {
     /// Reads one response to its last byte; none where it is too long to keep. What the node says behind it stays in `node_rest`.
     async fn read_answer(&mut self) -> Result<Option<BytesMut>, End> {
         let mut response = Response::DONE;
-        response.begin(Expect::Generic as u8, self.format());
+        response.begin(Expect::Generic as u8, self.capabilities.format());
         let mut kept = Some(BytesMut::new());
         while !response.is_done() {
             self.node.readable().await.map_err(End::of_node)?;

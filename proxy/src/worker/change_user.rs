@@ -11,6 +11,7 @@ use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
 use crate::protocol::reply::{ErrPacket, OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, append_attributes};
+use crate::session::credential::Proof;
 use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 
@@ -44,20 +45,26 @@ pub(super) struct Terms<'a> {
 #[derive(Debug)]
 pub(super) enum Change {
     /// The session has another user. Everything else that it had is gone.
-    Done {
-        /// The new user.
-        name: LoginName,
-        /// The new database.
-        database: Option<String>,
-        /// The new collation.
-        collation: u16,
-        /// The node's OK.
-        ok: OkPacket,
-    },
+    Done(Box<Changed>),
     /// The node said no. `MariaDB` goes on with the old user, `MySQL` closes the connection.
     Refused(ErrPacket),
     /// The proxy said no; the node knows nothing of it.
     NotAllowed(MysqlError),
+}
+
+/// What a session has become.
+#[derive(Debug)]
+pub(super) struct Changed {
+    /// The new user.
+    pub name: LoginName,
+    /// The new database.
+    pub database: Option<String>,
+    /// The new collation.
+    pub collation: u16,
+    /// The node's OK.
+    pub ok: OkPacket,
+    /// How the client has answered the node.
+    pub proof: Option<Proof>,
 }
 
 /// It broke: both legs are to be closed.
@@ -123,12 +130,13 @@ async fn attempt(
     let talk = converse(client, node, &mut exchange, first, terms.capabilities);
     let reason = match timeout_at(terms.deadline, talk).await {
         Ok(Ok(ok)) => {
-            return Ok(Change::Done {
+            return Ok(Change::Done(Box::new(Changed {
                 name,
                 database,
                 collation,
                 ok,
-            });
+                proof: exchange.into_proof(),
+            })));
         }
         Ok(Err(Broken::Refused(err))) => return Ok(Change::Refused(err)),
         Ok(Err(broken)) => broken.reason(),
@@ -223,15 +231,16 @@ mod tests {
         let (change, told, command) = run(allow, reply, async |node| answer(node, OK).await).await;
         assert!(command.starts_with(b"\x11other\x00\x00shop\x00\x2d\x00sluice_ask\x00"));
         assert_eq!(&told[..], OK);
-        let Change::Done {
+        let Change::Done(changed) = change.unwrap() else {
+            panic!("refused")
+        };
+        let Changed {
             name,
             database,
             collation,
             ok,
-        } = change.unwrap()
-        else {
-            panic!("refused")
-        };
+            ..
+        } = *changed;
         let state = (
             name.tenant.as_str(),
             database.as_deref(),

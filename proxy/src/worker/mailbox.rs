@@ -9,10 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Process, SharedWorker, close::End};
+use super::{Process, SharedWorker, close::End, registry::Switch, switch::Stuck};
 use crate::{
     admin::Report,
-    session::{CsId, Session},
+    session::{CsId, Session, SsId},
 };
 
 /// How long sessions may take to end when the daemon stops.
@@ -21,6 +21,9 @@ const STOP: Duration = Duration::from_secs(1);
 const KILL: Duration = Duration::from_secs(1);
 /// How long the server of an idle session is waited for.
 const READ: Duration = Duration::from_millis(500);
+
+/// How long a session may take to get another server session: its command boundary, the node's login.
+const SWITCH: Duration = Duration::from_secs(10);
 
 /// A word to a worker.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) enum Mail {
     ReadVariables(CsId, oneshot::Sender<()>),
     /// Have the kernel stop splicing, and say when it is told.
     StopSplicing(oneshot::Sender<()>),
+    /// Replace this session's server session, if the session is one of its own.
+    Switch(CsId, Switch),
     /// End.
     Stop,
 }
@@ -56,6 +61,7 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 let _ = reply.send(());
             }
             Mail::ReadVariables(cs_id, reader) => worker.registry.read_variables(cs_id, reader),
+            Mail::Switch(cs_id, switch) => worker.registry.switch(cs_id, switch),
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.
@@ -140,4 +146,28 @@ pub(super) async fn read_variables(process: &Process, cs_id: CsId) {
         }
     };
     let _ = timeout(READ, all).await;
+}
+
+/// Has a session's server session replaced, wherever the session is, and says why where it stays.
+pub(super) async fn switch(process: &Process, cs_id: CsId, ss_id: SsId) -> Result<(), Stuck> {
+    let mut outcomes = Vec::with_capacity(process.mailboxes.len());
+    for mailbox in &process.mailboxes {
+        let (outcome, told) = oneshot::channel();
+        if mailbox
+            .send(Mail::Switch(cs_id, Switch { ss_id, outcome }))
+            .is_ok()
+        {
+            outcomes.push(told);
+        }
+    }
+    let first = async {
+        for told in outcomes {
+            // Workers that do not have the session drop it.
+            if let Ok(outcome) = told.await {
+                return outcome;
+            }
+        }
+        Err(Stuck::Gone)
+    };
+    timeout(SWITCH, first).await.unwrap_or(Err(Stuck::Busy))
 }

@@ -6,6 +6,7 @@ mod admin_session;
 mod answer;
 mod ask;
 mod auth;
+mod bound;
 mod change_user;
 mod clock;
 mod close;
@@ -26,6 +27,7 @@ mod serve;
 mod splice;
 mod start;
 mod statement;
+mod switch;
 mod variables;
 
 use std::{

@@ -9,12 +9,12 @@ use std::{
 use sluice_ebpf::{reason::RelayReason, response::Outcome};
 use tokio::sync::{Notify, oneshot};
 
-use super::{SharedWorker, clock, close::End, report::Watched};
+use super::{SharedWorker, Worker, clock, close::End, report::Watched, switch::Stuck};
 use crate::{
     admin::Connection,
     gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
-    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session},
+    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session, SsId},
 };
 
 /// Where a session is in the kernel's maps.
@@ -24,6 +24,31 @@ pub(super) struct Place {
     pub(super) number: u64,
     /// Its record, as long as it may be spliced.
     pub(super) slot: Option<Slot>,
+}
+
+impl Place {
+    /// A place for a new session. Without a record where the kernel does not splice or every record is in use.
+    pub(super) fn open(worker: &Worker) -> Self {
+        let number = worker.process.session_number();
+        let records = worker.process.splicing.as_ref().ok();
+        let slot = records.and_then(|records| {
+            let index = worker.free_slots.borrow_mut().pop_front()?;
+            Slot::new(records, index)
+        });
+        if let Some(slot) = &slot {
+            let limit = worker.process.settings().splice_limit;
+            slot.open(number, u32::try_from(limit).unwrap_or(u32::MAX));
+        }
+        Self { number, slot }
+    }
+
+    /// Gives the record back. Whatever its app sockets send from now on takes its way through the daemon.
+    pub(super) fn close(&self, worker: &Worker) {
+        if let Some(slot) = &self.slot {
+            slot.close();
+            worker.free_slots.borrow_mut().push_back(slot.index());
+        }
+    }
 }
 
 /// One live session, as others of its worker see it.
@@ -46,6 +71,17 @@ pub(super) struct Entry {
     /// Who waits for the server to be asked for stale variables.
     reader: RefCell<Option<oneshot::Sender<()>>>,
     reader_came: Notify,
+    /// Who wants the server session replaced.
+    switch: RefCell<Option<Switch>>,
+    switch_wanted: Notify,
+}
+
+/// Another session's wish that this one's server session be replaced, and who waits for the outcome.
+#[derive(Debug)]
+pub(super) struct Switch {
+    /// The server session that is meant; by now it may be another's.
+    pub(super) ss_id: SsId,
+    pub(super) outcome: oneshot::Sender<Result<(), Stuck>>,
 }
 
 impl Entry {
@@ -65,6 +101,8 @@ impl Entry {
             gone: RefCell::default(),
             reader: RefCell::default(),
             reader_came: Notify::new(),
+            switch: RefCell::default(),
+            switch_wanted: Notify::new(),
         });
         worker
             .registry
@@ -72,6 +110,11 @@ impl Entry {
             .borrow_mut()
             .insert(entry.cs_id, Rc::downgrade(&entry));
         entry
+    }
+
+    /// Where it is in the kernel's maps.
+    pub(super) fn place(&self) -> Place {
+        self.place.borrow().clone()
     }
 
     /// Its number in the kernel's maps.
@@ -84,6 +127,22 @@ impl Entry {
         self.place.borrow().slot.clone()
     }
 
+    /// The session has another record from now on; what the old one has counted is kept.
+    pub(super) fn move_to(&self, place: Place) {
+        {
+            let mut session = self.session.borrow_mut();
+            if let Some(slot) = self.slot() {
+                count(&mut session, &slot.progress());
+                let spliced = slot.command();
+                if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command))
+                {
+                    session.command = self.command_of(&spliced);
+                }
+            }
+        }
+        self.place.replace(place).close(&self.worker);
+    }
+
     /// The session with what the kernel has moved meanwhile, and with what it does now.
     pub(super) fn current(&self) -> Session {
         let mut session = self.session.borrow().clone();
@@ -91,14 +150,7 @@ impl Entry {
             let spliced = slot.command();
             let progress = slot.progress();
             count(&mut session, &progress);
-            let standing = self.gate.get().standing(&progress);
-            if standing == Standing::Open
-                && progress.commands == progress.answered
-                && let Some(server) = session.bound.and_then(|bound| session.server_mut(bound))
-            {
-                server.in_transaction = progress.response.is_in_transaction();
-            }
-            session.mode = match standing {
+            session.mode = match self.gate.get().standing(&progress) {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
@@ -187,6 +239,16 @@ impl Entry {
         let _ = self.reader.take().map(|reader| reader.send(()));
     }
 
+    /// Waits until somebody wants the server session replaced; the session's station grants it at a command boundary.
+    pub(super) async fn switch_wanted(&self) -> Switch {
+        loop {
+            if let Some(switch) = self.switch.take() {
+                return switch;
+            }
+            self.switch_wanted.notified().await;
+        }
+    }
+
     /// Waits until somebody ends the session.
     async fn ended(&self) -> End {
         loop {
@@ -202,10 +264,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.worker.registry.0.borrow_mut().remove(&self.cs_id);
         self.worker.process.dismiss(self.cs_id);
-        if let Some(slot) = self.slot() {
-            slot.close();
-            self.worker.free_slots.borrow_mut().push_back(slot.index());
-        }
+        self.place.borrow().close(&self.worker);
     }
 }
 
@@ -275,6 +334,20 @@ impl Registry {
         if !entry.session.borrow().command.is_running() {
             entry.reader.replace(Some(reader));
             entry.reader_came.notify_one();
+        }
+    }
+
+    /// Has a session's server session replaced, if the session is here; `switch` is told how it went, or dropped.
+    pub(super) fn switch(&self, cs_id: CsId, switch: Switch) {
+        let Some(entry) = self.0.borrow().get(&cs_id).and_then(std::rc::Weak::upgrade) else {
+            return;
+        };
+        if entry.current().command.is_running() {
+            // Who asked may be gone.
+            let _ = switch.outcome.send(Err(Stuck::Busy));
+        } else {
+            entry.switch.replace(Some(switch));
+            entry.switch_wanted.notify_one();
         }
     }
 

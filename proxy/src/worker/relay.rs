@@ -71,6 +71,10 @@ impl Serving<'_> {
                     self.read_variables_idle().await?;
                     return Ok(());
                 }
+                wish = entry.switch_wanted() => {
+                    self.grant(wish).await?;
+                    return Ok(());
+                }
             }
         }
     }

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    accept::{Bound, login_of},
-    change_user::{self, Change, Half},
+    accept::login_of,
+    bound::Bound,
+    change_user::{self, Change, Changed, Half},
     close::End,
     kill::Turn,
-    login::{LoggedIn, Target},
+    login::{Identity, LoggedIn, Target},
     registry::Entry,
     variables::{Tracking, change_database},
 };
@@ -41,7 +42,7 @@ const IDLE_BUFFER_BYTES: usize = 1024;
 /// One session being served. Fields are the session's two streams and where they stand; what others may see is in its [`Entry`].
 pub(super) struct Serving<'a> {
     /// First, so that it is dropped before the node's leg: no stale entry meets a reused port.
-    _bound: Bound<'a>,
+    pub(super) bound: Bound<'a>,
     pub(super) worker: &'a Worker,
     pub(super) entry: &'a Rc<Entry>,
     pub(super) client: Leg,
@@ -75,6 +76,8 @@ pub(super) struct Serving<'a> {
     node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
     pub(super) target: Target,
+    /// Who the client is, for a login in its place.
+    pub(super) identity: Identity,
 }
 
 impl<'a> Serving<'a> {
@@ -85,7 +88,7 @@ impl<'a> Serving<'a> {
             entry.watch(ConnectionKind::Connected(ss_id), &from.node);
         }
         Self {
-            _bound: Bound::node(worker, from.node.peer_addr(), &from.node),
+            bound: Bound::node(worker, from.node.peer_addr(), &from.node),
             worker,
             entry,
             client: from.client,
@@ -93,7 +96,7 @@ impl<'a> Serving<'a> {
             welcome: from.welcome,
             client_rest: from.client_rest,
             node_rest: from.node_rest,
-            capabilities: from.capabilities,
+            capabilities: from.identity.request.agreed,
             status: from.ok.status,
             command: Position::DONE,
             response: Response::DONE,
@@ -103,9 +106,10 @@ impl<'a> Serving<'a> {
             statements: Statements::default(),
             turn: Turn::Nobody,
             tracking: Tracking::default(),
-            collation: from.collation,
+            collation: from.identity.request.packet.collation(),
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
+            identity: from.identity,
         }
     }
 
@@ -231,7 +235,8 @@ impl<'a> Serving<'a> {
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
         let knots = knots_of_command(&self.client_rest, attributes);
         let expect = Expect::of(byte);
-        self.response.begin(expect as u8, self.format());
+        self.response
+            .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
         self.expect_response();
         let relayed = self.exchange().await;
@@ -353,20 +358,6 @@ impl<'a> Serving<'a> {
         self.is_spliceable() && !self.worker.process.is_splice_off()
     }
 
-    /// Which form responses have, as the tracker wants it.
-    pub(super) fn format(&self) -> u8 {
-        use sluice_ebpf::response::format::{CACHE_METADATA, DEPRECATE_EOF};
-        let has = |flag, bit| {
-            if self.capabilities.contains(flag) {
-                bit
-            } else {
-                0
-            }
-        };
-        has(Capabilities::DEPRECATE_EOF, DEPRECATE_EOF)
-            | has(Capabilities::MARIADB_CACHE_METADATA, CACHE_METADATA)
-    }
-
     /// `COM_CHANGE_USER`.
     async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
         self.begin_command(AnsweredBy::Node);
@@ -377,6 +368,29 @@ impl<'a> Serving<'a> {
         let changed = self.log_in_again(payload).await;
         self.entry.end_command();
         changed
+    }
+
+    /// The session has another user, and nothing of what it had.
+    fn become_another(&mut self, changed: Changed) {
+        let Changed {
+            name,
+            database,
+            collation,
+            ok,
+            proof,
+        } = changed;
+        self.status = ok.status;
+        self.collation = collation;
+        self.forget();
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.login = login_of(&name);
+            session.db.clone_from(&database);
+            session.traffic.relayed_commands += 1;
+        }
+        let request = &mut self.identity.request;
+        request.change(name, database.as_deref(), collation);
+        self.identity.proof = proof;
     }
 
     /// A login's dialogue on the legs as they are.
@@ -418,19 +432,8 @@ impl<'a> Serving<'a> {
             rest: &mut self.node_rest,
         };
         match change_user::change_user(client, node, payload, terms, allow).await {
-            Ok(Change::Done {
-                name,
-                database,
-                collation,
-                ok,
-            }) => {
-                self.status = ok.status;
-                self.collation = collation;
-                self.forget();
-                let mut session = self.entry.session.borrow_mut();
-                session.login = login_of(&name);
-                session.db = database;
-                session.traffic.relayed_commands += 1;
+            Ok(Change::Done(changed)) => {
+                self.become_another(*changed);
                 Ok(())
             }
             Ok(Change::Refused(error)) => {

@@ -11,6 +11,7 @@ use sluice_ebpf::{
 use super::{close::End, serve::Serving};
 use crate::{
     gate::{Left, Standing},
+    kernel::quiesce::quiesce,
     session::Mode,
 };
 
@@ -99,6 +100,39 @@ impl Serving<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Has the kernel stop splicing, and returns whether the session stands at a command boundary then. Where it does not, what the kernel has
+    /// begun is finished as after a trap.
+    pub(super) async fn reclaim(&mut self) -> Result<bool, End> {
+        let Some(slot) = self.entry.slot().filter(|_| self.offered.is_some()) else {
+            return Ok(true);
+        };
+        slot.withdraw();
+        slot.stop(self.entry.gate.get().generation());
+        // A program that had looked before it was told may still be about to say what it has done.
+        let quiet = tokio::task::spawn_blocking(quiesce).await;
+        if !matches!(quiet, Ok(Ok(()))) {
+            return Ok(false);
+        }
+        let progress = slot.progress();
+        match self.entry.gate.get().standing(&progress) {
+            Standing::Closed => {}
+            // Over, though no program has had a message to say it at.
+            Standing::Open if progress.commands == progress.answered && progress.remaining == 0 => {
+                self.response = progress.response;
+                self.keep_status();
+                self.after_splice = true;
+            }
+            Standing::Ended {
+                command_remaining: 0,
+                left: Left::Nothing,
+            } => self.take_stock().await?,
+            Standing::Open | Standing::Ended { .. } => return Ok(false),
+        }
+        self.offered = None;
+        self.entry.session.borrow_mut().mode = Mode::Relayed;
+        Ok(true)
     }
 
     /// The kernel was inside a response when its regime ended: waits until it says that it has finished it or handed it over.

@@ -40,8 +40,8 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
         prepare: &|folder| {
             // A server that starts removes the temporary tables that it finds: they must not be another's.
             fs::create_dir(folder.join("tmp"))?;
-            fs::write(folder.join("init.sql"), accounts())?;
-            server::copy_folder(&template, folder)
+            server::copy_folder(&template, folder)?;
+            Ok(fs::write(folder.join("init.sql"), accounts())?)
         },
         command: &|folder, address| {
             let mut command = Command::new(daemon());
@@ -93,6 +93,8 @@ fn accounts() -> String {
         format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
         format!("CREATE OR REPLACE USER '{USER_MONITOR}'@'%' IDENTIFIED BY '{PASSWORD}'"),
         format!("GRANT PROCESS, CONNECTION ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+        // The hashes that a login in a client's place needs.
+        format!("GRANT SELECT ON mysql.user TO '{USER_MONITOR}'@'%'"),
         // Also for clients that come from other hosts.
         format!("CREATE OR REPLACE USER '{USER_ROOT}'@'%'"),
         format!("GRANT ALL ON *.* TO '{USER_ROOT}'@'%' WITH GRANT OPTION"),

@@ -1,8 +1,11 @@
 //! `SHOW PROXYSESSION`: the client sessions, a row each (odp.md, section 2).
 
 mod attribute;
+pub(super) mod server;
 mod stat;
 mod variables;
+
+use std::net::SocketAddr;
 
 use super::{
     Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
@@ -23,6 +26,8 @@ pub(super) const STATEMENTS: &[Spec] = &[
     attribute::SPEC,
     stat::SPEC,
     variables::SPEC,
+    server::SHOW,
+    server::KILL,
 ];
 
 pub(super) use variables::{is_about_variables, subject as variables_subject};
@@ -64,7 +69,7 @@ fn row(session: &Session) -> Vec<Value> {
         Value::text(&session.login.cluster),
         Value::text(&session.login.tenant),
         Value::text(&session.login.user),
-        Value::Text(host(session)),
+        Value::Text(host_of(session.client)),
         Value::text(database(session)),
         Value::Unsigned(session.transactions),
         Value::Unsigned(session.servers.len() as u64),
@@ -81,11 +86,11 @@ pub(super) fn proxy_session_id(session: &Session) -> u64 {
 
 /// `ip:port`; IPv6 too goes without brackets, as in ODP.
 pub(super) fn host(session: &Session) -> String {
-    format!(
-        "{}:{}",
-        session.client.ip().to_canonical(),
-        session.client.port()
-    )
+    host_of(session.client)
+}
+
+fn host_of(address: SocketAddr) -> String {
+    format!("{}:{}", address.ip().to_canonical(), address.port())
 }
 
 pub(super) fn database(session: &Session) -> &str {

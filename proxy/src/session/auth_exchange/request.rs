@@ -87,6 +87,33 @@ impl Request {
             .as_ref()
             .filter(|name| !name.is_empty())
     }
+
+    /// Its name as sessions hold it.
+    pub fn database_name(&self) -> Option<String> {
+        self.database()
+            .map(|name| String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// What the client has become since its login: this user, in this database, with this collation.
+    pub fn change(&mut self, name: LoginName, database: Option<&str>, collation: u16) {
+        self.name = name;
+        self.change_database(database);
+        let [low, high] = collation.to_le_bytes();
+        self.packet.charset = low;
+        if let Some(byte) = self.packet.filler.first_mut() {
+            *byte = high;
+        }
+    }
+
+    /// The client has another database now.
+    pub fn change_database(&mut self, database: Option<&str>) {
+        self.packet.database = database.map(|name| Bytes::copy_from_slice(name.as_bytes()));
+        if database.is_some() {
+            let flag = Capabilities::CONNECT_WITH_DB;
+            self.packet.capabilities = self.packet.capabilities.with(flag);
+            self.agreed = self.agreed.with(flag);
+        }
+    }
 }
 
 /// A client's connection attributes and some more. Where that is more than a server takes, the client's alone.

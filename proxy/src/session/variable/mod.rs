@@ -96,6 +96,13 @@ pub struct Variable {
     freshness: Freshness,
 }
 
+impl Variable {
+    /// Whether its value is surely the server's.
+    pub fn is_read(&self) -> bool {
+        self.freshness == Freshness::Read
+    }
+}
+
 /// All changed variables of one session. Bounded in number and size.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Variables {

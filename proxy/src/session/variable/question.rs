@@ -130,7 +130,28 @@ pub fn quote(text: &str) -> String {
     literal
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// The text that [`quote`] has made this literal of; none if it is another literal.
+pub fn unquote(literal: &str) -> Option<String> {
+    let mut rest = literal.strip_prefix('\'')?.strip_suffix('\'')?.chars();
+    let mut text = String::with_capacity(literal.len());
+    while let Some(character) = rest.next() {
+        text.push(match character {
+            '\'' => rest.next()?,
+            '\\' => match rest.next()? {
+                '0' => '\0',
+                'n' => '\n',
+                'r' => '\r',
+                'Z' => '\u{1a}',
+                other => other,
+            },
+            other => other,
+        });
+    }
+    Some(text)
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02X}");
         hex

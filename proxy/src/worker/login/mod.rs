@@ -5,7 +5,7 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -23,9 +23,13 @@ use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
+use crate::session::credential::Proof;
 use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 use crate::session::proxy_login::ProxyUser;
+
+/// The version that nodes are told.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What the proxy brings to every login.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +45,6 @@ pub(super) struct Terms<'a> {
     pub connect_timeout: Duration,
     /// The client session's id, for the node's connection attributes.
     pub cs_id: u32,
-    /// Sluice's version, for the node's connection attributes.
-    pub proxy_version: &'a str,
 }
 
 /// Where a login goes.
@@ -126,6 +128,48 @@ impl Target {
     }
 }
 
+/// Who has logged in and how: what it takes to log in again in his place.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    /// The login packet, and the name in it taken apart.
+    pub request: Request,
+    /// How the client has answered the node.
+    pub proof: Option<Proof>,
+}
+
+impl Identity {
+    /// The login packet for a node that has greeted with these capabilities; `client` is the client's address.
+    pub(super) fn packet(
+        &self,
+        node: Capabilities,
+        target: Target,
+        client: IpAddr,
+        cs_id: u32,
+    ) -> LoginPacket {
+        packet(&self.request, node, target, client, cs_id)
+    }
+}
+
+/// The login packet for a node, with what the node is told about the client.
+fn packet(
+    request: &Request,
+    node: Capabilities,
+    target: Target,
+    client: IpAddr,
+    cs_id: u32,
+) -> LoginPacket {
+    let attributes = [
+        ("_client_ip", client.to_string()),
+        ("proxy_name", "sluice".to_owned()),
+        ("proxy_version", VERSION.to_owned()),
+        ("proxy_session_id", cs_id.to_string()),
+    ];
+    let attributes = attributes
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    request.towards_node(node, target.user(&request.name), &attributes)
+}
+
 /// A session that is about to be served.
 #[derive(Debug)]
 pub(super) struct LoggedIn {
@@ -139,14 +183,8 @@ pub(super) struct LoggedIn {
     pub node: Leg,
     /// What the node has sent beyond its OK.
     pub node_rest: BytesMut,
-    /// What holds on both legs.
-    pub capabilities: Capabilities,
-    /// The client's collation.
-    pub collation: u16,
-    /// The user, and what it is logged in to.
-    pub name: LoginName,
-    /// The database to begin in.
-    pub database: Option<String>,
+    /// Who has logged in.
+    pub identity: Identity,
     /// The node's greeting: version, connection id, capabilities. Newer than the one that the client was shown.
     pub node_greeting: Greeting,
     /// The node.
@@ -192,6 +230,7 @@ struct NodeSide {
     target: Target,
     is_local: bool,
     ok: OkPacket,
+    proof: Option<Proof>,
 }
 
 /// What an attempt to log in has come to.
@@ -235,12 +274,10 @@ pub(super) async fn login<A: Announce>(
                 welcome,
                 node: node.leg,
                 node_rest: node.rest,
-                capabilities: request.agreed,
-                collation: request.packet.collation(),
-                database: request
-                    .database()
-                    .map(|name| String::from_utf8_lossy(name).into_owned()),
-                name: request.name,
+                identity: Identity {
+                    request,
+                    proof: node.proof,
+                },
                 node_greeting: node.greeting,
                 target: node.target,
                 node_is_local: node.is_local,
@@ -362,7 +399,7 @@ async fn join<A: Announce>(
             text,
         ));
     }
-    let ok = authenticate(
+    let (ok, proof) = authenticate(
         client, &mut node, request, &greeting, terms, target, deadline,
     )
     .await?;
@@ -375,6 +412,7 @@ async fn join<A: Announce>(
         target,
         is_local,
         ok,
+        proof,
     })
 }
 
@@ -387,18 +425,9 @@ async fn authenticate(
     terms: Terms<'_>,
     target: Target,
     deadline: Instant,
-) -> Result<OkPacket, Failure> {
-    let user = target.user(&request.name);
-    let attributes = [
-        ("_client_ip", client.peer_ip().to_string()),
-        ("proxy_name", "sluice".to_owned()),
-        ("proxy_version", terms.proxy_version.to_owned()),
-        ("proxy_session_id", terms.cs_id.to_string()),
-    ];
-    let attributes = attributes
-        .each_ref()
-        .map(|(name, value)| (*name, value.as_str()));
-    let packet = request.towards_node(greeting.capabilities, user, &attributes);
+) -> Result<(OkPacket, Option<Proof>), Failure> {
+    let capabilities = greeting.capabilities;
+    let packet = packet(request, capabilities, target, client.peer_ip(), terms.cs_id);
     let scramble = Scramble {
         plugin: greeting.plugin.clone(),
         scramble: greeting.scramble.clone(),
@@ -406,7 +435,7 @@ async fn authenticate(
     let (mut exchange, first) = Exchange::login(packet, &scramble, target.style);
     let talk = converse(client, node, &mut exchange, first, request.agreed);
     let failure = match timeout_at(deadline, talk).await {
-        Ok(Ok(ok)) => return Ok(ok),
+        Ok(Ok(ok)) => return Ok((ok, exchange.into_proof())),
         Ok(Err(broken)) => broken_login(broken, target.address),
         Err(_elapsed) if exchange.client_owes() => {
             Failure::new(LoginReason::ClientTimeout).detail("authentication")

@@ -95,7 +95,6 @@ async fn run<T>(
         login_timeout: timeout,
         connect_timeout: timeout,
         cs_id: 1 << 18,
-        proxy_version: "0",
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
         "t1" => Ok(Destination::Node(Target {
@@ -199,9 +198,15 @@ async fn a_login_connects_two_legs_and_loses_no_byte() {
         (session.node.read_bytes(), session.node.written_bytes()),
         (node.written_bytes(), node.read_bytes())
     );
-    assert_eq!(session.capabilities, Capabilities::from_wire(MODERN, 0x1C));
     assert_eq!(
-        (session.collation, session.database.as_deref()),
+        session.identity.request.agreed,
+        Capabilities::from_wire(MODERN, 0x1C)
+    );
+    assert_eq!(
+        (
+            session.identity.request.packet.collation(),
+            session.identity.request.database_name().as_deref()
+        ),
         (0x900, Some("shop"))
     );
     assert_eq!(
@@ -212,7 +217,7 @@ async fn a_login_connects_two_legs_and_loses_no_byte() {
         ),
         (77, 2, true)
     );
-    assert_eq!(session.name.to_string(), "app@t1#c1");
+    assert_eq!(session.identity.request.name.to_string(), "app@t1#c1");
 }
 
 #[tokio::test]
@@ -418,7 +423,6 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         login_timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_secs(1),
         cs_id: 1,
-        proxy_version: "0",
     };
     let (near, far) = Door::open().pair().await;
     let proxy = async {

@@ -1,0 +1,101 @@
+//! A session's connections in the kernel's map of connections: by them the programs know whose an app socket is.
+
+use std::net::SocketAddr;
+
+use sluice_ebpf::record::Role;
+
+use super::{
+    Worker,
+    registry::{Entry, Place},
+};
+use crate::{net::Leg, node::Announce, session::CsId};
+
+/// A connection in the map, for as long as this lives. It goes before its socket: no stale entry meets a reused port.
+pub(super) struct Bound<'a> {
+    worker: &'a Worker,
+    local: SocketAddr,
+    remote: SocketAddr,
+}
+
+impl<'a> Bound<'a> {
+    /// The client's connection, as its own socket sees it. Told before the greeting goes out: the client's first message finds it.
+    pub(super) fn client(worker: &'a Worker, entry: &Entry, leg: &Leg) -> Self {
+        let bound = Self {
+            worker,
+            local: leg.peer_addr(),
+            remote: leg.local_addr(),
+        };
+        tell_client(worker, entry.cs_id, &entry.place(), leg);
+        bound
+    }
+
+    /// A node's connection, told by [`Capture`] already.
+    pub(super) const fn node(worker: &'a Worker, node: SocketAddr, leg: &Leg) -> Self {
+        Self {
+            worker,
+            local: node,
+            remote: leg.local_addr(),
+        }
+    }
+}
+
+impl Drop for Bound<'_> {
+    fn drop(&mut self) {
+        remove(self.worker, self.local, self.remote);
+    }
+}
+
+/// Says where the session of a client's connection is, anew where it has moved.
+pub(super) fn tell_client(worker: &Worker, cs_id: CsId, place: &Place, leg: &Leg) {
+    let (local, remote) = (leg.peer_addr(), leg.local_addr());
+    insert(worker, cs_id, place, Role::Client, local, remote);
+}
+
+/// Tells the kernel of a node's connection before it is opened.
+pub(super) struct Capture<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) cs_id: CsId,
+    /// Where its session is, or will be.
+    pub(super) place: Place,
+}
+
+impl Announce for Capture<'_> {
+    fn bound(&self, node: SocketAddr, local: SocketAddr) {
+        let Self {
+            worker,
+            cs_id,
+            place,
+        } = self;
+        insert(worker, *cs_id, place, Role::Node, node, local);
+    }
+
+    fn unbound(&self, node: SocketAddr, local: SocketAddr) {
+        remove(self.worker, node, local);
+    }
+}
+
+/// Where a map is full the session is relayed.
+fn insert(
+    worker: &Worker,
+    cs_id: CsId,
+    place: &Place,
+    role: Role,
+    local: SocketAddr,
+    remote: SocketAddr,
+) {
+    if let (Some(bindings), Some(slot)) = (&worker.bindings, &place.slot) {
+        let inserted =
+            bindings
+                .borrow_mut()
+                .insert(role, local, remote, place.number, slot.index());
+        if let Err(error) = inserted {
+            tracing::warn!(cs_id = cs_id.0, %error, "a session cannot be spliced");
+        }
+    }
+}
+
+fn remove(worker: &Worker, local: SocketAddr, remote: SocketAddr) {
+    if let Some(bindings) = &worker.bindings {
+        bindings.borrow_mut().remove(local, remote);
+    }
+}

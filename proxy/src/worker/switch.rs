@@ -1,0 +1,370 @@
+//! Gives a client session another server session: a new one at the same node, logged in to in the client's place and brought to the same state,
+//! while the old one still stands. Whatever goes wrong leaves everything as it was.
+
+use std::{fmt, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    Worker,
+    auth::part_from_node,
+    bound::{Bound, Capture, tell_client},
+    clock,
+    close::End,
+    mailbox,
+    registry::{Place, Switch},
+    serve::Serving,
+};
+use crate::{
+    admin::{AdminError, ConnectionKind},
+    net::Leg,
+    node::{LoginError, LoginLeg, connect, greet, log_in},
+    protocol::{command, handshake::Greeting},
+    session::{
+        ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
+        auth_exchange::Scramble,
+        credential::Credential,
+        replay::{LAST_INSERT_ID, Untold, statement},
+    },
+};
+use sluice_ebpf::reason::RelayReason;
+
+/// From the dialling of the node to its OK, at most.
+const SWITCH_TIME: Duration = Duration::from_secs(5);
+/// `COM_QUIT` as a packet.
+const QUIT: [u8; 5] = [1, 0, 0, 0, command::QUIT];
+
+/// Why a session keeps its server session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Stuck {
+    /// A command is under way.
+    Busy,
+    /// It has ended meanwhile, or has another server session.
+    Gone,
+    /// State that lives in the connection.
+    Sticky(Vec<StickyReason>),
+    /// Nobody but the client can log in, or the node does not let it in.
+    Node(String),
+}
+
+impl fmt::Display for Stuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("it is executing a command"),
+            Self::Gone => f.write_str("it has gone meanwhile"),
+            Self::Sticky(reasons) => {
+                let texts: Vec<_> = reasons.iter().map(|reason| reason.text()).collect();
+                write!(f, "its state cannot be moved: {}", texts.join(", "))
+            }
+            Self::Node(why) => f.write_str(why),
+        }
+    }
+}
+
+/// A server session that is logged in to and serves nobody yet.
+struct Fresh<'a> {
+    leg: Leg,
+    rest: BytesMut,
+    bound: Bound<'a>,
+    is_local: bool,
+    greeting: Greeting,
+}
+
+/// A place in the kernel's maps that is given back unless it is kept.
+struct Spare<'a> {
+    worker: &'a Worker,
+    place: Option<Place>,
+}
+
+impl Drop for Spare<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = &self.place {
+            place.close(self.worker);
+        }
+    }
+}
+
+impl<'a> Serving<'a> {
+    /// Has a client session, its own or another, get another server session.
+    ///
+    /// # Errors
+    /// This session has ended. The inner error says why that one stays.
+    pub(super) async fn end_server(
+        &mut self,
+        cs_id: CsId,
+        ss_id: SsId,
+        own: bool,
+    ) -> Result<Result<(), AdminError>, End> {
+        let switched = if own {
+            self.switch().await?.map(drop)
+        } else {
+            mailbox::switch(&self.worker.process, cs_id, ss_id).await
+        };
+        Ok(switched.map_err(|why| AdminError::server_session_kept(ss_id, &why.to_string())))
+    }
+
+    /// Grants another session's wish, at a command boundary.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub(super) async fn grant(&mut self, wish: Switch) -> Result<(), End> {
+        let bound = self.entry.session.borrow().bound;
+        let outcome = if wish.outcome.is_closed() {
+            return Ok(());
+        } else if bound == Some(wish.ss_id) {
+            self.switch().await?.map(drop)
+        } else {
+            Err(Stuck::Gone)
+        };
+        // Who asked may be gone.
+        let _ = wish.outcome.send(outcome);
+        Ok(())
+    }
+
+    /// Replaces the session's server session, at a command boundary. The client notices nothing but another `CONNECTION_ID()`.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub(super) async fn switch(&mut self) -> Result<Result<SsId, Stuck>, End> {
+        if !self.reclaim().await? {
+            return Ok(Err(Stuck::Busy));
+        }
+        let reasons = self.entry.session.borrow().sticky_reasons();
+        if !reasons.is_empty() {
+            return Ok(Err(Stuck::Sticky(reasons)));
+        }
+        self.barrier().await?;
+        self.read_variables(true).await?;
+        let told = match self.replay().await? {
+            Ok(told) => told,
+            Err(why) => return Ok(Err(Stuck::Node(why.to_string()))),
+        };
+        let place = Place::open(self.worker);
+        let mut spare = Spare {
+            worker: self.worker,
+            place: Some(place.clone()),
+        };
+        let mut fresh = match self.open_another(&place).await {
+            Ok(fresh) => fresh,
+            Err(why) => return Ok(Err(Stuck::Node(why))),
+        };
+        if let Some(sql) = told
+            && let Err(why) = self.tell(&mut fresh, &sql).await
+        {
+            return Ok(Err(Stuck::Node(why)));
+        }
+        spare.place = None;
+        Ok(Ok(self.adopt(fresh, place).await))
+    }
+
+    /// What a fresh server session must be told, if anything.
+    async fn replay(&mut self) -> Result<Result<Option<String>, Untold>, End> {
+        let answer = self.ask(LAST_INSERT_ID).await?;
+        let id = answer.ok().and_then(|rows| {
+            let id = rows.rows.first()?.first()?.as_deref()?;
+            str::from_utf8(id).ok()?.parse().ok()
+        });
+        let session = self.entry.session.borrow();
+        Ok(match id {
+            Some(id) => statement(&session.variables, id),
+            None => Err(Untold::Value("last_insert_id".to_owned())),
+        })
+    }
+
+    /// Tells a fresh server session the state of this one.
+    async fn tell(&mut self, fresh: &mut Fresh<'a>, sql: &str) -> Result<(), String> {
+        let mut swap = |serving: &mut Self| {
+            std::mem::swap(&mut serving.node, &mut fresh.leg);
+            std::mem::swap(&mut serving.node_rest, &mut fresh.rest);
+        };
+        swap(self);
+        let answer = self.ask(sql).await;
+        swap(self);
+        match answer {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!(
+                "the node does not take the session's variables: error {}: {}",
+                error.number,
+                error.message_lossy()
+            )),
+            Err(_end) => Err("the node has closed the new connection".to_owned()),
+        }
+    }
+
+    /// Opens a server session at the session's node.
+    async fn open_another(&self, place: &Place) -> Result<Fresh<'a>, String> {
+        let credential = self.credential().await?;
+        let capture = Capture {
+            worker: self.worker,
+            cs_id: self.entry.cs_id,
+            place: place.clone(),
+        };
+        let deadline = Instant::now() + SWITCH_TIME;
+        let dialled = connect(self.target.address, deadline, &capture)
+            .await
+            .map_err(|error| format!("the node cannot be reached: {error}"))?;
+        let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
+        let greeting = greet(&mut node, deadline)
+            .await
+            .map_err(|error| format!("the node does not greet: {error}"))?;
+        let mut identity = self.identity.clone();
+        let db = self.entry.session.borrow().db.clone();
+        identity.request.change_database(db.as_deref());
+        let client = self.client.peer_addr().ip().to_canonical();
+        let id = self.entry.cs_id.0;
+        let packet = identity.packet(greeting.capabilities, self.target, client, id);
+        if !identity.request.fits(greeting.capabilities) {
+            part_from_node(&mut node, Some(packet.encode().freeze())).await;
+            return Err("the node offers less than it did".to_owned());
+        }
+        let scramble = Scramble {
+            plugin: greeting.plugin.clone(),
+            scramble: greeting.scramble.clone(),
+        };
+        let login = log_in(
+            &mut node,
+            packet,
+            &scramble,
+            self.target.style,
+            &credential,
+            self.capabilities,
+        );
+        match timeout_at(deadline, login).await {
+            Ok(Ok(_ok)) => {}
+            Ok(Err(error)) => {
+                if matches!(error, LoginError::Unanswerable(_)) {
+                    // The node waits for an answer, and counts who leaves without one.
+                    part_from_node(&mut node, Some(Bytes::new())).await;
+                }
+                return Err(format!("the node does not let it in: {error}"));
+            }
+            Err(_elapsed) => return Err("the login to the node timed out".to_owned()),
+        }
+        let rest = node.into_rest();
+        let is_local = dialled.is_announced();
+        let leg = dialled.keep();
+        Ok(Fresh {
+            bound: Bound::node(self.worker, self.target.address, &leg),
+            leg,
+            rest,
+            is_local,
+            greeting,
+        })
+    }
+
+    /// What answers the node in the client's place.
+    async fn credential(&self) -> Result<Credential, String> {
+        let unknown = "only the client can log in to the node, as its password is not known here";
+        let Some(proof) = &self.identity.proof else {
+            return Err(unknown.to_owned());
+        };
+        if let Some(credential) = proof.credential() {
+            return Ok(credential);
+        }
+        let login = self.entry.session.borrow().login.clone();
+        let settings = self.worker.process.settings();
+        let cluster = settings
+            .cluster(&login.cluster)
+            .filter(|_| proof.is_native());
+        let Some(cluster) = cluster else {
+            return Err(unknown.to_owned());
+        };
+        let hashes = self
+            .worker
+            .process
+            .monitor
+            .query(cluster, hashes_of(&login.user));
+        let hashes = hashes
+            .result()
+            .await
+            .map_err(|error| format!("{unknown}, nor can its hash be read: {error}"))?;
+        let mut stored = hashes.iter().flatten().flatten();
+        stored
+            .find_map(|hash| proof.unlock(hash))
+            .ok_or_else(|| unknown.to_owned())
+    }
+
+    /// Makes a fresh server session the session's.
+    async fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
+        let server = ServerSession {
+            state: ServerState::KeepAliveBound,
+            opened_at_ns: clock::now_ns(),
+            versions: self.entry.session.borrow().versions,
+            ..ServerSession::new(
+                self.worker.process.server_session_id(),
+                self.target.address,
+                ConnectionId(fresh.greeting.thread_id.into()),
+            )
+        };
+        let ss_id = server.ss_id;
+        tell_client(self.worker, self.entry.cs_id, &place, &self.client);
+        let is_captured = fresh.is_local
+            && place.slot.as_ref().is_some_and(|slot| {
+                slot.set_format(self.capabilities.format());
+                slot.progress().node_captured
+            });
+        let kind = ConnectionKind::Connected(ss_id);
+        self.entry.watch(kind, &fresh.leg);
+        self.entry.move_to(place);
+        drop(std::mem::replace(&mut self.bound, fresh.bound));
+        let old = std::mem::replace(&mut self.node, fresh.leg);
+        self.node_rest = fresh.rest;
+        self.offered = None;
+        self.after_splice = false;
+        {
+            let mut session = self.entry.session.borrow_mut();
+            if let Some(old) = session.bound {
+                session.remove_server(old);
+            }
+            session.bind(server);
+            if session.path == Path::Local && !is_captured {
+                session.path = Path::Relay;
+                session.relay_reason = Some(RelayReason::NoRecord);
+            }
+        }
+        // The old node closes when it reads this, or finds us gone.
+        let _ = old.write_all(&QUIT).await;
+        ss_id
+    }
+}
+
+/// Asks for the hashes of a user's native passwords, whatever host they are for.
+fn hashes_of(user: &str) -> String {
+    use std::fmt::Write as _;
+    let mut name = String::with_capacity(2 * user.len());
+    for byte in user.bytes() {
+        // Writing to a text cannot fail.
+        let _ = write!(name, "{byte:02x}");
+    }
+    format!(
+        "SELECT authentication_string FROM mysql.user \
+         WHERE User = CONVERT(X'{name}' USING utf8mb4) AND plugin = 'mysql_native_password'"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_users_name_cannot_change_the_question() {
+        assert_eq!(
+            hashes_of("a'b"),
+            "SELECT authentication_string FROM mysql.user \
+             WHERE User = CONVERT(X'612762' USING utf8mb4) AND plugin = 'mysql_native_password'"
+        );
+    }
+
+    #[test]
+    fn what_keeps_a_session_is_named() {
+        let sticky = Stuck::Sticky(vec![
+            StickyReason::Transaction,
+            StickyReason::TemporaryTable,
+        ]);
+        assert_eq!(
+            sticky.to_string(),
+            "its state cannot be moved: transaction, temporary table"
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Server sessions: listed, ended one by one, and replaced so that the client does not notice (odp.md, F11).
+
+use crate::{attribute, case::Case};
+use anyhow::{Context as _, Result, bail, ensure};
+use sluice_tests::{
+    config::{Cluster, Config},
+    path::{Front, Path, Stage},
+    server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
+    wire::{Connection, Outcome, command},
+};
+use std::time::Duration;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("listed", listed).daemon(),
+    Case::new("f11_ended_and_replaced", f11_ended_and_replaced).daemon(),
+    Case::new("own", own).daemon(),
+    Case::new("state_follows", state_follows).daemon(),
+    Case::new("again_and_again", again_and_again).daemon(),
+    Case::new("refused_where_state_would_be_lost", refused).daemon(),
+    Case::new("refused_without_a_credential", without_credential).daemon(),
+    Case::new("forced", forced).daemon(),
+    Case::new("of_others", of_others).daemon(),
+];
+
+/// The operator in front of MariaDB.
+const ROOT: &str = "root";
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A daemon with a monitor account.
+fn monitored(stage: &Stage) -> Result<Front> {
+    let cluster = Cluster::mysql("east", &[stage.node()]).monitor(USER_MONITOR, PASSWORD);
+    stage.private_with_config(&Config::new().cluster(cluster), &[])
+}
+
+fn id(connection: &Connection) -> u32 {
+    connection.greeting().thread_id
+}
+
+fn node_id(connection: &mut Connection) -> Result<String> {
+    connection.run("SELECT CONNECTION_ID()")?.text()
+}
+
+/// The one server session that the connection sees of its own.
+fn server(connection: &mut Connection) -> Result<Vec<String>> {
+    let rows = connection.run("SHOW PROXYSESSION SERVER")?.texts()?;
+    let [row] = rows.as_slice() else {
+        bail!("{} server sessions", rows.len())
+    };
+    row.iter()
+        .map(|cell| cell.clone().context("a NULL"))
+        .collect()
+}
+
+fn ss_id(connection: &mut Connection) -> Result<String> {
+    server(connection)?.first().cloned().context("no ss_id")
+}
+
+fn error(outcome: &Outcome) -> Result<(u16, &str)> {
+    match outcome {
+        Outcome::Error { code, message, .. } => Ok((*code, message)),
+        other @ Outcome::Ok { .. } => bail!("no error: {other}"),
+    }
+}
+
+fn listed(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let row = server(&mut connection)?;
+    let wanted = [
+        stage.node().to_string(),
+        node_id(&mut connection)?,
+        id(&connection).to_string(),
+        "sys".to_owned(),
+        USER.to_owned(),
+        "last used".to_owned(),
+        "MSS_KA_CLIENT_SLAVE".to_owned(),
+        "0".to_owned(),
+        "0".to_owned(),
+    ];
+    assert_eq!(row.get(1..10), Some(&wanted[..]));
+    connection.run("BEGIN")?;
+    assert_eq!(
+        server(&mut connection)?.get(9).map(String::as_str),
+        Some("1")
+    );
+    connection.run("COMMIT")?;
+    // Others see their own only; the operator sees all.
+    let mut other = front.open(USER_OPEN, "")?;
+    assert_ne!(ss_id(&mut other)?, row.first().cloned().unwrap_or_default());
+    let mut root = front.open(ROOT, "")?;
+    let all = root.run("SHOW PROXYSESSION SERVER")?.texts()?;
+    assert_eq!(all.len(), 3, "{all:?}");
+    let one = format!("SHOW PROXYSESSION SERVER {} LIKE '127.%'", id(&connection));
+    assert_eq!(root.run(&one)?.texts()?.len(), 1);
+    Ok(())
+}
+
+/// Ends the server session of `victim` as `statement` of its ids says, and checks that the next query runs on another one.
+fn replaced(
+    stage: &Stage,
+    killer: &mut Connection,
+    victim: &mut Connection,
+    statement: impl Fn(u32, &str, &str) -> String,
+) -> Result<()> {
+    let (old, old_id) = (ss_id(victim)?, node_id(victim)?);
+    killer.run(&statement(id(victim), &old, &old_id))?;
+    stage.gone_from_node(&old_id)?;
+    let new_id = node_id(victim)?;
+    assert_ne!(new_id, old_id);
+    assert_ne!(ss_id(victim)?, old);
+    assert_eq!(server(victim)?.get(2), Some(&new_id));
+    Ok(())
+}
+
+fn f11_ended_and_replaced(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut root = front.open(ROOT, "")?;
+    let mut victim = front.open(USER, PASSWORD)?;
+    victim.run("SELECT 1")?;
+    replaced(stage, &mut root, &mut victim, |cs_id, ss_id, _| {
+        format!("KILL PROXYSESSION {cs_id} {ss_id}")
+    })?;
+    replaced(stage, &mut root, &mut victim, |_, ss_id, _| {
+        format!("KILL PROXYSESSION SERVER {ss_id}")
+    })?;
+    replaced(stage, &mut root, &mut victim, |_, _, node_id| {
+        format!("KILL PROXYSESSION SERVER {node_id}")
+    })?;
+    // Spliced before, spliced after.
+    if stage.path == Path::Spliced {
+        let before = attribute::splice(&mut victim)?;
+        for _ in 0..5 {
+            victim.run("SELECT 1")?;
+        }
+        let after = attribute::splice(&mut victim)?;
+        assert!(after.grown(&before, "spliced_commands")? >= 4, "{after:?}");
+    }
+    // The stock client says the same.
+    let printed = front.client(ROOT, "").execute(&format!(
+        "KILL PROXYSESSION {} {}",
+        id(&victim),
+        ss_id(&mut victim)?
+    ))?;
+    assert_eq!(printed.errors()?, [""; 0]);
+    assert_eq!(
+        root.query("KILL PROXYSESSION SERVER 999999999")?
+            .outcome
+            .code(),
+        1094
+    );
+    assert_eq!(victim.run("SELECT 'alive'")?.text()?, "alive");
+    Ok(())
+}
+
+fn own(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let (old, old_id) = (ss_id(&mut connection)?, node_id(&mut connection)?);
+    connection.run(&format!("KILL PROXYSESSION SERVER {old}"))?;
+    assert_ne!(node_id(&mut connection)?, old_id);
+    stage.gone_from_node(&old_id)
+}
+
+fn state_follows(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let name = stage.database()?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    connection.run(&format!("USE {name}"))?;
+    connection.run("CREATE TABLE t (a INT)")?;
+    for text in [
+        "SET NAMES latin1",
+        "SET autocommit = 0",
+        "SET SESSION sql_mode = 'ANSI_QUOTES', @@wait_timeout = 1234",
+        "SET @number = 7, @text = 'it''s', @bytes = x'ff00', @null = NULL",
+        "SET @@time_zone = '+03:00'",
+    ] {
+        connection.run(text)?;
+    }
+    let look = "SELECT DATABASE(), @@character_set_client, @@autocommit, @@sql_mode, @@wait_timeout, @number + 1, @text, HEX(@bytes), @null, @@time_zone";
+    let before = connection.run(look)?.texts()?;
+    connection.run("COMMIT")?;
+    let old_id = node_id(&mut connection)?;
+    connection.run("COMMIT")?;
+    let own = ss_id(&mut connection)?;
+    connection.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+    assert_eq!(connection.run(look)?.texts()?, before);
+    assert_ne!(node_id(&mut connection)?, old_id);
+    assert_eq!(connection.run("SELECT COUNT(*) FROM t")?.text()?, "0");
+    Ok(())
+}
+
+fn again_and_again(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut root = front.open(ROOT, "")?;
+    let mut victim = front.open(USER_OPEN, "")?;
+    for round in 0..30 {
+        let answer = victim.run(&format!("SELECT {round}, REPEAT('x', {})", round * 1000))?;
+        assert!(answer.wire_bytes() > round * 1000);
+        if round % 3 == 0 {
+            let own = ss_id(&mut victim)?;
+            // Right behind a spliced answer.
+            victim.run("SELECT 2")?;
+            root.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn refused(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut root = front.open(ROOT, "")?;
+    let name = stage.database()?;
+    for (begin, end, reason) in [
+        ("BEGIN", "COMMIT", "transaction"),
+        (
+            "CREATE TEMPORARY TABLE t (a INT)",
+            "DROP TEMPORARY TABLE t",
+            "temporary table",
+        ),
+        (
+            "SELECT GET_LOCK('sluice', 0)",
+            "SELECT RELEASE_ALL_LOCKS()",
+            "user lock",
+        ),
+        (
+            "PREPARE s FROM 'SELECT 1'",
+            "DEALLOCATE PREPARE s",
+            "prepared statement",
+        ),
+    ] {
+        let mut victim = front.open(USER, PASSWORD)?;
+        victim.run(&format!("USE {name}"))?;
+        let (own, own_id) = (ss_id(&mut victim)?, node_id(&mut victim)?);
+        victim.run(begin)?;
+        let outcome = root
+            .query(&format!("KILL PROXYSESSION SERVER {own}"))?
+            .outcome;
+        let (code, message) = error(&outcome)?;
+        assert_eq!(code, 1105, "{begin}: {message}");
+        ensure!(message.contains(reason), "{begin}: {message}");
+        assert_eq!(node_id(&mut victim)?, own_id, "{begin}");
+        victim.run(end)?;
+        // What the last row of a statement has said is taken in with its successor at the latest.
+        root.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+        assert_ne!(node_id(&mut victim)?, own_id, "{begin}");
+    }
+    let mut busy = front.open(USER, PASSWORD)?;
+    let own = ss_id(&mut busy)?;
+    busy.send_command(&command::query(b"SELECT SLEEP(3)"))?;
+    let outcome = root
+        .query(&format!("KILL PROXYSESSION SERVER {own}"))?
+        .outcome;
+    let (code, message) = error(&outcome)?;
+    assert_eq!(
+        (code, message.contains("executing a command")),
+        (1105, true),
+        "{message}"
+    );
+    Ok(())
+}
+
+/// Without a monitor account the password's hash cannot be had.
+fn without_credential(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::mysql("east", &[stage.node()]);
+    let front = stage.private_with_config(&Config::new().cluster(cluster), &[])?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let (own, own_id) = (ss_id(&mut connection)?, node_id(&mut connection)?);
+    let outcome = connection
+        .query(&format!("KILL PROXYSESSION SERVER {own}"))?
+        .outcome;
+    let (code, message) = error(&outcome)?;
+    assert_eq!(code, 1105);
+    ensure!(message.contains("monitor"), "{message}");
+    assert_eq!(node_id(&mut connection)?, own_id);
+    Ok(())
+}
+
+fn forced(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut root = front.open(ROOT, "")?;
+    let mut victim = front.open(USER, PASSWORD)?;
+    victim.run("BEGIN")?;
+    let (own, own_id) = (ss_id(&mut victim)?, node_id(&mut victim)?);
+    root.run(&format!("KILL PROXYSESSION SERVER {own} FORCE"))?;
+    // It reads why at its next command.
+    victim.expect_answer(1);
+    let farewell = victim.read_packet()?;
+    assert_eq!(farewell.first(), Some(&0xff), "{farewell:?}");
+    ensure!(victim.closed_within(DEADLINE)?, "the client is not closed");
+    stage.gone_from_node(&own_id)
+}
+
+fn of_others(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut victim = front.open(USER, PASSWORD)?;
+    let mut other = front.open(USER_OPEN, "")?;
+    let own = ss_id(&mut victim)?;
+    let statement = format!("KILL PROXYSESSION SERVER {own}");
+    assert_eq!(other.query(&statement)?.outcome.code(), 1095);
+    let statement = format!("KILL PROXYSESSION {} {own}", id(&victim));
+    assert_eq!(other.query(&statement)?.outcome.code(), 5010);
+    Ok(())
+}
