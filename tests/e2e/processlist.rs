@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     client::mariadb_prints,
     path::{Path, Stage},
-    server::{Kind, PASSWORD, USER, USER_OPEN, USER_ROOT},
+    server::{Kind, PASSWORD, USER, USER_OPEN, USER_PLAIN, USER_ROOT},
     wait,
     wire::{Connection, Login, column, command},
 };
@@ -271,9 +271,12 @@ fn attributes_of_a_busy_session(stage: &Stage) -> Result<()> {
 }
 
 fn ones_own_user(stage: &Stage) -> Result<()> {
-    let mut mine = stage.open()?;
-    let same = stage.open()?;
+    let plain = Login::new(USER_PLAIN, PASSWORD);
+    let mut mine = Connection::open(stage.address(), &plain)?;
+    let same = Connection::open(stage.address(), &plain)?;
     let mut other = Connection::open(stage.address(), &Login::new(USER_OPEN, ""))?;
+    // Its account has the privilege PROCESS.
+    let mut watcher = stage.open()?;
     let mut sys = Connection::open(
         stage.address(),
         &Login::new(&format!("{USER_ROOT}@sys"), ""),
@@ -296,7 +299,11 @@ fn ones_own_user(stage: &Stage) -> Result<()> {
             "{seen:?}"
         );
         for row in seen.values() {
-            assert_eq!(text(row, "User")?, USER);
+            assert_eq!(text(row, "User")?, USER_PLAIN);
+        }
+        let seen = rows(&mut watcher, sql)?;
+        for id in [mine_id, same_id, other_id, sys_id] {
+            ensure!(seen.contains_key(&id), "{id} is not in {seen:?}");
         }
         // The tenant of who names none is `sys`.
         for own in [&mut other, &mut pretender] {

@@ -31,21 +31,28 @@ pub fn visible<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
     sessions
 }
 
-/// The sessions that `SHOW PROCESSLIST` shows the caller, by id: besides the visible ones those of his user in his tenant. (Who has the
-/// privilege PROCESS would see those of his tenant; Sluice does not know who has.)
-pub fn listed<'a>(snapshot: &Snapshot<'a>) -> Vec<&'a Session> {
+/// The sessions that `SHOW PROCESSLIST` shows the caller, by id: besides the visible ones those of his user in his tenant, with the privilege
+/// PROCESS all of his tenant. None where it depends on privileges that are not known.
+pub fn listed<'a>(snapshot: &Snapshot<'a>) -> Option<Vec<&'a Session>> {
     let visible = visible(snapshot);
     if visible.len() == snapshot.sessions.len() {
-        return visible;
+        return Some(visible);
     }
     let caller = &snapshot.caller;
-    let mut sessions: Vec<_> = snapshot
-        .sessions
-        .iter()
-        .filter(|session| session.login == *caller.login || session.cs_id == caller.cs_id)
-        .collect();
+    let in_tenant = |session: &&Session| {
+        session.cs_id == caller.cs_id
+            || session.login.tenant == caller.login.tenant
+                && session.login.cluster == caller.login.cluster
+    };
+    let is_own = |session: &&Session| {
+        session.login.user == caller.login.user || session.cs_id == caller.cs_id
+    };
+    let mut sessions: Vec<_> = snapshot.sessions.iter().filter(in_tenant).collect();
+    if !sessions.iter().all(is_own) && !caller.privileges?.sees_others {
+        sessions.retain(is_own);
+    }
     sessions.sort_by_key(|session| session.cs_id);
-    sessions
+    Some(sessions)
 }
 
 /// The id that a statement names; ODP takes -1 for a missing one.
@@ -275,21 +282,46 @@ mod tests {
     fn process_lists_show_all_sessions_of_ones_user() {
         let sessions = sessions();
         let all = vec![1, 2, 3, 4, 5, 6, 7];
-        for (caller, expected) in [
-            (1, all.clone()),
-            (2, vec![2, 3]),
-            (4, vec![4]),
-            (5, vec![5]),
-            (6, vec![6]),
-            (7, all),
+        for (caller, own, with_process) in [
+            (1, all.clone(), all.clone()),
+            (2, vec![2, 3], vec![2, 3, 4]),
+            (4, vec![4], vec![2, 3, 4]),
+            (5, vec![5], vec![5]),
+            (6, vec![6], vec![6]),
+            (7, all.clone(), all),
         ] {
-            let seen = with_snapshot(&sessions, caller, true, |snapshot| {
-                listed(snapshot)
-                    .iter()
-                    .map(|session| session.cs_id.0)
-                    .collect::<Vec<_>>()
-            });
-            assert_eq!(seen, expected, "caller {caller}");
+            let seen = |privileges| {
+                with_snapshot(&sessions, caller, true, |snapshot| {
+                    let caller = Caller {
+                        privileges,
+                        ..snapshot.caller
+                    };
+                    let listed = listed(&Snapshot {
+                        caller,
+                        ..*snapshot
+                    })?;
+                    Some(
+                        listed
+                            .iter()
+                            .map(|session| session.cs_id.0)
+                            .collect::<Vec<_>>(),
+                    )
+                })
+            };
+            let has = |sees_others| {
+                Some(Privileges {
+                    ends_others: false,
+                    sees_others,
+                })
+            };
+            assert_eq!(seen(has(false)).as_ref(), Some(&own), "caller {caller}");
+            assert_eq!(
+                seen(has(true)).as_ref(),
+                Some(&with_process),
+                "caller {caller}"
+            );
+            let unknown = (own == with_process).then_some(own);
+            assert_eq!(seen(None), unknown, "caller {caller}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! is doing, also where the kernel splices it.
 
 use super::{
-    Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access,
+    Answer, Arguments, Column, ColumnKind, Order, Scope, Snapshot, Spec, Value, Who, access,
     parse::Mismatch,
     proxysession::{database, host, proxy_session_id},
 };
@@ -16,7 +16,7 @@ pub(super) const STATEMENTS: &[Spec] = &[SHORT, FULL];
 pub(super) const SHORT: Spec = Spec {
     words: &["SHOW", "PROCESSLIST"],
     grammar: "SHOW PROCESSLIST",
-    help: "Lists client sessions: all of them for users of the tenant sys, else those of one's own user.",
+    help: "Lists client sessions: all of them for users of the tenant sys, else those of one's own user, with the privilege PROCESS those of one's tenant.",
     who: Who::Anyone,
     scope: Scope::AllWorkers,
     example: "SHOW PROCESSLIST",
@@ -81,10 +81,13 @@ fn list(
     row: fn(&Session, u64) -> Vec<Value>,
 ) -> Answer {
     let now_ns = snapshot.daemon.now_ns;
-    let sessions = access::listed(snapshot).into_iter();
+    let Some(sessions) = access::listed(snapshot) else {
+        return Answer::Orders(vec![Order::LearnPrivileges]);
+    };
+    let rows = sessions.into_iter().map(|session| row(session, now_ns));
     Answer::Rows {
         columns: columns.to_vec(),
-        rows: sessions.map(|session| row(session, now_ns)).collect(),
+        rows: rows.collect(),
     }
 }
 

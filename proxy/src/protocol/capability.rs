@@ -120,7 +120,7 @@ impl Capabilities {
         (self.0 >> 32) as u32
     }
 
-    /// What these capabilities of a session make of its responses, as kernel and relay want it ([`format`]).
+    /// What these capabilities of a session make of its responses, as kernel and relay want it ([`mod@format`]).
     pub fn format(self) -> u8 {
         let bits = [
             (Self::DEPRECATE_EOF, format::DEPRECATE_EOF),
