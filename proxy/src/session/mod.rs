@@ -56,6 +56,8 @@ pub struct Session {
     pub pid: u32,
     /// The client's leg is TLS.
     pub using_ssl: bool,
+    /// The client reads errors 5000 to 5999 as a server's.
+    pub reads_odp_errors: bool,
     /// Transactions that have ended in this session.
     pub transactions: u64,
     /// When the client was accepted, in milliseconds of the daemon's monotonic clock (0 is the daemon's start).
@@ -145,6 +147,7 @@ impl Session {
             worker_tid: accepted.worker_tid,
             pid: accepted.pid,
             using_ssl: false,
+            reads_odp_errors: true,
             transactions: 0,
             opened_at_ms: accepted.opened_at_ms,
             versions: Versions::default(),

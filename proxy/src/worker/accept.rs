@@ -219,6 +219,7 @@ async fn front(
 fn enter_proxy(entry: &Entry, login: &ProxyLogin) {
     let mut session = entry.session.borrow_mut();
     session.login = login_of(&login.name);
+    session.reads_odp_errors = login.reads_odp_errors;
     session.proxy_session_id = None;
     session.relay_reason = Some(RelayReason::OwnSession);
     let cs_id = session.cs_id.0;
@@ -342,6 +343,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     let mut session = entry.session.borrow_mut();
     session.login = login_of(&logged_in.identity.request.name);
     session.db = logged_in.identity.request.database_name();
+    session.reads_odp_errors = logged_in.identity.request.reads_odp_errors();
     let id = ConnectionId(logged_in.node_greeting.thread_id.into());
     let mut server = ServerSession::new(
         worker.process.server_session_id(),

@@ -150,6 +150,7 @@ impl<'a> AdminSession<'a> {
             capabilities: self.capabilities,
             status: STATUS,
             protocol: Protocol::Text,
+            reads_odp_errors: self.entry.session.borrow().reads_odp_errors,
         }
     }
 

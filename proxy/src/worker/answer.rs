@@ -118,12 +118,13 @@ impl Serving<'_> {
     }
 
     /// How answers to texts are written.
-    pub(super) const fn form(&self) -> Form {
+    pub(super) fn form(&self) -> Form {
         Form {
             sequence: 1,
             capabilities: self.capabilities,
             status: self.status,
             protocol: Protocol::Text,
+            reads_odp_errors: self.entry.session.borrow().reads_odp_errors,
         }
     }
 

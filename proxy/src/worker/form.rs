@@ -66,6 +66,9 @@ async fn scope(worker: &Worker, entry: &Entry, statement: &Statement) -> (Vec<Se
     (sessions, daemon)
 }
 
+/// `ER_UNKNOWN_ERROR`.
+const UNKNOWN_ERROR: u16 = 1105;
+
 /// How the answer to one command is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Form {
@@ -77,6 +80,8 @@ pub(super) struct Form {
     pub status: u16,
     /// How rows are written.
     pub protocol: Protocol,
+    /// The client reads errors 5000 to 5999 as a server's; where not, it is told `ER_UNKNOWN_ERROR` with the number in the text.
+    pub reads_odp_errors: bool,
 }
 
 impl Form {
@@ -92,10 +97,19 @@ impl Form {
 
     /// ERR.
     pub(super) fn put_error(self, out: &mut BytesMut, error: AdminError) {
+        let is_readable = self.reads_odp_errors || !(5000..6000).contains(&error.code);
+        let (number, text) = if is_readable {
+            (error.code, error.text)
+        } else {
+            (
+                UNKNOWN_ERROR,
+                format!("{} (error {})", error.text, error.code),
+            )
+        };
         let error = ErrPacket {
-            number: error.code,
+            number,
             state: Some(error.sqlstate),
-            message: error.text.into(),
+            message: text.into(),
         };
         packet::put(out, self.sequence, &error.encode());
     }

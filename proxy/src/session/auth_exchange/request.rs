@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
 use crate::protocol::field::put_lenenc_bytes;
-use crate::protocol::handshake::{ATTRIBUTES_MAX, Attributes, LoginPacket};
+use crate::protocol::handshake::{ATTRIBUTES_MAX, Attributes, LoginPacket, attribute_pairs};
 use crate::session::login_name::{LoginName, Rules};
 
 /// A client's wish to log in.
@@ -86,6 +86,17 @@ impl Request {
             .database
             .as_ref()
             .filter(|name| !name.is_empty())
+    }
+
+    /// Whether the client reads errors 5000 to 5999 as a server's. `MariaDB`'s C library (10.11.19, which tells its name in the connection
+    /// attributes) shows each of them as a malformed packet: it has errors of its own with such numbers.
+    pub fn reads_odp_errors(&self) -> bool {
+        let mut pairs = self
+            .packet
+            .attributes
+            .iter()
+            .flat_map(|own| attribute_pairs(own));
+        !pairs.any(|(name, value)| name == b"_client_name" && value == b"libmariadb")
     }
 
     /// Its name as sessions hold it.

@@ -265,3 +265,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn mariadbs_c_library_does_not_read_odps_errors() {
+    let mut request = request(0x0018_8208);
+    for (attributes, reads) in [
+        (&b"\x0c_client_name\x0alibmariadb"[..], false),
+        (b"\x0c_client_name\x08libmysql", true),
+        (b"\x01a\x0alibmariadb", true),
+        (b"", true),
+    ] {
+        request.packet.attributes = Some(Bytes::from_static(attributes));
+        assert_eq!(request.reads_odp_errors(), reads, "{attributes:?}");
+    }
+    request.packet.attributes = None;
+    assert!(request.reads_odp_errors());
+}

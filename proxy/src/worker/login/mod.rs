@@ -111,6 +111,8 @@ pub(super) struct ProxyLogin {
     pub welcome: BytesMut,
     /// What holds on the client's leg.
     pub capabilities: Capabilities,
+    /// The client reads errors 5000 to 5999 as a server's.
+    pub reads_odp_errors: bool,
     /// The name that it has logged in with.
     pub name: LoginName,
     /// Which of the users that is.
@@ -260,6 +262,7 @@ pub(super) async fn login<A: Announce>(
                 client_rest,
                 welcome,
                 capabilities: request.agreed,
+                reads_odp_errors: request.reads_odp_errors(),
                 name: request.name,
                 user,
             })));
