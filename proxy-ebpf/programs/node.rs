@@ -32,15 +32,20 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         );
         publish!(record.node.started, commands);
     }
-    record.node.handed = record.node.response;
+    keep(record);
     if let Some(bytes) = splice(msg, record, size) {
         if bytes < size {
             sys::apply_bytes(msg, bytes);
         }
         publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
+        let packets = record.node.response.packets_since(&record.node.handed);
+        publish!(
+            record.node.packets,
+            record.node.packets + u64::from(packets)
+        );
         if record.node.response.wants_infile() {
             // The client speaks next, and not in commands.
-            record.node.handed = record.node.response;
+            keep(record);
             hand_over(record, commands);
         } else if record.node.response.is_done() {
             if record.node.response.ends_transaction() {
@@ -52,6 +57,20 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
     } else {
         publish!(record.node.passed, sent.wrapping_add(size));
         hand_over(record, commands);
+    }
+}
+
+/// Words of a [`Response`].
+const RESPONSE_WORDS: usize = size_of::<Response>() / 8;
+
+/// Keeps where the response stands. Word by word: LLVM 22 crashes over a copy of 64 bytes at once ("Post-RA pseudo instruction expansion").
+#[inline(always)]
+fn keep(record: &mut Session) {
+    let from = (&raw const record.node.response).cast::<u64>();
+    let to = (&raw mut record.node.handed).cast::<u64>();
+    for word in 0..RESPONSE_WORDS {
+        // SAFETY: both are aligned to 8 bytes and as long as that, inside the record; integers have no invalid value.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Position {
     /// The packet before was of the greatest length.
     continued: bool,
     done: bool,
+    /// Packets whose headers have passed.
+    packets: u32,
 }
 
 impl Position {
@@ -35,6 +37,7 @@ impl Position {
         length: 0,
         continued: false,
         done: true,
+        packets: 0,
     };
 
     /// Before the header of a command.
@@ -67,6 +70,11 @@ impl Position {
         self.done
     }
 
+    /// Packets of the run whose headers have passed.
+    pub const fn packets(&self) -> u32 {
+        self.packets
+    }
+
     /// Takes what belongs to the run from the front of `bytes` and returns how much that is: less than all of them only where the run
     /// ends.
     pub fn feed(&mut self, bytes: &[u8]) -> usize {
@@ -95,6 +103,7 @@ impl Position {
         if self.have == 3 {
             self.have = 0;
             self.remaining = self.length;
+            self.packets = self.packets.wrapping_add(1);
         } else {
             self.length = if self.have == 0 { 0 } else { self.length };
             self.length |= u32::from(byte) << (8 * self.have);

@@ -168,6 +168,8 @@ pub struct Node {
     pub answered: u64,
     /// Bytes spliced towards the client.
     pub bytes: u64,
+    /// Packets spliced towards the client, each counted with its header.
+    pub packets: u64,
     /// Spliced commands after which no transaction was open: the transactions that ended so.
     pub transactions: u64,
     /// When the last response was complete, in nanoseconds of `CLOCK_MONOTONIC`; not for one that was handed over.

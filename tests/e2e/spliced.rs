@@ -15,6 +15,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("counters_move", counters_move)
         .with(&Kind::ALL)
         .only(Path::Spliced),
+    Case::new("packets_are_counted", packets_are_counted)
+        .with(&Kind::ALL)
+        .daemon(),
     Case::new("first_command", first_command).only(Path::Spliced),
     Case::new("every_verb", every_verb).only(Path::Spliced),
     Case::new("prepared_execute", prepared_execute)
@@ -85,6 +88,36 @@ fn counters_move(stage: &Stage) -> Result<()> {
     ensure!(
         (200 * 500..200 * 1000).contains(&back),
         "{back} bytes to the client"
+    );
+    Ok(())
+}
+
+/// On both paths the same commands are the same packets.
+fn packets_are_counted(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    connection.run("SELECT 1")?;
+    let before = attribute::splice(&mut connection)?;
+    let mut rows = 0;
+    for number in 0..50_u64 {
+        let text = format!(
+            "SELECT {number} AS a, 2 AS b UNION ALL SELECT 3, REPEAT('x', {})",
+            number * 500
+        );
+        rows += connection.run(&text)?.table()?.len() as u64;
+    }
+    let after = attribute::splice(&mut connection)?;
+    let path = match stage.path {
+        Path::Spliced => "spliced",
+        Path::Relayed | Path::Direct => "relayed",
+    };
+    let to_node = after.grown(&before, &format!("{path}_packets_to_node"))?;
+    assert_eq!(to_node, 50, "{after:?}");
+    // A column count, two definitions, the rows, and an end of both, or of the rows alone.
+    let to_client = after.grown(&before, &format!("{path}_packets_to_client"))?;
+    let least = 50 * 4 + rows;
+    ensure!(
+        [least, least + 50].contains(&to_client),
+        "{to_client}: {after:?}"
     );
     Ok(())
 }

@@ -117,7 +117,7 @@ pub enum Outcome {
 
 /// One response's position and what has been learned of it. Lives in the session's map record while the kernel splices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Response {
     /// Payload bytes of the current packet that need not be looked at.
     skip: u32,
@@ -129,6 +129,8 @@ pub struct Response {
     length: u32,
     /// The statement id of a `COM_STMT_PREPARE` response.
     statement_id: u32,
+    /// Packets whose headers have passed, of all responses, modulo 2^32.
+    packets: u32,
     /// Status flags of the last OK or EOF.
     status: u16,
     phase: u8,
@@ -144,7 +146,7 @@ pub struct Response {
 }
 
 const _: () = assert!(
-    size_of::<Response>() == 60,
+    size_of::<Response>() == 64,
     "the map record holds this layout"
 );
 
@@ -156,6 +158,7 @@ impl Response {
         definitions_next: 0,
         length: 0,
         statement_id: 0,
+        packets: 0,
         status: 0,
         phase: phase::DONE,
         format: 0,
@@ -225,6 +228,12 @@ impl Response {
         self.status
     }
 
+    /// Packets whose headers have passed since `earlier`, which this was once.
+    #[inline(always)]
+    pub const fn packets_since(&self, earlier: &Self) -> u32 {
+        self.packets.wrapping_sub(earlier.packets)
+    }
+
     /// The id that a `COM_STMT_PREPARE` was answered with.
     pub const fn statement_id(&self) -> u32 {
         self.statement_id
@@ -249,6 +258,7 @@ impl Response {
             let length = (head & 0x00ff_ffff) as u32;
             let first = (head >> 32 & 0xff) as u8;
             if length != 0 && !self.decides(length, first) {
+                self.packets = self.packets.wrapping_add(1);
                 self.undecided(length);
                 self.skip = length;
                 return self.pass(offset + 4, end);
@@ -330,6 +340,7 @@ impl Response {
             return;
         }
         if self.have == 4 {
+            self.packets = self.packets.wrapping_add(1);
             self.length = u32::from(self.head[0])
                 | (u32::from(self.head[1])) << 8
                 | (u32::from(self.head[2])) << 16;

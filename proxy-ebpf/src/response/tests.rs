@@ -235,8 +235,11 @@ fn every_response_ends_at_its_last_byte() {
         let length = bytes.len();
         bytes.extend(b"\x05\0\0\0what follows");
         let mut response = begun(&case);
+        let before = response;
         assert_eq!(response.feed(&bytes), length, "{}", case.name);
         assert!(response.is_done(), "{}", case.name);
+        let packets = response.packets_since(&before) as usize;
+        assert_eq!(packets, case.payloads.len(), "{}", case.name);
         assert_eq!(
             (response.outcome(), response.status()),
             (case.outcome, case.status),
@@ -251,6 +254,7 @@ fn no_response_ends_before_its_last_byte() {
     for case in cases() {
         let bytes = packets(&case.payloads);
         let mut response = begun(&case);
+        let before = response;
         for (at, byte) in bytes.iter().enumerate() {
             assert!(
                 !response.is_done(),
@@ -260,6 +264,8 @@ fn no_response_ends_before_its_last_byte() {
             );
             assert_eq!(response.feed(&[*byte]), 1, "{} at {at}", case.name);
         }
+        let counted = response.packets_since(&before) as usize;
+        assert_eq!(counted, case.payloads.len(), "{}", case.name);
         assert!(response.is_done(), "{}", case.name);
         assert_eq!(
             (response.outcome(), response.status()),

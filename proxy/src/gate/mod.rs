@@ -36,6 +36,8 @@ pub struct Progress {
     pub bytes_to_node: u64,
     /// Bytes spliced towards the client.
     pub bytes_to_client: u64,
+    /// Packets spliced towards the client.
+    pub packets_to_client: u64,
     /// Transactions that ended in the kernel.
     pub transactions: u64,
     /// Times that a response was spilled.

@@ -265,6 +265,7 @@ impl Slot {
             answered,
             bytes_to_node: load(word!(self, client.bytes)),
             bytes_to_client: load(word!(self, node.bytes)),
+            packets_to_client: load(word!(self, node.packets)),
             transactions: load(word!(self, node.transactions)),
             spills: half!(self, node.spills),
             trap: TrapReason::from_u32(half!(self, client.trap)),

@@ -64,6 +64,14 @@ pub struct Traffic {
     pub relayed_bytes_to_node: u64,
     /// Bytes that the daemon moved from a node to the client, or wrote itself.
     pub relayed_bytes_to_client: u64,
+    /// Packets that the kernel moved from the client to a node.
+    pub spliced_packets_to_node: u64,
+    /// Packets that the kernel moved from a node to the client.
+    pub spliced_packets_to_client: u64,
+    /// Packets that the daemon moved from the client to a node, each counted with its header.
+    pub relayed_packets_to_node: u64,
+    /// Packets of responses that the daemon moved from a node to the client, each counted with its header; its own answers are not among them.
+    pub relayed_packets_to_client: u64,
     /// Bytes of the commands that the daemon answered itself.
     pub answered_bytes_from_client: u64,
     /// Of `relayed_bytes_to_client`, those of its own answers.
@@ -88,6 +96,10 @@ impl Traffic {
             spliced_bytes_to_client,
             relayed_bytes_to_node,
             relayed_bytes_to_client,
+            spliced_packets_to_node,
+            spliced_packets_to_client,
+            relayed_packets_to_node,
+            relayed_packets_to_client,
             answered_bytes_from_client,
             answered_bytes_to_client,
             spills,
@@ -102,6 +114,10 @@ impl Traffic {
         self.spliced_bytes_to_client += spliced_bytes_to_client;
         self.relayed_bytes_to_node += relayed_bytes_to_node;
         self.relayed_bytes_to_client += relayed_bytes_to_client;
+        self.spliced_packets_to_node += spliced_packets_to_node;
+        self.spliced_packets_to_client += spliced_packets_to_client;
+        self.relayed_packets_to_node += relayed_packets_to_node;
+        self.relayed_packets_to_client += relayed_packets_to_client;
         self.answered_bytes_from_client += answered_bytes_from_client;
         self.answered_bytes_to_client += answered_bytes_to_client;
         self.spills += spills;

@@ -280,6 +280,9 @@ fn count(session: &mut Session, progress: &Progress) {
     traffic.responses += progress.answered;
     traffic.spliced_bytes_to_node += progress.bytes_to_node;
     traffic.spliced_bytes_to_client += progress.bytes_to_client;
+    // Only commands of one packet are spliced.
+    traffic.spliced_packets_to_node += progress.commands + progress.silent_commands;
+    traffic.spliced_packets_to_client += progress.packets_to_client;
     traffic.spills += u64::from(progress.spills);
     traffic.traps.add_all(&progress.traps);
     traffic.last_trap = progress.trap.or(traffic.last_trap);

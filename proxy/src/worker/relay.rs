@@ -173,11 +173,14 @@ impl Serving<'_> {
         if self.command.is_done() || self.client_rest.is_empty() {
             return Ok(());
         }
+        let before = self.command.packets();
         let length = self.command.feed(&self.client_rest);
         let bytes = self.client_rest.split_to(length);
         {
             let mut session = self.entry.session.borrow_mut();
             session.traffic.relayed_bytes_to_node += length as u64;
+            session.traffic.relayed_packets_to_node +=
+                u64::from(self.command.packets().wrapping_sub(before));
             if !self.in_file {
                 session.command.bytes += length as u64;
             }
@@ -209,17 +212,18 @@ impl Serving<'_> {
     /// offer to the kernel is made before.
     fn take_response(&mut self, bytes: &[u8]) -> Result<BytesMut, End> {
         // What follows the response is said unasked (a shutdown notice): it goes the same way.
+        let before = self.response;
         let taken = self.response.feed(bytes);
         self.tracking.hear(bytes.get(..taken).unwrap_or_default());
         let boundary = self.response.is_done() && self.command.is_done() && taken == bytes.len();
         if boundary && self.client_rest.is_empty() {
             self.offer(bytes.len());
         }
-        self.entry
-            .session
-            .borrow_mut()
-            .traffic
-            .relayed_bytes_to_client += bytes.len() as u64;
+        {
+            let traffic = &mut self.entry.session.borrow_mut().traffic;
+            traffic.relayed_bytes_to_client += bytes.len() as u64;
+            traffic.relayed_packets_to_client += u64::from(self.response.packets_since(&before));
+        }
         let written = match self.client.write_now(bytes) {
             Ok(written) => written,
             Err(error) if is_transient(&error) => 0,

@@ -158,6 +158,16 @@ fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
         ("spliced_bytes_to_client", traffic.spliced_bytes_to_client),
         ("relayed_bytes_to_node", traffic.relayed_bytes_to_node),
         ("relayed_bytes_to_client", traffic.relayed_bytes_to_client),
+        ("spliced_packets_to_node", traffic.spliced_packets_to_node),
+        (
+            "spliced_packets_to_client",
+            traffic.spliced_packets_to_client,
+        ),
+        ("relayed_packets_to_node", traffic.relayed_packets_to_node),
+        (
+            "relayed_packets_to_client",
+            traffic.relayed_packets_to_client,
+        ),
         ("spills", traffic.spills),
     ] {
         rows.add(info, name, value);

@@ -45,6 +45,10 @@ fn detailed() -> Session {
     traffic.spliced_bytes_to_client = 43;
     traffic.relayed_bytes_to_node = 44;
     traffic.relayed_bytes_to_client = 45;
+    traffic.spliced_packets_to_node = 49;
+    traffic.spliced_packets_to_client = 50;
+    traffic.relayed_packets_to_node = 51;
+    traffic.relayed_packets_to_client = 52;
     traffic.spills = 46;
     traffic.relayed_commands = 47;
     traffic.answered_commands = 48;
@@ -109,11 +113,8 @@ fn proxysession_column_types() {
     assert_eq!(kinds, [LL, LL, V, V, V, V, V, LL, LL, V, LL, L, L]);
 }
 
-#[test]
-fn attribute_shows_39_rows_and_the_splice() {
-    check_table(
-        ask(&[detailed()], 262_146, "SHOW PROXYSESSION ATTRIBUTE"),
-        "
+/// The rows of [`detailed`].
+const ATTRIBUTES: &str = "
         attribute_name | value | info
         proxy_sessid | 756006681247547396 | cs common
         cs_id | 262146 | cs common
@@ -165,6 +166,10 @@ fn attribute_shows_39_rows_and_the_splice() {
         spliced_bytes_to_client | 43 | splice
         relayed_bytes_to_node | 44 | splice
         relayed_bytes_to_client | 45 | splice
+        spliced_packets_to_node | 49 | splice
+        spliced_packets_to_client | 50 | splice
+        relayed_packets_to_node | 51 | splice
+        relayed_packets_to_client | 52 | splice
         spills | 46 | splice
         variables_stale | 0 | splice
         variables_not_kept | 0 | splice
@@ -176,7 +181,13 @@ fn attribute_shows_39_rows_and_the_splice() {
         last_command_bytes | 20 | splice
         last_command_running | true | splice
         last_command_us | 3999999 | splice
-        ",
+        ";
+
+#[test]
+fn attribute_shows_39_rows_and_the_splice() {
+    check_table(
+        ask(&[detailed()], 262_146, "SHOW PROXYSESSION ATTRIBUTE"),
+        ATTRIBUTES,
     );
 }
 
