@@ -6,6 +6,7 @@ use sluice_tests::{
     client::Client,
     config::{Cluster, Config},
     path::{Front, Path, Stage},
+    pattern::Random,
     server::{Kind, PASSWORD, USER, USER_MONITOR},
     sluice::Line,
     wait,
@@ -30,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("hidden_in_a_prepare", hidden_in_a_prepare).daemon(),
     Case::new("every_login_of_the_monitor", every_login_of_the_monitor).daemon(),
     Case::new("victim_in_a_large_answer", victim_in_a_large_answer).daemon(),
+    Case::new("victims_at_work", victims_at_work).daemon(),
 ];
 
 /// Within which a victim must be gone.
@@ -181,6 +183,44 @@ fn busy_victim(stage: &Stage) -> Result<()> {
     // Of a spliced answer nobody can say whether it has begun.
     let told = (stage.path == Path::Relayed).then(interrupted);
     kill_all(stage, victims, told.as_ref())
+}
+
+/// Killed at any moment of short commands, a client reads answers that are right, then perhaps why it ends, and nothing else.
+fn victims_at_work(stage: &Stage) -> Result<()> {
+    const ROUNDS: usize = 150;
+    let mut killer = stage.open()?;
+    let mut random = Random::new(72);
+    for round in 0..ROUNDS {
+        let mut victim = stage.open()?;
+        let victim_id = id(&victim);
+        let works = thread::spawn(move || -> Result<u32> {
+            for number in 0.. {
+                let Ok(answer) = victim.query(&format!("SELECT {number}")) else {
+                    return Ok(number);
+                };
+                match &answer.outcome {
+                    Outcome::Ok { .. } => ensure!(
+                        answer.texts()? == [[Some(number.to_string())]],
+                        "the answer to {number} is {answer:?}"
+                    ),
+                    words @ Outcome::Error { .. } => {
+                        ensure!(
+                            [connection_killed(), interrupted()].contains(words),
+                            "told {words}"
+                        );
+                        ensure!(victim.closed_within(DEADLINE)?, "not closed");
+                        return Ok(number);
+                    }
+                }
+            }
+            bail!("never killed")
+        });
+        wait::throughout(Duration::from_micros(random.below(5000) as u64), || Ok(()))?;
+        killer.run(&format!("KILL {victim_id}"))?;
+        wait::joined(works.join(), "the victim's thread")?
+            .with_context(|| format!("round {round}"))?;
+    }
+    Ok(())
 }
 
 fn victim_in_a_large_answer(stage: &Stage) -> Result<()> {

@@ -135,9 +135,7 @@ impl Serving<'_> {
     pub(super) async fn farewell(&mut self) {
         let (sequence, error) = match self.turn {
             Turn::Client if self.client_rest.is_empty() && self.node_rest.is_empty() => {
-                if !self.is_idle_in_kernel()
-                    || !matches!(timeout(FAREWELL, self.barrier()).await, Ok(Ok(())))
-                {
+                if !matches!(timeout(FAREWELL, self.is_idle()).await, Ok(Ok(true))) {
                     return;
                 }
                 (1, MysqlError::connection_killed())
@@ -156,16 +154,13 @@ impl Serving<'_> {
         let _ = self.client.shutdown_write();
     }
 
-    /// Takes the session back from the kernel. Whether every command that the kernel spliced is answered, as far as it has said.
-    fn is_idle_in_kernel(&mut self) -> bool {
-        let Some(slot) = self.entry.slot() else {
-            return true;
-        };
-        let generation = self.entry.gate.get().generation();
-        slot.stop(generation);
-        let progress = slot.progress();
-        // A command that the kernel is splicing at this very moment finds the farewell as its answer, and its own answer the daemon.
-        self.after_splice |= progress.begun == generation && self.offered.is_some();
-        progress.commands == progress.answered
+    /// Takes the session back from the kernel. Whether every command that the kernel has spliced is answered, and the answer where the client
+    /// reads it: else what is said next would be read as the answer, or come before it.
+    async fn is_idle(&mut self) -> Result<bool, End> {
+        if !self.reclaim().await? {
+            return Ok(false);
+        }
+        self.barrier().await?;
+        Ok(true)
     }
 }
