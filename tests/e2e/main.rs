@@ -10,6 +10,7 @@
 mod abandoned;
 mod admin_prepared;
 mod attribute;
+mod broken_node;
 mod busy;
 mod case;
 mod client_left;
@@ -60,6 +61,7 @@ const THREADS: usize = 4;
 const CASES: &[(&str, &[Case])] = &[
     ("login", login::CASES),
     ("unreachable_node", unreachable_node::CASES),
+    ("broken_node", broken_node::CASES),
     ("abandoned", abandoned::CASES),
     ("values", values::CASES),
     ("prepared", prepared::CASES),

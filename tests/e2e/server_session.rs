@@ -5,10 +5,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
     path::{Front, Path, Stage},
+    pattern::Random,
     server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
-    wire::{Connection, Outcome, command},
+    wait,
+    wire::{Connection, Outcome, command, frame},
 };
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("listed", listed).daemon(),
@@ -16,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("own", own).daemon(),
     Case::new("state_follows", state_follows).daemon(),
     Case::new("again_and_again", again_and_again).daemon(),
+    Case::new("under_load", under_load).daemon(),
     Case::new("refused_where_state_would_be_lost", refused).daemon(),
     Case::new("refused_without_a_credential", without_credential).daemon(),
     Case::new("forced", forced).daemon(),
@@ -203,6 +213,92 @@ fn again_and_again(stage: &Stage) -> Result<()> {
             root.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
         }
     }
+    Ok(())
+}
+
+/// A client that sends one to four commands at once, of all sizes, and now and then one in two pieces, until it is told to stop. Returns how many
+/// answers it has verified.
+fn sends_at_once(mut connection: Connection, stop: &AtomicBool) -> Result<u64> {
+    const SIZES: [usize; 4] = [1, 500, 5000, 70_000];
+    let mut number = 0_u64;
+    let mut random = Random::new(71);
+    connection.run("SET @mine = 'mine'")?;
+    connection.run("SELECT 1")?;
+    while !stop.load(Ordering::Relaxed) {
+        let texts: Vec<_> = (0..=random.below(4))
+            .map(|_| {
+                number += 1;
+                let size = SIZES
+                    .get(random.below(SIZES.len()))
+                    .copied()
+                    .unwrap_or_default();
+                // What names a variable is the daemon's, the others the kernel's.
+                let mark = if random.below(4) == 0 {
+                    "@mine"
+                } else {
+                    "'mine'"
+                };
+                (
+                    number,
+                    size,
+                    format!("SELECT {number}, {mark}, REPEAT('z', {size})"),
+                )
+            })
+            .collect();
+        let bytes: Vec<u8> = texts
+            .iter()
+            .flat_map(|(_, _, text)| frame(&command::query(text.as_bytes()), 0).0)
+            .collect();
+        let (first, second) = match random.below(4) {
+            0 => bytes.split_at(random.below(bytes.len())),
+            _ => bytes.split_at(bytes.len()),
+        };
+        connection.send_raw(first)?;
+        connection.send_raw(second)?;
+        for (number, size, text) in texts {
+            connection.expect_answer(1);
+            let answer = connection.read_response(&[]).context(text)?;
+            let wanted = [number.to_string(), "mine".to_owned(), "z".repeat(size)].map(Some);
+            ensure!(
+                answer.texts()? == [wanted],
+                "the answer to {number} is another"
+            );
+        }
+        // A moment at a boundary, in which it can be moved.
+        wait::throughout(Duration::from_micros(random.below(3000) as u64), || Ok(()))?;
+    }
+    Ok(number)
+}
+
+/// Its server session is replaced again and again while a client works on it: every answer is whole and in its place.
+fn under_load(stage: &Stage) -> Result<()> {
+    const SWITCHES: usize = 150;
+    let front = monitored(stage)?;
+    let mut root = front.open(ROOT, "")?;
+    let victim = front.open(USER_OPEN, "")?;
+    let list = format!("SHOW PROXYSESSION SERVER {}", id(&victim));
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let client = thread::spawn(move || sends_at_once(victim, &told));
+    let mut switches = 0;
+    let start = Instant::now();
+    while switches < SWITCHES && !client.is_finished() {
+        let rows = root.run(&list)?.texts()?;
+        let row = rows.first().and_then(|row| row.first()?.clone());
+        let ss_id = row.context("the client has gone")?;
+        match root
+            .query(&format!("KILL PROXYSESSION SERVER {ss_id}"))?
+            .outcome
+        {
+            Outcome::Ok { .. } => switches += 1,
+            Outcome::Error { code: 1105, .. } => {}
+            other @ Outcome::Error { .. } => bail!("{other}"),
+        }
+        ensure!(start.elapsed() < DEADLINE * 6, "{switches} switches only");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let answers = wait::joined(client.join(), "the client")??;
+    ensure!(answers > 0 && switches == SWITCHES);
     Ok(())
 }
 

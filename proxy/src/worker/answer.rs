@@ -60,7 +60,7 @@ impl Serving<'_> {
                             cs_id,
                             own: false,
                             running,
-                        } => self.end_other(cs_id, running.as_ref()).await?,
+                        } => end = self.end_other(cs_id, running.as_ref()).await?,
                         Order::KillQuery(running) => {
                             if let Err(error) = self.kill_query(&running).await? {
                                 form.put_error(&mut out, error);
@@ -83,7 +83,7 @@ impl Serving<'_> {
                                 form.put_error(&mut out, AdminError::interrupted());
                                 end = Some(End::KilledItself);
                             }
-                            Err(_) if is_forced => self.end_other(cs_id, None).await?,
+                            Err(_) if is_forced => end = self.end_other(cs_id, None).await?,
                             Err(error) => form.put_error(&mut out, error),
                         },
                         // Done before: nothing asks for it twice.

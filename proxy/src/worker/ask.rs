@@ -3,9 +3,17 @@
 use bytes::BytesMut;
 use sluice_ebpf::response::{Expect, Response};
 
-use super::{close::End, relay::Got, serve::Serving};
-use crate::protocol::{
-    capability::Capabilities, command, error::MysqlError, packet, reply::ErrPacket, rows::Rows,
+use super::{
+    Worker,
+    close::End,
+    relay::{Got, read_into},
+    serve::Serving,
+};
+use crate::{
+    net::Leg,
+    protocol::{
+        capability::Capabilities, command, error::MysqlError, packet, reply::ErrPacket, rows::Rows,
+    },
 };
 
 /// The longest answer that is kept, in bytes.
@@ -31,11 +39,7 @@ impl Serving<'_> {
         if !self.node_rest.is_empty() {
             self.pass_unasked().await?;
         }
-        self.node
-            .write_all(&self.query_packet(sql))
-            .await
-            .map_err(End::of_node)?;
-        let Some(bytes) = self.read_answer().await? else {
+        let Some(bytes) = self.asked().ask(sql).await? else {
             return Ok(Err(ErrPacket::from(&MysqlError::buffer_not_enough())));
         };
         // The node has read our command behind what it sent for the kernel to move: this was a barrier, too.
@@ -53,32 +57,49 @@ impl Serving<'_> {
         answer.map_err(|_malformed| End::Account)
     }
 
-    /// A `COM_QUERY`.
-    fn query_packet(&self, sql: &str) -> BytesMut {
-        let mut payload = Vec::with_capacity(3 + sql.len());
-        payload.push(command::QUERY);
-        if self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {
-            // No attributes, one set of them.
-            payload.extend([0, 1]);
+    fn asked(&mut self) -> Asked<'_> {
+        Asked {
+            worker: self.worker,
+            node: &self.node,
+            rest: &mut self.node_rest,
+            capabilities: self.capabilities,
         }
-        payload.extend(sql.as_bytes());
-        let mut out = BytesMut::new();
-        packet::put(&mut out, 0, &payload);
-        out
+    }
+}
+
+/// A server session that is asked something.
+pub(super) struct Asked<'s> {
+    pub(super) worker: &'s Worker,
+    pub(super) node: &'s Leg,
+    /// Read from it and not part of an answer.
+    pub(super) rest: &'s mut BytesMut,
+    pub(super) capabilities: Capabilities,
+}
+
+impl Asked<'_> {
+    /// Runs a statement and returns its response as it came; none where that is longer than [`ANSWER_BYTES_MAX`]. It is for the caller to say
+    /// how long to wait: a future that is dropped leaves the answer outstanding.
+    ///
+    /// # Errors
+    /// The connection has ended, or what came is no response.
+    pub(super) async fn ask(&mut self, sql: &str) -> Result<Option<BytesMut>, End> {
+        let packet = query_packet(sql, self.capabilities);
+        self.node.write_all(&packet).await.map_err(End::of_node)?;
+        self.read_answer().await
     }
 
-    /// Reads one response to its last byte; none where it is too long to keep. What the node says behind it stays in `node_rest`.
+    /// Reads one response to its last byte. What the node says behind it stays in `rest`.
     async fn read_answer(&mut self) -> Result<Option<BytesMut>, End> {
         let mut response = Response::DONE;
         response.begin(Expect::Generic as u8, self.capabilities.format());
         let mut kept = Some(BytesMut::new());
         while !response.is_done() {
             self.node.readable().await.map_err(End::of_node)?;
-            if let Got::End = self.read_node()? {
+            if let Got::End = read_into(self.rest, self.node, self.worker).map_err(End::of_node)? {
                 return Err(End::NodeClosed);
             }
-            let taken = response.feed(&self.node_rest);
-            let bytes = self.node_rest.split_to(taken);
+            let taken = response.feed(self.rest);
+            let bytes = self.rest.split_to(taken);
             if response.wants_infile() {
                 return Err(End::Account);
             }
@@ -91,4 +112,18 @@ impl Serving<'_> {
         }
         Ok(kept)
     }
+}
+
+/// A `COM_QUERY`.
+fn query_packet(sql: &str, capabilities: Capabilities) -> BytesMut {
+    let mut payload = Vec::with_capacity(3 + sql.len());
+    payload.push(command::QUERY);
+    if capabilities.contains(Capabilities::QUERY_ATTRIBUTES) {
+        // No attributes, one set of them.
+        payload.extend([0, 1]);
+    }
+    payload.extend(sql.as_bytes());
+    let mut out = BytesMut::new();
+    packet::put(&mut out, 0, &payload);
+    out
 }

@@ -1,6 +1,6 @@
 //! `KILL` and `KILL QUERY`, carried out, and what a killed client is still told.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
 use tokio::time::timeout;
@@ -19,6 +19,9 @@ use crate::{
 
 /// How long a killed session waits for its node, to be told only what it can read as an answer.
 const FAREWELL: Duration = Duration::from_millis(100);
+
+/// How long the caller's own connection may take to kill another one: who is to be killed is gone by then.
+const NODE_KILL: Duration = Duration::from_secs(5);
 
 /// Whose turn it is to speak on the client's leg.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,20 +53,29 @@ impl Serving<'_> {
     }
 
     /// Ends another session. What its node is executing is stopped by the monitor account ([`super::close::stop_connection`]); without one by
-    /// the caller's own connection, if that is at the same node.
+    /// the caller's own connection, if that is at the same node. Where that connection hangs, the caller's session cannot go on: it is to
+    /// be answered, then to end so.
     pub(super) async fn end_other(
         &mut self,
         cs_id: CsId,
         running: Option<&Running>,
-    ) -> Result<(), End> {
+    ) -> Result<Option<End>, End> {
         mailbox::kill(&self.worker.process, cs_id).await;
         if let Some(running) = running.filter(|running| self.is_at(running.node))
             && !self.has_monitor(running)
         {
             // The node's own rights may be others, and the connection may be gone already: the session is, in any case.
-            let _ = self.ask(&format!("KILL {}", running.connection.0)).await?;
+            let sql = format!("KILL {}", running.connection.0);
+            match timeout(NODE_KILL, self.ask(&sql)).await {
+                Ok(answer) => drop(answer?),
+                Err(_elapsed) => {
+                    // What the kernel had to move has long been moved, and nothing more is asked.
+                    self.after_splice = false;
+                    return Ok(Some(End::NodeBroken(io::ErrorKind::TimedOut)));
+                }
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Stops what a node is executing for another session.

@@ -13,11 +13,12 @@ use sluice_ebpf::{
 use tokio::time::Instant;
 
 use super::{
+    Worker,
     close::{self, End},
     serve::Serving,
 };
 use crate::{
-    net::is_transient,
+    net::{Leg, is_transient},
     protocol::packet,
     session::{AnsweredBy, ClientState},
 };
@@ -395,24 +396,12 @@ impl Serving<'_> {
 
     /// Reads into `client_rest`.
     fn read_client(&mut self) -> Result<Got, End> {
-        let mut scratch = self.worker.scratch.borrow_mut();
-        let got = got(self.client.try_read(&mut scratch)).map_err(End::of_client)?;
-        if let Got::Bytes(length) = got {
-            self.client_rest
-                .extend_from_slice(scratch.get(..length).unwrap_or_default());
-        }
-        Ok(got)
+        read_into(&mut self.client_rest, &self.client, self.worker).map_err(End::of_client)
     }
 
     /// Reads into `node_rest`.
     pub(super) fn read_node(&mut self) -> Result<Got, End> {
-        let mut scratch = self.worker.scratch.borrow_mut();
-        let got = got(self.node.try_read(&mut scratch)).map_err(End::of_node)?;
-        if let Got::Bytes(length) = got {
-            self.node_rest
-                .extend_from_slice(scratch.get(..length).unwrap_or_default());
-        }
-        Ok(got)
+        read_into(&mut self.node_rest, &self.node, self.worker).map_err(End::of_node)
     }
 
     /// Whether the kernel's regime is over and its rest is to be taken stock of.
@@ -423,6 +412,16 @@ impl Serving<'_> {
         let standing = self.entry.gate.get().standing(&slot.progress());
         matches!(standing, crate::gate::Standing::Ended { .. })
     }
+}
+
+/// Appends what is there of a leg's bytes, as much as the worker's scratch buffer holds.
+pub(super) fn read_into(rest: &mut BytesMut, leg: &Leg, worker: &Worker) -> io::Result<Got> {
+    let mut scratch = worker.scratch.borrow_mut();
+    let got = got(leg.try_read(&mut scratch))?;
+    if let Got::Bytes(length) = got {
+        rest.extend_from_slice(scratch.get(..length).unwrap_or_default());
+    }
+    Ok(got)
 }
 
 /// Sorts a read's result.

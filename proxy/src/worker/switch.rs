@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Worker,
+    ask::Asked,
     auth::part_from_node,
     bound::{Bound, Capture, tell_client},
     clock,
@@ -20,7 +21,7 @@ use crate::{
     admin::{AdminError, ConnectionKind},
     net::Leg,
     node::{LoginError, LoginLeg, connect, greet, log_in},
-    protocol::{command, handshake::Greeting},
+    protocol::{command, handshake::Greeting, rows::Rows},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
         auth_exchange::Scramble,
@@ -30,7 +31,7 @@ use crate::{
 };
 use sluice_ebpf::reason::RelayReason;
 
-/// From the dialling of the node to its OK, at most.
+/// From the dialling of the node to its last answer, at most.
 const SWITCH_TIME: Duration = Duration::from_secs(5);
 /// `COM_QUIT` as a packet.
 const QUIT: [u8; 5] = [1, 0, 0, 0, command::QUIT];
@@ -64,9 +65,10 @@ impl fmt::Display for Stuck {
 
 /// A server session that is logged in to and serves nobody yet.
 struct Fresh<'a> {
+    /// First, so that it is dropped before the leg: no stale entry meets a reused port.
+    bound: Bound<'a>,
     leg: Leg,
     rest: BytesMut,
-    bound: Bound<'a>,
     is_local: bool,
     greeting: Greeting,
 }
@@ -145,15 +147,10 @@ impl<'a> Serving<'a> {
             worker: self.worker,
             place: Some(place.clone()),
         };
-        let mut fresh = match self.open_another(&place).await {
+        let fresh = match self.open_another(&place, told).await {
             Ok(fresh) => fresh,
             Err(why) => return Ok(Err(Stuck::Node(why))),
         };
-        if let Some(sql) = told
-            && let Err(why) = self.tell(&mut fresh, &sql).await
-        {
-            return Ok(Err(Stuck::Node(why)));
-        }
         spare.place = None;
         Ok(Ok(self.adopt(fresh, place).await))
     }
@@ -172,35 +169,58 @@ impl<'a> Serving<'a> {
         })
     }
 
-    /// Tells a fresh server session the state of this one.
-    async fn tell(&mut self, fresh: &mut Fresh<'a>, sql: &str) -> Result<(), String> {
-        let mut swap = |serving: &mut Self| {
-            std::mem::swap(&mut serving.node, &mut fresh.leg);
-            std::mem::swap(&mut serving.node_rest, &mut fresh.rest);
+    /// Tells a fresh server session the state of this one. What it says is nothing for the client.
+    async fn tell(
+        &self,
+        fresh: &mut Fresh<'a>,
+        sql: &str,
+        deadline: Instant,
+    ) -> Result<(), String> {
+        let mut asked = Asked {
+            worker: self.worker,
+            node: &fresh.leg,
+            rest: &mut fresh.rest,
+            capabilities: self.capabilities,
         };
-        swap(self);
-        let answer = self.ask(sql).await;
-        swap(self);
-        match answer {
+        let answer = timeout_at(deadline, asked.ask(sql))
+            .await
+            .map_err(|_elapsed| "the node does not take the session's variables in time")?
+            .map_err(|_end| "the node has closed the new connection")?
+            .ok_or("the node's answer to the session's variables is too long")?;
+        match Rows::parse(answer, self.capabilities) {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(format!(
                 "the node does not take the session's variables: error {}: {}",
                 error.number,
                 error.message_lossy()
             )),
-            Err(_end) => Err("the node has closed the new connection".to_owned()),
+            Err(_malformed) => Err("the node has given no answer that can be read".to_owned()),
         }
     }
 
-    /// Opens a server session at the session's node.
-    async fn open_another(&self, place: &Place) -> Result<Fresh<'a>, String> {
+    /// Opens a server session at the session's node, in the state of the one that it has.
+    async fn open_another(&self, place: &Place, told: Option<String>) -> Result<Fresh<'a>, String> {
         let credential = self.credential().await?;
+        let deadline = Instant::now() + SWITCH_TIME;
+        let mut fresh = self.log_in_at(place, &credential, deadline).await?;
+        if let Some(sql) = told {
+            self.tell(&mut fresh, &sql, deadline).await?;
+        }
+        Ok(fresh)
+    }
+
+    /// Opens a server session at the session's node and logs in.
+    async fn log_in_at(
+        &self,
+        place: &Place,
+        credential: &Credential,
+        deadline: Instant,
+    ) -> Result<Fresh<'a>, String> {
         let capture = Capture {
             worker: self.worker,
             cs_id: self.entry.cs_id,
             place: place.clone(),
         };
-        let deadline = Instant::now() + SWITCH_TIME;
         let dialled = connect(self.target.address, deadline, &capture)
             .await
             .map_err(|error| format!("the node cannot be reached: {error}"))?;
@@ -227,7 +247,7 @@ impl<'a> Serving<'a> {
             packet,
             &scramble,
             self.target.style,
-            &credential,
+            credential,
             self.capabilities,
         );
         match timeout_at(deadline, login).await {
