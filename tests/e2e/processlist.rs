@@ -242,6 +242,13 @@ fn attributes_of_a_busy_session(stage: &Stage) -> Result<()> {
         let rows = ask(&mut watcher)?;
         Ok(idle.iter().all(|wanted| has(&rows, *wanted)))
     })?;
+    // Who may see a session does not thereby learn passwords. The server refuses it; no such user is there.
+    let secret = busy.query("ALTER USER nobody_here IDENTIFIED BY 'secret'")?;
+    ensure!(secret.outcome.code() != 0, "{}", secret.outcome);
+    assert_eq!(
+        attribute::splice_of(&mut watcher, busy_id)?.text("last_command_text")?,
+        "ALTER USER nobody_here IDENTIFIED …"
+    );
     busy.run("BEGIN")?;
     busy.send_command(&command::query(b"SELECT SLEEP(2)"))?;
     let running = [

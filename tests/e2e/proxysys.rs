@@ -1,6 +1,6 @@
 //! The proxy's own users, `root@proxysys` and `inspector@proxysys`: their login, with a node or without, and what they may say.
 
-use crate::{case::Case, driver, login::refusal};
+use crate::{attribute::splice_of, case::Case, driver, login::refusal};
 use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::{Row, Value, prelude::Queryable as _};
 use sluice_tests::{
@@ -390,6 +390,14 @@ fn commands(stage: &Stage) -> Result<()> {
         let outcome = root.command(payload)?.outcome;
         assert_eq!(outcome.code(), code, "{payload:?}: {outcome}");
     }
+    // The password in a statement that was refused is nobody's to read.
+    let id = root.greeting().thread_id;
+    root.query("ALTER PROXYCONFIG SET admin.password = 'shown'")?;
+    let seen = splice_of(&mut front.open(ROOT, SECRET)?, id)?;
+    assert_eq!(
+        seen.text("last_command_text")?,
+        "ALTER PROXYCONFIG SET admin.password …"
+    );
     // The answers of pipelined commands come in order; some have none.
     let mut bytes = Vec::new();
     for payload in [
@@ -450,6 +458,10 @@ fn prepared(stage: &Stage) -> Result<()> {
         let rows: Vec<Row> = root.exec("SHOW PROXYSESSION", ()).await?;
         let count = rows.first().and_then(|row| row.get("svr_session_count"));
         assert_eq!(count, Some(0));
+        let list = "SHOW FULL PROCESSLIST";
+        let rows: Vec<Row> = root.exec(list, ()).await?;
+        let info = rows.first().and_then(|row| row.get("Info"));
+        assert_eq!(info, Some(list.to_owned()));
         root.disconnect().await?;
         Ok(())
     })?;

@@ -304,7 +304,7 @@ impl Key {
         self.range.starts_with('[') && self.range != TIMES
     }
 
-    /// Whether its value is a secret, which no statement may carry: statements are shown and logged.
+    /// Whether its value is a secret, which no statement may carry: clients keep statements in their histories.
     pub fn is_secret(&self) -> bool {
         self.name == "admin.password"
     }

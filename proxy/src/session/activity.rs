@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::prepared::Prepared;
-use crate::protocol::command;
+use crate::{protocol::command, sql::secret};
 
 /// Bytes of a text that are kept to be shown.
 const TEXT_BYTES: usize = 256;
@@ -30,6 +30,16 @@ impl Head {
     /// Its bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// The front of a statement's text, without the passwords that it sets.
+    fn of_statement(text: &[u8]) -> Self {
+        let text = text.get(..TEXT_BYTES).unwrap_or(text);
+        let shown = secret::shown(text);
+        if shown.len() == text.len() {
+            return Self::new(text);
+        }
+        Self::new(&[shown, " …".as_bytes()].concat())
     }
 
     /// As text, without the character that the limit may have cut. Empty: none.
@@ -63,7 +73,7 @@ pub enum AnsweredBy {
 pub struct Command {
     /// The command's byte; [`command::CONNECT`] for the login.
     pub byte: u8,
-    /// The front of its text; of a command for a prepared statement, that statement's. Empty where there is none or it is not known.
+    /// The front of its text, without passwords that it sets; of a command for a prepared statement, that statement's. Empty where there is none or it is not known.
     pub text: Head,
     /// Bytes of its packets, headers included, as far as they have come.
     pub bytes: u64,
@@ -137,14 +147,15 @@ fn text(payload: &[u8], prepared: &Prepared) -> Head {
         return Head::new(b"");
     };
     match byte {
-        command::QUERY => Head::new(match rest {
+        command::QUERY => Head::of_statement(match rest {
             // Query attributes: a count of 0 and the number of sets, always 1.
             [0, 1, text @ ..] => text,
             // Some attributes. No statement begins with such a byte, and where the text is would have to be searched.
             [..=8, ..] => b"",
             text => text,
         }),
-        command::STMT_PREPARE | command::INIT_DB => Head::new(rest),
+        command::STMT_PREPARE => Head::of_statement(rest),
+        command::INIT_DB => Head::new(rest),
         command::STMT_EXECUTE
         | command::STMT_BULK_EXECUTE
         | command::STMT_FETCH
@@ -187,6 +198,8 @@ mod tests {
             (b"\x03\0\x01SELECT 1", "SELECT 1"),
             (b"\x03\x01\x01\0\x01SELECT 1", ""),
             (b"\x16SELECT ?", "SELECT ?"),
+            (b"\x03SET PASSWORD = 'geheim'", "SET PASSWORD …"),
+            (b"\x16SET PASSWORD = 'geheim'", "SET PASSWORD …"),
             (b"\x02shop", "shop"),
             (b"\x17\x07\0\0\0\0\x01\0\0\0", "SELECT ?"),
             (b"\x17\xff\xff\xff\xff\0\x01\0\0\0", "SELECT ?"),

@@ -4,6 +4,7 @@
 pub mod assigned;
 pub mod lexer;
 pub mod like;
+pub mod secret;
 
 /// One token of a statement's text.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

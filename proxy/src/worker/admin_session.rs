@@ -168,6 +168,7 @@ impl<'a> AdminSession<'a> {
             command::PING | command::INIT_DB => ok(form),
             command::RESET_CONNECTION => {
                 self.statements.clear();
+                self.entry.prepared.borrow_mut().forget_all();
                 ok(form)
             }
             command::QUERY => match statement::query_text(payload, self.capabilities) {
@@ -273,6 +274,8 @@ impl<'a> AdminSession<'a> {
         };
         match kept {
             Ok((id, parameters)) => {
+                let text = self.entry.session.borrow().command.text;
+                self.entry.prepared.borrow_mut().remember(id, text);
                 let mut out = BytesMut::new();
                 statement::put_prepared(&mut out, self.capabilities, form.status, id, parameters);
                 Said::Answer(out)
@@ -299,6 +302,7 @@ impl<'a> AdminSession<'a> {
             }
             Command::Close(id) => {
                 self.statements.close(id);
+                self.entry.prepared.borrow_mut().forget(id);
                 Said::Answer(BytesMut::new())
             }
             Command::Reset(id) => {

@@ -28,7 +28,7 @@ pub(super) async fn configure(
 ) -> Result<String, AdminError> {
     let key = Key::find(key).ok_or_else(|| AdminError::unknown_key(key))?;
     if key.is_secret() {
-        let reason = "a secret in a statement would be shown and logged; write it into the file";
+        let reason = "no password is taken from a statement, which clients keep in their histories; write it into the file";
         return Err(AdminError::bad_value(&format!("{}: {reason}", key.name)));
     }
     let own = Arc::clone(process);
@@ -85,7 +85,9 @@ impl Process {
         if self.log.set_level(settings.log.level).is_err() {
             tracing::error!("the log's level cannot be changed");
         }
-        allow_descriptors(settings.max_connections);
+        if settings.max_connections > self.settings().max_connections {
+            allow_descriptors(settings.max_connections);
+        }
         let off = settings.splice == Splice::Off;
         *self
             .settings
