@@ -6,7 +6,7 @@ use sluice_tests::{
     config::{Cluster, Config},
     path::{Front, Path, Stage},
     pattern::Random,
-    server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
+    server::{Kind, PASSWORD, USER, USER_MONITOR, USER_OPEN},
     wait,
     wire::{Connection, Outcome, command, frame},
 };
@@ -28,6 +28,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("under_load", under_load).daemon(),
     Case::new("refused_where_state_would_be_lost", refused).daemon(),
     Case::new("refused_without_a_credential", without_credential).daemon(),
+    Case::new("with_a_configured_password", with_a_password)
+        .with(&[Kind::MariaDb, Kind::MySql])
+        .daemon(),
     Case::new("forced", forced).daemon(),
     Case::new("of_others", of_others).daemon(),
 ];
@@ -368,6 +371,22 @@ fn without_credential(stage: &Stage) -> Result<()> {
     assert_eq!(code, 1105);
     ensure!(message.contains("monitor"), "{message}");
     assert_eq!(node_id(&mut connection)?, own_id);
+    Ok(())
+}
+
+/// The password itself answers plugins that the hash does not.
+fn with_a_password(stage: &Stage) -> Result<()> {
+    let user = format!("[[user]]\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"");
+    let config = Config::new()
+        .cluster(Cluster::mysql("east", &[stage.node()]))
+        .line(&user);
+    let front = stage.private_with_config(&config, &[])?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    connection.run("SET @a = 7")?;
+    let (own, own_id) = (ss_id(&mut connection)?, node_id(&mut connection)?);
+    connection.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+    assert_ne!(node_id(&mut connection)?, own_id);
+    assert_eq!(connection.run("SELECT @a")?.text()?, "7");
     Ok(())
 }
 

@@ -29,6 +29,7 @@ pub(super) struct File {
     default_cluster: Option<Spanned<Name>>,
     pub(super) log: LogTable,
     admin: Option<Spanned<AdminTable>>,
+    user: Vec<Spanned<Account>>,
     cluster: Vec<Spanned<ClusterTable>>,
 }
 
@@ -105,6 +106,20 @@ impl File {
         checked.transpose()
     }
 
+    /// The clients' accounts whose passwords the proxy is told.
+    pub(super) fn users(&self, text: &str) -> Result<Vec<Account>, ConfigError> {
+        let mut users: Vec<Account> = Vec::with_capacity(self.user.len());
+        for key in &self.user {
+            let user = key.get_ref();
+            if users.iter().any(|other| other.user == user.user) {
+                let message = format!("user.user = \"{}\": stands there twice", user.user);
+                return Err(at(text, key, message));
+            }
+            users.push(user.clone());
+        }
+        Ok(users)
+    }
+
     /// The name of the default cluster: the key's, else the first cluster's.
     pub(super) fn default_cluster(
         &self,
@@ -165,7 +180,7 @@ fn describe(text: &str, mut error: toml::de::Error) -> ConfigError {
         .any(|kind| error.message().starts_with(kind));
     let message = if key.starts_with("admin") && !names_field {
         "give password or password_file, in quotes"
-    } else if key.contains("monitor") && !names_field {
+    } else if (key.contains("monitor") || key.starts_with("user")) && !names_field {
         "give user and password, both in quotes"
     } else {
         error.message()

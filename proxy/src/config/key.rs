@@ -449,7 +449,10 @@ mod tests {
             .iter()
             .map(|key| key.name)
             .filter(|name| !name.contains('.'));
-        assert_eq!(of(""), sorted(&mut top.chain(["admin", "cluster", "log"])));
+        assert_eq!(
+            of(""),
+            sorted(&mut top.chain(["admin", "cluster", "log", "user"]))
+        );
         let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
         assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
         let admin = KEYS

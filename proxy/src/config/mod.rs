@@ -48,6 +48,8 @@ pub struct Settings {
     pub default_cluster: String,
     /// Whether and how the proxy's own users log in.
     pub admin: Option<AdminPassword>,
+    /// Accounts of clients in whose place the proxy may log in where it cannot without the password; the names differ.
+    pub users: Vec<Account>,
     /// At least one; the names differ.
     pub clusters: Vec<Cluster>,
 }
@@ -122,6 +124,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let clusters = file.clusters(text, line.server)?;
     let default_cluster = file.default_cluster(text, &clusters)?;
     let admin = file.admin(text)?;
+    let users = file.users(text)?;
     Ok(Settings {
         listen: line
             .listen
@@ -161,6 +164,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .map_or_else(|| TENANT_DEFAULT.to_owned(), value::Name::into_string),
         default_cluster,
         admin,
+        users,
         clusters,
     })
 }
@@ -171,6 +175,15 @@ impl Settings {
         self.clusters
             .iter()
             .find(|cluster| cluster.takes_any_name || cluster.name == name)
+    }
+
+    /// The password of a client's account, if the configuration gives it: as `user@tenant`, else as `user` alone.
+    pub fn password_of(&self, user: &str, tenant: &str) -> Option<&Secret> {
+        let full = format!("{user}@{tenant}");
+        let of = |name: &str| self.users.iter().find(|account| account.user == name);
+        of(&full)
+            .or_else(|| of(user))
+            .map(|account| &account.password)
     }
 }
 

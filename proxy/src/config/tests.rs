@@ -379,6 +379,28 @@ fn passwords_are_never_printed() {
 }
 
 #[test]
+fn users_have_passwords_by_tenant_or_by_name() {
+    let text = "server = \"a:1\"\n[[user]]\nuser = \"app\"\npassword = \"one\"\n[[user]]\nuser = \"app@shop\"\npassword = \"two\"";
+    let settings = settings(text, Overrides::default()).unwrap();
+    let of = |user, tenant| settings.password_of(user, tenant).map(Secret::expose);
+    assert_eq!(
+        [of("app", "sys"), of("app", "shop"), of("other", "shop")],
+        [Some("one"), Some("two"), None]
+    );
+    let twice = "server = \"a:1\"\n[[user]]\nuser = \"app\"\n[[user]]\nuser = \"app\"";
+    check_error(twice, "line 4: user.user = \"app\": stands there twice");
+    let error = super::settings(
+        "server = \"a:1\"\n[[user]]\nuser = \"app\"\npassword = 77665544",
+        Overrides::default(),
+    )
+    .unwrap_err();
+    assert!(
+        !format!("{error} {error:?}").contains("77665544"),
+        "{error}"
+    );
+}
+
+#[test]
 fn node_addresses() {
     for (text, host, port) in [
         ("db-1.x_y:3306", "db-1.x_y", 3306),

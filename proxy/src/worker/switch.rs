@@ -284,6 +284,9 @@ impl<'a> Serving<'a> {
         }
         let login = self.entry.session.borrow().login.clone();
         let settings = self.worker.process.settings();
+        if let Some(password) = settings.password_of(&login.user, &login.tenant) {
+            return Ok(Credential::Password(password.expose().to_owned()));
+        }
         let cluster = settings
             .cluster(&login.cluster)
             .filter(|_| proof.is_native());
