@@ -356,16 +356,7 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    async fn pair() -> (Leg, Leg) {
-        let listener = crate::net::listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (far, _) = listener.accept().await.unwrap();
-        (Leg::new(near).unwrap(), Leg::new(far).unwrap())
-    }
+    use crate::net::pair;
 
     #[tokio::test]
     async fn every_byte_is_counted_whichever_way_it_went() {

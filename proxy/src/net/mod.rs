@@ -57,6 +57,18 @@ fn keep_alive(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+/// Two legs of one connection over loopback.
+#[cfg(test)]
+pub(crate) async fn pair() -> (Leg, Leg) {
+    let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+        .await
+        .unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    (Leg::new(near).unwrap(), Leg::new(far).unwrap())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

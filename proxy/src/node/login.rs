@@ -73,22 +73,11 @@ fn answer(request: &[u8], credential: &Credential) -> Result<Bytes, LoginError> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::{self, Leg};
+    use crate::net::pair;
     use bytes::BytesMut;
-    use std::net::SocketAddr;
 
     const AGREED: Capabilities = Capabilities::from_wire(0x0018_8208, 0);
     const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
-
-    async fn pair() -> (Leg, Leg) {
-        let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (far, _) = listener.accept().await.unwrap();
-        (Leg::new(near).unwrap(), Leg::new(far).unwrap())
-    }
 
     fn packet() -> LoginPacket {
         LoginPacket {

@@ -158,27 +158,16 @@ async fn not_allowed(client: &mut LoginLeg<'_>, error: MysqlError) -> Result<Cha
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     use super::*;
-    use crate::net;
+    use crate::net::pair;
 
     const AGREED: Capabilities = Capabilities::from_wire(0x0118_8208, 0);
     const COMMAND: &[u8] = b"\x11other@t1\x00\x03abcshop\x00\x2d\x00mysql_native_password\x00\x00";
     const SWITCH: &[u8] = b"\xFEmysql_native_password\x00nnnnnnnnnnnnnnnnnnnn\x00";
     const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
     const DENIED: &[u8] = b"\xFF\x15\x04#28000Access denied";
-
-    async fn pair() -> (Leg, Leg) {
-        let listener = net::listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
-        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-        let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
-            .await
-            .unwrap();
-        let (far, _) = listener.accept().await.unwrap();
-        (Leg::new(near).unwrap(), Leg::new(far).unwrap())
-    }
 
     async fn run<A, B>(
         allow: Result<Bytes, MysqlError>,
