@@ -347,10 +347,23 @@ fn untie(reason: StickyReason, name: Option<Token<'_>>) -> Vec<Knot> {
         .collect()
 }
 
-/// Whether a text holds this word, which is in lower case, in whatever case.
+/// Whether a text holds this word, which is in lower case, in whatever case. Most of a text is passed by its first byte alone.
 fn mentions(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len())
-        .any(|part| part.eq_ignore_ascii_case(word))
+    let Some(first) = word.first() else {
+        return true;
+    };
+    let mut rest = text;
+    while let Some(at) = rest
+        .iter()
+        .position(|byte| byte.eq_ignore_ascii_case(first))
+    {
+        let found = rest.get(at..at + word.len());
+        if found.is_some_and(|found| found.eq_ignore_ascii_case(word)) {
+            return true;
+        }
+        rest = rest.get(at + 1..).unwrap_or_default();
+    }
+    false
 }
 
 #[cfg(test)]
@@ -507,6 +520,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn words_are_found_wherever_they_stand(before in "[a-z_]{0,9}", after in "[a-z_]{0,9}") {
+            let text = format!("{before}_LoCk{after}");
+            prop_assert!(mentions(text.as_bytes(), b"_lock"));
+            let expected = before.contains("_lock");
+            prop_assert_eq!(mentions(before.as_bytes(), b"_lock"), expected);
+        }
+
         #[test]
         fn any_text_is_read_to_an_end(text in any::<Vec<u8>>()) {
             let _ = (knots(&text), knots_of_command(&text, true), knots_of_command(&text, false));
