@@ -195,4 +195,6 @@ pub fn specs() -> impl Iterator<Item = &'static Spec> {
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod real_life;
+#[cfg(test)]
 mod tests;

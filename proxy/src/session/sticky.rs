@@ -3,11 +3,25 @@
 //!
 //! A tie that cannot be named is kept until the client resets its session: moving it would lose what the client relies on.
 
+use std::borrow::Cow;
+
 use super::command;
-use crate::sql::{Token, Tokens};
+use crate::sql::lexer::{Lexeme, Lexer};
 
 /// Names kept of one kind; one more makes the tie last until a reset.
 const NAMES_MAX: usize = 64;
+
+/// The end of a statement that another one follows.
+const END: Lexeme<'_> = Lexeme::Symbol(b';');
+/// The tie of `LOCK TABLES`.
+const TABLES: &[u8] = b"tables";
+/// Variables of which `@@name` without a scope means the next transaction's.
+const NEXT_TRANSACTION: [&str; 4] = [
+    "transaction_isolation",
+    "transaction_read_only",
+    "tx_isolation",
+    "tx_read_only",
+];
 
 /// Why a session stays on its server session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -141,13 +155,33 @@ impl Knots {
         if is_ok {
             return self.knots;
         }
-        let is_tie = |knot: &Knot| matches!(knot, Knot::Tie(..));
         let ties = self.knots.into_iter().filter(is_tie);
         ties.filter(|_| self.is_batch).collect()
     }
 }
 
-/// Words that a text which cannot be read to its end must not hold, or it may tie the session.
+/// What the statements of this text tie or untie if they succeed.
+pub fn knots(text: &[u8]) -> Vec<Knot> {
+    let (knots, lexer) = read(Lexer::new(text));
+    if !lexer.is_doubtful() {
+        return knots;
+    }
+    let (others, literal) = read(Lexer::without_escapes(text));
+    // What has no end in one reading the server has not executed in that one.
+    match (lexer.is_unfinished(), literal.is_unfinished()) {
+        (false, true) if !lexer.is_ambiguous() => knots,
+        (true, false) if !lexer.is_ambiguous() => others,
+        _ if knots == others && !lexer.is_ambiguous() => knots,
+        _ => {
+            let ties = knots.into_iter().chain(others).filter(is_tie);
+            let unread = SUSPICIOUS.iter().any(|word| mentions(text, word));
+            let unread = unread.then_some(Knot::Tie(StickyReason::Unread, None));
+            ties.chain(unread).collect()
+        }
+    }
+}
+
+/// Words that a text which cannot be read must not hold, or it may tie the session.
 const SUSPICIOUS: [&[u8]; 10] = [
     b"get_lock",
     b"temporary",
@@ -161,50 +195,44 @@ const SUSPICIOUS: [&[u8]; 10] = [
     b"xa ",
 ];
 
-/// What the statements of this text tie or untie if they succeed.
-pub fn knots(text: &[u8]) -> Vec<Knot> {
-    let mut knots = Vec::new();
-    let mut tokens = Tokens::new(text);
-    loop {
-        knots.extend(statement(tokens.clone()));
-        // The next statement of a batch.
-        match tokens.find(|token| matches!(token, Token::Unclear | Token::Symbol(b';'))) {
-            Some(Token::Unclear) => {
-                if SUSPICIOUS.iter().any(|word| mentions(text, word)) {
-                    knots.push(Knot::Tie(StickyReason::Unread, None));
-                }
-                break;
+const fn is_tie(knot: &Knot) -> bool {
+    matches!(knot, Knot::Tie(..))
+}
+
+/// One reading of a text. What an executable comment unties may be tied still.
+fn read(mut lexer: Lexer<'_>) -> (Vec<Knot>, Lexer<'_>) {
+    let mut knots = statement(lexer.clone());
+    while let Some(lexeme) = lexer.next() {
+        match lexeme {
+            Lexeme::Symbol(b';') => knots.extend(statement(lexer.clone())),
+            Lexeme::Word(word) if word.len() >= "GET_LOCK".len() => {
+                knots.extend(user_lock(&lexeme, lexer.clone()));
             }
-            Some(_) => {}
-            None => break,
+            _ => {}
         }
     }
-    if mentions(text, b"_lock") {
-        user_locks(text, &mut knots);
+    if lexer.has_executable() {
+        knots.retain(is_tie);
     }
-    knots
+    (knots, lexer)
 }
 
 /// `GET_LOCK('name', …)`, `RELEASE_LOCK('name')` and `RELEASE_ALL_LOCKS()`, wherever they stand.
-fn user_locks(text: &[u8], knots: &mut Vec<Knot>) {
+fn user_lock(function: &Lexeme<'_>, mut behind: Lexer<'_>) -> Option<Knot> {
     use StickyReason::UserLock;
-    let mut tokens = Tokens::new(text);
-    while let Some(token) = tokens.next() {
-        let mut ahead = tokens.clone();
-        let name = match (ahead.next(), ahead.next()) {
-            (Some(Token::Symbol(b'(')), Some(Token::Quoted { text, .. })) => {
-                Some(text.to_ascii_lowercase())
-            }
-            _ => None,
-        };
-        if token.is_word("GET_LOCK") {
-            knots.push(Knot::Tie(UserLock, name));
-        } else if token.is_word("RELEASE_LOCK") {
-            // Which lock an expression names is not known: none is let go.
-            knots.extend(name.map(|name| Knot::Untie(UserLock, name)));
-        } else if token.is_word("RELEASE_ALL_LOCKS") {
-            knots.push(Knot::UntieAll(UserLock));
-        }
+    let name = |lexer: &mut Lexer<'_>| match (lexer.next(), lexer.next()) {
+        (Some(Lexeme::Symbol(b'(')), Some(Lexeme::Text(text))) => Some(text.to_ascii_lowercase()),
+        _ => None,
+    };
+    if function.is_word("GET_LOCK") {
+        Some(Knot::Tie(UserLock, name(&mut behind)))
+    } else if function.is_word("RELEASE_LOCK") {
+        // Which lock an expression names is not known: none is let go.
+        name(&mut behind).map(|name| Knot::Untie(UserLock, name))
+    } else if function.is_word("RELEASE_ALL_LOCKS") {
+        Some(Knot::UntieAll(UserLock))
+    } else {
+        None
     }
 }
 
@@ -225,9 +253,9 @@ pub fn knots_of_command(bytes: &[u8], attributes: bool) -> Knots {
 }
 
 /// What the statement at the front of `tokens` ties or unties.
-fn statement(mut tokens: Tokens<'_>) -> Vec<Knot> {
+fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
     use StickyReason::{Handler, PreparedStatement, Role, Routine, TableLock, Xa};
-    let Some(Token::Word(verb)) = tokens.next() else {
+    let Some(Lexeme::Word(verb)) = tokens.next() else {
         return Vec::new();
     };
     let tie = |reason| vec![Knot::Tie(reason, None)];
@@ -237,8 +265,16 @@ fn statement(mut tokens: Tokens<'_>) -> Vec<Knot> {
             untie(PreparedStatement, tokens.next())
         }
         b"DROP" => drop_table(tokens),
+        b"LOCK" if tokens.accept_word("TABLE") || tokens.accept_word("TABLES") => {
+            vec![Knot::Tie(TableLock, Some(TABLES.to_vec()))]
+        }
         b"LOCK" | b"BACKUP" => tie(TableLock),
-        b"FLUSH" if tokens.any(|token| token.is_word("LOCK") || token.is_word("EXPORT")) => {
+        b"FLUSH"
+            if tokens
+                .clone()
+                .take_while(|lexeme| *lexeme != END)
+                .any(|lexeme| lexeme.is_word("LOCK") || lexeme.is_word("EXPORT")) =>
+        {
             tie(TableLock)
         }
         b"PREPARE" => named(PreparedStatement, tokens.next()),
@@ -246,7 +282,7 @@ fn statement(mut tokens: Tokens<'_>) -> Vec<Knot> {
             let name = tokens.next();
             if tokens.accept_word("OPEN") {
                 tokens.accept_word("AS");
-                let alias = tokens.next().filter(|token| *token != Token::Symbol(b';'));
+                let alias = tokens.next().filter(|token| *token != END);
                 named(Handler, alias.or(name))
             } else if tokens.accept_word("CLOSE") {
                 untie(Handler, name)
@@ -260,17 +296,36 @@ fn statement(mut tokens: Tokens<'_>) -> Vec<Knot> {
         }
         b"SET" if tokens.accept_word("TRANSACTION") => tie(StickyReason::NextTransaction),
         b"SET" if tokens.accept_word("ROLE") => tie(Role),
+        b"SET" if sets_next_transaction(tokens.clone()) => tie(StickyReason::NextTransaction),
         b"CALL" | b"EXECUTE" => tie(Routine),
         b"BEGIN" if tokens.accept_word("NOT") => tie(Routine),
-        // A transaction's begin frees tables that are locked (the manual, "LOCK TABLES").
-        b"UNLOCK" | b"BEGIN" => vec![Knot::UntieAll(TableLock)],
-        b"START" if tokens.accept_word("TRANSACTION") => vec![Knot::UntieAll(TableLock)],
+        b"UNLOCK" => vec![Knot::UntieAll(TableLock)],
+        // A transaction's begin frees tables that are locked, but not the global read lock (the manual, "LOCK TABLES").
+        b"BEGIN" => vec![Knot::Untie(TableLock, TABLES.to_vec())],
+        b"START" if tokens.accept_word("TRANSACTION") => {
+            vec![Knot::Untie(TableLock, TABLES.to_vec())]
+        }
         _ => Vec::new(),
     }
 }
 
+/// `SET @@transaction_isolation = …`: without a scope's word this is for the next transaction only, unlike without the `@@` (the manual,
+/// "SET TRANSACTION").
+fn sets_next_transaction(tokens: Lexer<'_>) -> bool {
+    let mut names_one = false;
+    let mut is_system = false;
+    for lexeme in tokens.take_while(|lexeme| *lexeme != END) {
+        if names_one && matches!(lexeme, Lexeme::Assign | Lexeme::Symbol(b'=')) {
+            return true;
+        }
+        names_one = is_system && NEXT_TRANSACTION.iter().any(|name| lexeme.is_word(name));
+        is_system = lexeme == Lexeme::System;
+    }
+    false
+}
+
 /// `CREATE [OR REPLACE] TEMPORARY TABLE [IF NOT EXISTS] name`.
-fn create(mut tokens: Tokens<'_>) -> Vec<Knot> {
+fn create(mut tokens: Lexer<'_>) -> Vec<Knot> {
     if tokens.accept_word("OR") {
         tokens.accept_word("REPLACE");
     }
@@ -292,7 +347,7 @@ fn create(mut tokens: Tokens<'_>) -> Vec<Knot> {
 }
 
 /// `DROP [TEMPORARY] TABLE [IF EXISTS] name, …`.
-fn drop_table(mut tokens: Tokens<'_>) -> Vec<Knot> {
+fn drop_table(mut tokens: Lexer<'_>) -> Vec<Knot> {
     tokens.accept_word("TEMPORARY");
     if !tokens.accept_word("TABLE") && !tokens.accept_word("TABLES") {
         return Vec::new();
@@ -303,7 +358,7 @@ fn drop_table(mut tokens: Tokens<'_>) -> Vec<Knot> {
     let mut knots = Vec::new();
     while let Some(name) = table_name(&mut tokens) {
         knots.push(Knot::Untie(StickyReason::TemporaryTable, name));
-        if tokens.next() != Some(Token::Symbol(b',')) {
+        if tokens.next() != Some(Lexeme::Symbol(b',')) {
             break;
         }
     }
@@ -311,37 +366,34 @@ fn drop_table(mut tokens: Tokens<'_>) -> Vec<Knot> {
 }
 
 /// `table` or `schema.table`, as it is written but for its quotes.
-fn table_name(tokens: &mut Tokens<'_>) -> Option<Vec<u8>> {
-    let mut name = identifier(tokens.next())?.to_vec();
+fn table_name(tokens: &mut Lexer<'_>) -> Option<Vec<u8>> {
+    let mut name = identifier(tokens.next())?.into_owned();
     let mut ahead = tokens.clone();
-    if ahead.next() == Some(Token::Symbol(b'.')) {
+    if ahead.next() == Some(Lexeme::Symbol(b'.')) {
         name.push(b'.');
-        name.extend(identifier(ahead.next())?);
+        name.extend_from_slice(&identifier(ahead.next())?);
         *tokens = ahead;
     }
     Some(name)
 }
 
-fn identifier(token: Option<Token<'_>>) -> Option<&[u8]> {
-    match token {
-        Some(Token::Word(name)) => Some(name),
-        Some(Token::Quoted {
-            quote: b'`' | b'"',
-            text,
-        }) => Some(text),
+fn identifier(lexeme: Option<Lexeme<'_>>) -> Option<Cow<'_, [u8]>> {
+    match lexeme {
+        Some(Lexeme::Word(name)) => Some(Cow::Borrowed(name)),
+        Some(Lexeme::Name(name) | Lexeme::Text(name)) => Some(name),
         _ => None,
     }
 }
 
 /// A tie under a name that is compared without case.
-fn named(reason: StickyReason, name: Option<Token<'_>>) -> Vec<Knot> {
-    let name = identifier(name).map(<[u8]>::to_ascii_lowercase);
+fn named(reason: StickyReason, name: Option<Lexeme<'_>>) -> Vec<Knot> {
+    let name = identifier(name).map(|name| name.to_ascii_lowercase());
     vec![Knot::Tie(reason, name)]
 }
 
 /// The end of a tie under a name that is compared without case.
-fn untie(reason: StickyReason, name: Option<Token<'_>>) -> Vec<Knot> {
-    let name = identifier(name).map(<[u8]>::to_ascii_lowercase);
+fn untie(reason: StickyReason, name: Option<Lexeme<'_>>) -> Vec<Knot> {
+    let name = identifier(name).map(|name| name.to_ascii_lowercase());
     name.map(|name| Knot::Untie(reason, name))
         .into_iter()
         .collect()
@@ -402,9 +454,19 @@ mod tests {
             ("CALL p()", "routine"),
             ("EXECUTE IMMEDIATE 'SET @a = 1'", "routine"),
             ("BEGIN NOT ATOMIC SET @a = 1; END", "routine"),
+            ("SET @@tx_isolation = 'SERIALIZABLE'", "SET TRANSACTION"),
             (
                 "/*!40000 CREATE TEMPORARY TABLE t (a INT) */",
-                "unread statement",
+                "temporary table",
+            ),
+            (
+                "CREATE /*!32302 TEMPORARY */ TABLE t (a INT)",
+                "temporary table",
+            ),
+            ("SELECT 'a\\'b', GET_LOCK('x', 1)", "user lock"),
+            (
+                "SELECT 'a\\', 'b'; CREATE TEMPORARY TABLE t (a INT)",
+                "temporary table",
             ),
             (
                 "SELECT 1; CREATE TEMPORARY TABLE t (a INT)",
@@ -432,6 +494,8 @@ mod tests {
             "START TRANSACTION READ ONLY",
             "SAVEPOINT a",
             "INSERT INTO t VALUES ('it\\'s', 'a ''b''; x')",
+            "UPDATE users SET role = 'O\\'Brien; call me locally' WHERE handler = \"a\\\"b\"",
+            "SET SESSION tx_isolation = @@tx_isolation",
             "CREATE TABLE t (a INT)",
             "DROP TABLE t",
             "USE shop",
@@ -469,6 +533,10 @@ mod tests {
                 "DO RELEASE_LOCK('a')"
             ]),
             ["user lock"]
+        );
+        assert_eq!(
+            after(&["FLUSH TABLES WITH READ LOCK", "START TRANSACTION"]),
+            ["table lock"]
         );
         // Another table's end is not this one's.
         assert_eq!(

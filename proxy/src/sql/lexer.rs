@@ -1,6 +1,6 @@
 //! Lexemes of any statement, for who wants to know what a text may do rather than whether it is one of ours: doubled quotes, backslashes and
 //! executable comments are read, not refused. Where the text may mean something else under another `sql_mode` or character set, the reading is
-//! one of several, and [`Lexer::is_doubtful`] says so.
+//! one of several, and [`Lexer::is_doubtful`] says so: [`Lexer::without_escapes`] is the other one.
 //!
 //! Source: MySQL manual, "Language Structure"; MariaDB's page "Comment Syntax" (`/*M!`).
 
@@ -38,7 +38,19 @@ pub struct Lexer<'a> {
     rest: &'a [u8],
     /// Inside how many executable comments.
     executable: usize,
-    doubtful: bool,
+    has_executable: bool,
+    /// A backslash in quotes stands for nothing but itself.
+    is_literal: bool,
+    doubts: Doubts,
+}
+
+/// What makes a reading one of several.
+#[derive(Clone, Copy, Debug)]
+struct Doubts {
+    /// A backslash stood before a quote or another one.
+    escapes: bool,
+    unfinished: bool,
+    ambiguous: bool,
 }
 
 impl<'a> Lexer<'a> {
@@ -47,14 +59,53 @@ impl<'a> Lexer<'a> {
         Self {
             rest: text,
             executable: 0,
-            doubtful: false,
+            has_executable: false,
+            is_literal: false,
+            doubts: Doubts {
+                escapes: false,
+                unfinished: false,
+                ambiguous: false,
+            },
+        }
+    }
+
+    /// The lexemes of this text where the `sql_mode` has `NO_BACKSLASH_ESCAPES`.
+    pub const fn without_escapes(text: &'a [u8]) -> Self {
+        Self {
+            is_literal: true,
+            ..Self::new(text)
         }
     }
 
     /// Whether something so far may also be read otherwise: a quote or comment without an end, or a backslash before a quote
     /// (`NO_BACKSLASH_ESCAPES`).
     pub const fn is_doubtful(&self) -> bool {
-        self.doubtful
+        self.doubts.escapes || self.doubts.unfinished
+    }
+
+    /// Whether a quote or comment so far has no end: a server that reads the text this way refuses it.
+    pub const fn is_unfinished(&self) -> bool {
+        self.doubts.unfinished
+    }
+
+    /// Whether such a backslash may be the second half of a character (gbk, sjis): then neither reading need be the server's.
+    pub const fn is_ambiguous(&self) -> bool {
+        self.doubts.ambiguous
+    }
+
+    /// Whether there was an executable comment so far, which servers of another version or make leave out.
+    pub const fn has_executable(&self) -> bool {
+        self.has_executable
+    }
+
+    /// Takes the next lexeme if it is that keyword.
+    pub fn accept_word(&mut self, keyword: &str) -> bool {
+        let mut ahead = self.clone();
+        let found = ahead.next().is_some_and(|lexeme| lexeme.is_word(keyword));
+        if found {
+            *self = ahead;
+        }
+        found
     }
 
     fn take(&mut self, length: usize) -> &'a [u8] {
@@ -83,7 +134,7 @@ impl<'a> Lexer<'a> {
                 }
                 [b'/', b'*', text @ ..] => {
                     let length = text.windows(2).position(|pair| pair == b"*/");
-                    self.doubtful |= length.is_none();
+                    self.end_missing(length.is_none());
                     self.take(length.map_or(self.rest.len(), |length| 2 + length + 2));
                 }
                 [b'#', ..] | [b'-', b'-'] => {
@@ -98,9 +149,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
+    fn end_missing(&mut self, is_missing: bool) {
+        self.doubts.unfinished |= is_missing;
+    }
+
     /// Goes into an executable comment: its mark, then the version from which on servers read it (five or six digits).
     fn enter(&mut self, mark: usize) {
         self.executable += 1;
+        self.has_executable = true;
         self.take(mark);
         let digits = self
             .rest
@@ -114,7 +170,8 @@ impl<'a> Lexer<'a> {
     /// A quoted text, whose opening quote comes next.
     fn quoted(&mut self, quote: u8) -> Cow<'a, [u8]> {
         self.take(1);
-        let plain = self.take_while(|byte| byte != quote && byte != b'\\');
+        let is_literal = self.is_literal;
+        let plain = self.take_while(|byte| byte != quote && (is_literal || byte != b'\\'));
         if let [end, behind @ ..] = self.rest
             && *end == quote
             && behind.first() != Some(&quote)
@@ -123,10 +180,16 @@ impl<'a> Lexer<'a> {
             return Cow::Borrowed(plain);
         }
         let mut text = plain.to_vec();
+        let mut before = text.last().copied().unwrap_or_default();
         loop {
+            let last = before;
+            before = self.rest.first().copied().unwrap_or_default();
             match *self.rest {
-                [b'\\', next, ..] if quote != b'`' => {
-                    self.doubtful |= matches!(next, b'\'' | b'"' | b'\\');
+                [b'\\', next, ..] if quote != b'`' && !self.is_literal => {
+                    let is_doubtful = matches!(next, b'\'' | b'"' | b'\\');
+                    self.doubts.escapes |= is_doubtful;
+                    self.doubts.ambiguous |= is_doubtful && last >= 0x80;
+                    before = 0;
                     text.push(unescaped(next));
                     self.take(2);
                 }
@@ -143,7 +206,7 @@ impl<'a> Lexer<'a> {
                     self.take(1);
                 }
                 [] => {
-                    self.doubtful = true;
+                    self.end_missing(true);
                     return Cow::Owned(text);
                 }
             }
@@ -260,6 +323,25 @@ mod tests {
             ("u@h @ x", "u @h @ x"),
         ] {
             assert_eq!(show(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_backslash_may_be_one() {
+        let read = |text: &'static str, lexer: fn(&'static [u8]) -> Lexer<'static>| {
+            let mut lexer = lexer(text.as_bytes());
+            let count = lexer.by_ref().count();
+            (count, lexer.is_unfinished(), lexer.is_ambiguous())
+        };
+        for (text, escaped, literal) in [
+            (r"'a\'b'", (1, false, false), (3, true, false)),
+            (r"'a\\', 'b'", (3, false, false), (3, false, false)),
+            (r"'a\', b", (1, true, false), (3, false, false)),
+            (r"'é\'s'", (1, false, true), (3, true, false)),
+            (r"'é\n'", (1, false, false), (1, false, false)),
+        ] {
+            assert_eq!(read(text, Lexer::new), escaped, "{text}");
+            assert_eq!(read(text, Lexer::without_escapes), literal, "{text}");
         }
     }
 

@@ -61,15 +61,30 @@ impl Assigned {
         if depth > DEPTH_MAX {
             return Self::unclear();
         }
+        let (mut found, lexer) = Self::read(Lexer::new(text), depth);
+        if !lexer.is_doubtful() {
+            return found;
+        }
+        let (other, literal) = Self::read(Lexer::without_escapes(text), depth);
+        // What has no end in one reading the server has not executed in that one.
+        match (lexer.is_unfinished(), literal.is_unfinished()) {
+            _ if lexer.is_ambiguous() => found.unclear = true,
+            (false, true) => {}
+            (true, false) => return other,
+            _ => found.unclear |= found != other || lexer.is_unfinished(),
+        }
+        found
+    }
+
+    fn read(lexer: Lexer<'_>, depth: u8) -> (Self, Lexer<'_>) {
         let mut reader = Reader {
-            lexer: Lexer::new(text),
+            lexer,
             ahead: None,
             found: Self::default(),
             depth,
         };
         reader.batch();
-        reader.found.unclear |= reader.lexer.is_doubtful();
-        reader.found
+        (reader.found, reader.lexer)
     }
 
     fn add_system(&mut self, name: &str) {

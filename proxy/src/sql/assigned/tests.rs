@@ -123,7 +123,15 @@ const CASES: &[(&str, &str)] = &[
     ("BEGIN NOT ATOMIC SET @a = 1; END", "?"),
     ("IF 1 THEN SET @a = 1; END IF", "?"),
     // What can be read in two ways.
-    (r"SET @a = 'x\', @b = 'y'", "@a ?"),
+    (r"SET @a = 'x\', @b = 'y'", "@a @b"),
+    (r"SET @a = 'x\', @b = \'y'", "@a ?"),
+    (r"SET @a = 'it\'s'", "@a"),
+    (r"SET @a = 'x\\', @b = 'y'", "@a @b"),
+    (
+        r"INSERT INTO t VALUES ('O\'Brien', 'a@b.c; SET @x := 1')",
+        "",
+    ),
+    (r"SET @a = 'é\'', @b = 1", "@a @b ?"),
     (r"SET @a = 'x\n', @b = 'y'", "@a @b"),
     ("SET @a = 'x", "@a ?"),
 ];
