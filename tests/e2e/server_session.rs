@@ -24,6 +24,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("f11_ended_and_replaced", f11_ended_and_replaced).daemon(),
     Case::new("own", own).daemon(),
     Case::new("state_follows", state_follows).daemon(),
+    Case::new("exact_values_follow", exact_values_follow)
+        .with(&Kind::ALL)
+        .daemon(),
     Case::new("again_and_again", again_and_again).daemon(),
     Case::new("under_load", under_load).daemon(),
     Case::new("refused_where_state_would_be_lost", refused).daemon(),
@@ -199,6 +202,100 @@ fn state_follows(stage: &Stage) -> Result<()> {
     assert_eq!(connection.run(look)?.texts()?, before);
     assert_ne!(node_id(&mut connection)?, old_id);
     assert_eq!(connection.run("SELECT COUNT(*) FROM t")?.text()?, "0");
+    Ok(())
+}
+
+/// Values whose types, character sets and collations differ.
+const VALUES: &[&str] = &[
+    r#"'it''s "x" \\ \n\r\t\0\Z `%\_'"#,
+    "'日本語 😀'",
+    "_latin1 X'E9FF'",
+    "_utf8mb4 'Straße' COLLATE utf8mb4_bin",
+    "_latin1 'abc' COLLATE latin1_bin",
+    "_binary X'00FF27'",
+    "''",
+    "NULL",
+    "REPEAT('long ', 3000)",
+    "1.50",
+    "CAST(5 AS DECIMAL(10,0))",
+    "-12345678901234567890123456789.123456789",
+    "18446744073709551615",
+    "-9223372036854775808",
+    "CAST(5 AS UNSIGNED)",
+    "-7",
+    "TRUE",
+    "5e0",
+    "-0e0",
+    "0.1e0 + 0.2e0",
+    "1.7976931348623157e308",
+    "5e-324 + 2.5e-300",
+    "0x41",
+    "DATE'2026-02-28'",
+    "TIMESTAMP'2026-02-28 23:59:59.000001'",
+    "TIME'-838:59:59'",
+    "UUID()",
+];
+/// Behind them.
+const SETTINGS: &[&str] = &[
+    "SET SESSION sql_mode = 'NO_UNSIGNED_SUBTRACTION,NO_BACKSLASH_ESCAPES,ANSI_QUOTES'",
+    "SET @after = 'a\\b''c'",
+    "SET character_set_results = NULL, collation_connection = latin1_swedish_ci",
+    "SET @@SESSION.group_concat_max_len = 18446744073709551615",
+    "SET SESSION lc_time_names = 'de_DE'",
+    "SET SESSION transaction_isolation = 'READ-COMMITTED', SESSION div_precision_increment = 7",
+    "SET LAST_INSERT_ID = 77, @@foreign_key_checks = OFF, unique_checks = 0",
+];
+
+/// Values, types, character sets and collations: what the client would notice.
+fn exact_values_follow(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    // The one login that the proxy can repeat with every make of server.
+    let mut connection = front.open(USER_OPEN, "")?;
+    let set = |connection: &mut Connection, text: &str| match stage.kind() {
+        Kind::MariaDb | Kind::MySql => connection.run(text).map(drop),
+        // It does not know all of them.
+        Kind::SeekDb => connection.query(text).map(drop),
+    };
+    set(&mut connection, "SET collation_connection = 'latin1_bin'")?;
+    set(&mut connection, "SET NAMES utf8mb4")?;
+    let mut looks = Vec::new();
+    for (number, value) in VALUES.iter().enumerate() {
+        let name = format!("@`v {number}.``ü'`");
+        set(&mut connection, &format!("SET {name} = {value}"))?;
+        looks.push(format!(
+            "SELECT {name}, HEX({name}), {name} / 3, {name} - 1"
+        ));
+        looks.push(format!(
+            "SELECT CHARSET({name}), COLLATION({name}), {name} = 'STRASSE', {name} = 'ABC'"
+        ));
+    }
+    for text in SETTINGS {
+        let text = match stage.kind() {
+            Kind::MariaDb => text.replace("transaction_isolation", "tx_isolation"),
+            Kind::MySql | Kind::SeekDb => (*text).to_owned(),
+        };
+        set(&mut connection, &text)?;
+    }
+    looks
+        .push("SELECT HEX(@after), CHARSET(@after), LAST_INSERT_ID(), @@last_insert_id".to_owned());
+    looks.push("SELECT @@sql_mode, @@character_set_results, @@collation_connection, @@character_set_client, @@group_concat_max_len, @@lc_time_names, @@div_precision_increment, @@foreign_key_checks, @@unique_checks, DATE_FORMAT('2026-03-01', '%M')".to_owned());
+    let all = |connection: &mut Connection| {
+        let answers = looks.iter().map(|look| connection.query(look));
+        answers.collect::<Result<Vec<_>>>()
+    };
+    let before = all(&mut connection)?;
+    let (own, old_id) = (ss_id(&mut connection)?, node_id(&mut connection)?);
+    connection.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+    assert_ne!(node_id(&mut connection)?, old_id);
+    let after = all(&mut connection)?;
+    let mut lost = Vec::new();
+    for (look, (before, after)) in looks.iter().zip(before.iter().zip(&after)) {
+        if before.packets != after.packets {
+            let (before, after) = (before.texts()?, after.texts()?);
+            lost.push(format!("{look}\n  before {before:?}\n  after  {after:?}"));
+        }
+    }
+    ensure!(lost.is_empty(), "{}", lost.join("\n"));
     Ok(())
 }
 

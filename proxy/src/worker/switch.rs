@@ -26,7 +26,7 @@ use crate::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
         auth_exchange::Scramble,
         credential::Credential,
-        replay::{LAST_INSERT_ID, Untold, statement},
+        replay::{LAST_INSERT_ID, Untold, questions, statement},
     },
 };
 use sluice_ebpf::reason::RelayReason;
@@ -162,9 +162,14 @@ impl<'a> Serving<'a> {
             let id = rows.rows.first()?.first()?.as_deref()?;
             str::from_utf8(id).ok()?.parse().ok()
         });
-        let session = self.entry.session.borrow();
+        let variables = self.entry.session.borrow().variables.clone();
+        let mut answers = Vec::new();
+        for question in questions(&variables) {
+            // What is refused is missing from the statement, which says so.
+            answers.push(self.ask(&question).await?.unwrap_or_default());
+        }
         Ok(match id {
-            Some(id) => statement(&session.variables, id),
+            Some(id) => statement(&variables, &answers, id),
             None => Err(Untold::Value("last_insert_id".to_owned())),
         })
     }

@@ -158,7 +158,8 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn unhex(hex: &[u8]) -> Option<Vec<u8>> {
+/// The bytes of hexadecimal digits; none of other text.
+pub fn unhex(hex: &[u8]) -> Option<Vec<u8>> {
     let (pairs, []) = hex.as_chunks::<2>() else {
         return None;
     };
