@@ -4,10 +4,11 @@ use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     path::{Front, Path, Stage},
+    pattern::Random,
     place,
     server::{PASSWORD, USER, USER_ROOT},
     wait,
-    wire::{Connection, Outcome, command},
+    wire::{Connection, Outcome, command, frame},
 };
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("not_for_everybody", not_for_everybody).daemon(),
     Case::new("at_once", at_once).daemon(),
     Case::new("splice_off_and_back", splice_off_and_back).only(Path::Spliced),
+    Case::new("splice_off_in_mid_command", splice_off_in_mid_command).only(Path::Spliced),
     Case::new("off_from_the_start", off_from_the_start).only(Path::Relayed),
 ];
 
@@ -396,6 +398,89 @@ fn splice_off_and_back(stage: &Stage) -> Result<()> {
         ensure!(session.answers.load(Ordering::Relaxed) > 100);
     }
     ensure!(fs::read_to_string(&site.file)?.contains("splice = \"auto\""));
+    Ok(())
+}
+
+/// Executes a statement again and again whose value comes in pieces, in the command or before it; returns how many answers were right.
+fn executes_in_pieces(mut connection: Connection, seed: u64, stop: &AtomicBool) -> Result<u64> {
+    const SIZE_MAX: usize = 300_000;
+    let mut random = Random::new(seed);
+    let statement = connection.prepare("SELECT ?")?;
+    let mut answers = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let size = 1 + random.below(SIZE_MAX);
+        let value = random.letters(size);
+        let payloads = if random.below(2) == 0 {
+            vec![command::execute(statement.id, 0, &[Some(&value)])]
+        } else {
+            let (left, right) = value.split_at(random.below(size));
+            vec![
+                command::long_data(statement.id, 0, left),
+                command::long_data(statement.id, 0, right),
+                command::execute(statement.id, 0, &[None]),
+            ]
+        };
+        for payload in &payloads {
+            let (bytes, _) = frame(payload, 0);
+            let mut rest = &bytes[..];
+            for _ in 0..random.below(5) {
+                let (piece, next) = rest.split_at(random.below(rest.len()));
+                connection.send_raw(piece)?;
+                wait::throughout(Duration::from_micros(random.below(3000) as u64), || Ok(()))?;
+                rest = next;
+            }
+            connection.send_raw(rest)?;
+        }
+        connection.expect_answer(1);
+        let answer = connection
+            .read_response(&[])
+            .with_context(|| format!("answer {answers}"))?;
+        let row = answer
+            .rows
+            .first()
+            .and_then(|rows| answer.packets.get(rows.start))
+            .context("a row")?;
+        ensure!(row.ends_with(&value), "answer {answers} is another");
+        let reset = [&[0x1a][..], &statement.id.to_le_bytes()].concat();
+        connection.command(&reset)?.outcome.ok()?;
+        answers += 1;
+        if answers % 16 == 0 {
+            // Who has lost the boundary relays on, and only the node answers.
+            attribute::splice(&mut connection)?;
+        }
+    }
+    let spliced = attribute::splice(&mut connection)?;
+    ensure!(spliced.number("spliced_commands")? > 0, "{spliced:?}");
+    Ok(answers)
+}
+
+/// Splicing goes off and on while commands are under way that are larger than a message.
+fn splice_off_in_mid_command(stage: &Stage) -> Result<()> {
+    const ROUNDS: usize = 100;
+    let mut site = Site::new(stage, FILE)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut clients = Vec::new();
+    for seed in 80..83 {
+        let connection = site.front.open(USER, PASSWORD)?;
+        let told = Arc::clone(&stop);
+        clients.push(thread::spawn(move || {
+            executes_in_pieces(connection, seed, &told)
+        }));
+    }
+    let mut random = Random::new(83);
+    for _ in 0..ROUNDS {
+        for value in ["'off'", "auto"] {
+            site.alter(&format!("splice = {value}"))?;
+            wait::throughout(
+                Duration::from_micros(random.below(20_000) as u64),
+                || Ok(()),
+            )?;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        ensure!(wait::joined(client.join(), "a client")?? > 0);
+    }
     Ok(())
 }
 
