@@ -423,6 +423,11 @@ fn refused(stage: &Stage) -> Result<()> {
             "DEALLOCATE PREPARE s",
             "prepared statement",
         ),
+        (
+            "SET TRANSACTION READ ONLY",
+            "BEGIN; COMMIT",
+            "SET TRANSACTION",
+        ),
     ] {
         let mut victim = front.open(USER, PASSWORD)?;
         victim.run(&format!("USE {name}"))?;
@@ -435,7 +440,9 @@ fn refused(stage: &Stage) -> Result<()> {
         assert_eq!(code, 1105, "{begin}: {message}");
         ensure!(message.contains(reason), "{begin}: {message}");
         assert_eq!(node_id(&mut victim)?, own_id, "{begin}");
-        victim.run(end)?;
+        for end in end.split("; ") {
+            victim.run(end)?;
+        }
         // What the last row of a statement has said is taken in with its successor at the latest.
         root.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
         assert_ne!(node_id(&mut victim)?, own_id, "{begin}");

@@ -85,6 +85,9 @@ pub enum Knot {
 pub struct Ties {
     named: Vec<(StickyReason, Vec<u8>)>,
     unnamed: Vec<StickyReason>,
+    /// How many transactions had ended when this was last told, and when something was last said for the next one.
+    ended: u64,
+    said_at: u64,
 }
 
 impl Ties {
@@ -101,6 +104,9 @@ impl Ties {
                     }
                 }
                 Knot::Tie(reason, _) => {
+                    if reason == StickyReason::NextTransaction {
+                        self.said_at = self.ended;
+                    }
                     if !self.unnamed.contains(&reason) {
                         self.unnamed.push(reason);
                     }
@@ -116,10 +122,18 @@ impl Ties {
         }
     }
 
-    /// A transaction has ended: what was said for the next one is used up.
-    pub fn transaction_ended(&mut self) {
-        self.unnamed
-            .retain(|of| *of != StickyReason::NextTransaction);
+    /// So many transactions have ended in the session, relayed and spliced: with the next one's end, what was said for it is used up.
+    pub fn transactions_ended(&mut self, count: u64) {
+        self.ended = count;
+        if count > self.said_at {
+            self.unnamed
+                .retain(|of| *of != StickyReason::NextTransaction);
+        }
+    }
+
+    /// Whether the end of a transaction unties something.
+    pub fn waits_for_transaction(&self) -> bool {
+        self.unnamed.contains(&StickyReason::NextTransaction)
     }
 
     /// The session was reset.
@@ -566,9 +580,15 @@ mod tests {
     #[test]
     fn the_next_transaction_uses_up_what_was_said_for_it() {
         let mut ties = Ties::default();
-        ties.apply(knots(b"SET TRANSACTION READ ONLY"));
-        ties.transaction_ended();
-        assert_eq!(ties, Ties::default());
+        for ended in [0, 7] {
+            ties.transactions_ended(ended);
+            ties.apply(knots(b"SET TRANSACTION READ ONLY"));
+            ties.transactions_ended(ended);
+            assert_eq!(ties.reasons(), [StickyReason::NextTransaction]);
+            assert!(ties.waits_for_transaction());
+            ties.transactions_ended(ended + 1);
+            assert_eq!(ties.reasons(), []);
+        }
     }
 
     #[test]

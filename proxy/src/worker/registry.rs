@@ -143,6 +143,11 @@ impl Entry {
         self.place.replace(place).close(&self.worker);
     }
 
+    /// Transactions that have ended in the kernel, and are not counted in the session yet.
+    pub(super) fn spliced_transactions(&self) -> u64 {
+        self.slot().map_or(0, |slot| slot.progress().transactions)
+    }
+
     /// The session with what the kernel has moved meanwhile, and with what it does now.
     pub(super) fn current(&self) -> Session {
         let mut session = self.session.borrow().clone();
@@ -287,6 +292,8 @@ fn count(session: &mut Session, progress: &Progress) {
     traffic.traps.add_all(&progress.traps);
     traffic.last_trap = progress.trap.or(traffic.last_trap);
     session.transactions += progress.transactions;
+    let ended = session.transactions;
+    session.ties.transactions_ended(ended);
     if let Some(server) = session.bound_server_mut() {
         server.transactions += progress.transactions;
     }

@@ -257,11 +257,14 @@ impl<'a> Serving<'a> {
         relayed?;
         self.after_splice = false;
         let is_ok = self.response.outcome() == Outcome::Ok;
+        let knots = knots.after(is_ok);
         let mut session = self.entry.session.borrow_mut();
-        if self.response.ends_transaction() {
-            session.ties.transaction_ended();
+        if !knots.is_empty() || session.ties.waits_for_transaction() {
+            let spliced = self.entry.spliced_transactions();
+            let ended = session.transactions + spliced;
+            session.ties.transactions_ended(ended);
         }
-        session.ties.apply(knots.after(is_ok));
+        session.ties.apply(knots);
         drop(session);
         // After an ERR, or a command without a response, the status flags are what they were.
         if is_ok {

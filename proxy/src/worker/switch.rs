@@ -132,7 +132,7 @@ impl<'a> Serving<'a> {
         if !self.reclaim().await? {
             return Ok(Err(Stuck::Busy));
         }
-        let reasons = self.entry.session.borrow().sticky_reasons();
+        let reasons = self.entry.current().sticky_reasons();
         if !reasons.is_empty() {
             return Ok(Err(Stuck::Sticky(reasons)));
         }
