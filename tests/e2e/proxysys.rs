@@ -305,6 +305,11 @@ fn node_killed(stage: &Stage) -> Result<()> {
         root.run("SHOW PROXYSESSION")?;
         let refused = refusal(front.address(), &Login::new(USER, PASSWORD))?;
         assert_eq!(refused.code(), 2003, "{refused}");
+        // MariaDB's C library takes 2003 for an error of its own.
+        let stock = front.client(USER, PASSWORD).execute("SELECT 1")?;
+        let told = stock.stderr.contains("1105 (HY000): Can't connect to")
+            && stock.stderr.contains("(error 2003)");
+        ensure!(told, "{}", stock.stderr);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! server that cannot be reached, 4000 and more are `OceanBase`'s and ODP's (odp.md, sections 1.3 and 7.3). Texts are those that
 //! the servers use: tools match them.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A number and the SQLSTATE that belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +110,16 @@ impl MysqlError {
             code,
             message: message.into(),
         }
+    }
+
+    /// The same as every client can show it. `MariaDB`'s C library takes 2003 for an error of its own and shows a malformed packet in its
+    /// place: instead it is [`UNKNOWN`], with the number in the text.
+    pub fn readable(&self) -> Cow<'_, Self> {
+        if self.code != CANNOT_CONNECT {
+            return Cow::Borrowed(self);
+        }
+        let text = format!("{} (error {})", self.message, self.code.number);
+        Cow::Owned(Self::new(UNKNOWN, text))
     }
 
     /// The daemon's limit of sessions is reached.

@@ -392,10 +392,10 @@ fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<
     }
 }
 
-/// Says why there will be no greeting.
+/// Says why there will be no greeting, in words for any client: this one has said nothing of itself yet.
 async fn refuse(client: &Leg, error: &MysqlError) {
     let mut out = BytesMut::new();
-    packet::put(&mut out, 0, &encode_error(error));
+    packet::put(&mut out, 0, &encode_error(&error.readable()));
     // The client may be gone; nobody else waits for this.
     let _ = client.write_all(&out).await;
 }

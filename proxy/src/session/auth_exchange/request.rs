@@ -88,15 +88,20 @@ impl Request {
             .filter(|name| !name.is_empty())
     }
 
-    /// Whether the client reads errors 5000 to 5999 as a server's. `MariaDB`'s C library (10.11.19, which tells its name in the connection
-    /// attributes) shows each of them as a malformed packet: it has errors of its own with such numbers.
+    /// Whether the client reads errors 5000 to 5999 as a server's.
     pub fn reads_odp_errors(&self) -> bool {
+        !self.is_of_mariadbs_library()
+    }
+
+    /// Whether the client is `MariaDB`'s C library, which tells its name in the connection attributes. It (10.11.19) shows each error from 2000 to
+    /// 2999 and from 5000 to 5999 as a malformed packet: it has errors of its own with such numbers.
+    pub fn is_of_mariadbs_library(&self) -> bool {
         let mut pairs = self
             .packet
             .attributes
             .iter()
             .flat_map(|own| attribute_pairs(own));
-        !pairs.any(|(name, value)| name == b"_client_name" && value == b"libmariadb")
+        pairs.any(|(name, value)| name == b"_client_name" && value == b"libmariadb")
     }
 
     /// Its name as sessions hold it.

@@ -5,6 +5,7 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -222,6 +223,7 @@ struct Known {
     name: Option<LoginName>,
     node: Option<SocketAddr>,
     node_connection_id: Option<u32>,
+    is_mariadbs_library: bool,
 }
 
 /// The node's half of a session.
@@ -289,13 +291,7 @@ pub(super) async fn login<A: Announce>(
         }
         Err(failure) => failure,
     };
-    if failure.tell.is_some() || failure.refused.is_some() {
-        dismiss(
-            &mut client_leg,
-            failure.tell.as_ref().map(encode_error).as_deref(),
-        )
-        .await;
-    }
+    tell(&mut client_leg, &failure, known.is_mariadbs_library).await;
     let told = failure
         .tell
         .map(|error| (error.code.number, error.message))
@@ -304,6 +300,7 @@ pub(super) async fn login<A: Announce>(
         name,
         node,
         node_connection_id,
+        ..
     } = known;
     let (reason, detail) = (failure.reason, failure.detail);
     Err(Box::new(LoginEnd {
@@ -315,6 +312,21 @@ pub(super) async fn login<A: Announce>(
         node,
         node_connection_id,
     }))
+}
+
+/// Tells the client why it is not let in, if it is to be told.
+async fn tell(client: &mut LoginLeg<'_>, failure: &Failure, is_mariadbs_library: bool) {
+    if failure.tell.is_none() && failure.refused.is_none() {
+        return;
+    }
+    let error = failure.tell.as_ref().map(|error| {
+        if is_mariadbs_library {
+            error.readable()
+        } else {
+            Cow::Borrowed(error)
+        }
+    });
+    dismiss(client, error.as_deref().map(encode_error).as_deref()).await;
 }
 
 async fn attempt<A: Announce>(
@@ -334,6 +346,7 @@ async fn attempt<A: Announce>(
     let request = Request::read(&payload, terms.greeting.capabilities, terms.names)
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
+    known.is_mariadbs_library = request.is_of_mariadbs_library();
     let target = match timeout_at(deadline, route(&request.name)).await {
         Ok(Ok(Destination::Node(target))) => target,
         Ok(Ok(Destination::Proxy(door))) => {
