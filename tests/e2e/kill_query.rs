@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
         .daemon(),
     Case::new("monitor_is_cut_off", monitor_is_cut_off).daemon(),
     Case::new("without_a_monitor", without_a_monitor).daemon(),
+    Case::new("rights_of_the_moment", rights_of_the_moment).daemon(),
     Case::new("nothing_runs", nothing_runs).daemon(),
     Case::new("another_user", another_user).daemon(),
     Case::new("another_tenant", another_tenant).daemon(),
@@ -164,4 +165,42 @@ fn another_tenant(stage: &Stage) -> Result<()> {
         .closing_line(id(&shop))
         .context("the victim")?;
     Ok(())
+}
+
+/// What the node grants at that very moment counts: roles only where they are set, and nothing that was revoked.
+fn rights_of_the_moment(stage: &Stage) -> Result<()> {
+    let name = format!("grantee_{}", stage.path.name());
+    let role = format!("killers_{}", stage.path.name());
+    let mut direct = stage.open_direct()?;
+    for text in [
+        format!("CREATE OR REPLACE USER {name} IDENTIFIED BY '{PASSWORD}'"),
+        format!("CREATE OR REPLACE ROLE `{role}`"),
+        format!("GRANT CONNECTION ADMIN, PROCESS ON *.* TO `{role}`"),
+        format!("GRANT `{role}` TO {name}"),
+        format!("GRANT ALL PRIVILEGES ON `SUPER`.* TO {name}"),
+    ] {
+        direct.run(&text)?;
+    }
+    let idle = stage.open()?;
+    let mut killer = Connection::open(stage.address(), &Login::new(&name, PASSWORD))?;
+    let sql = format!("KILL QUERY {}", id(&idle));
+    let mut tries = |granted: bool, text: Option<&str>| -> Result<()> {
+        if let Some(text) = text {
+            killer.run(text)?;
+        }
+        assert_eq!(
+            killer.query(&sql)?.outcome.code(),
+            if granted { 0 } else { 1095 }
+        );
+        let listed = killer.run("SHOW PROCESSLIST")?.texts()?.len();
+        assert_eq!(listed > 1, granted, "{listed}");
+        Ok(())
+    };
+    tries(false, None)?;
+    tries(true, Some(&format!("SET ROLE `{role}`")))?;
+    tries(false, Some("SET ROLE NONE"))?;
+    direct.run(&format!("GRANT SUPER, PROCESS ON *.* TO {name}"))?;
+    tries(true, None)?;
+    direct.run(&format!("REVOKE SUPER, PROCESS ON *.* FROM {name}"))?;
+    tries(false, None)
 }
