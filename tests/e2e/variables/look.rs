@@ -1,11 +1,11 @@
 //! What others see.
 
-use super::{check_values, names, rows};
+use super::{check_values, login, names, rows};
 use anyhow::{Context as _, Result};
 use sluice_tests::{
     config::{Cluster, Config},
     path::Stage,
-    wire::Connection,
+    wire::{Connection, capability},
 };
 use std::collections::BTreeMap;
 
@@ -94,4 +94,30 @@ pub(super) fn versions(stage: &Stage) -> Result<()> {
     assert_ne!(failed.outcome.code(), 0);
     assert_eq!(versions_of(&mut connection)?, before);
     Ok(())
+}
+
+/// What only the server's session tracking tells: a procedure's changes, in their order with those that the text shows.
+pub(super) fn tracked(stage: &Stage) -> Result<()> {
+    let database = stage.database()?;
+    let login = login().with(capability::SESSION_TRACK);
+    let mut connection = Connection::open(stage.address(), &login)?;
+    connection.run(&format!("USE {database}"))?;
+    connection.run("CREATE PROCEDURE p() SET SESSION time_zone = '+03:00', autocommit = 0")?;
+    let before = versions_of(&mut connection)?;
+    connection.run("CALL p()")?;
+    let shown = rows(&mut connection, "SHOW PROXYSESSION VARIABLES")?;
+    let mut known = names(&shown)
+        .split(' ')
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    known.sort_unstable();
+    assert_eq!(known, ["autocommit", "time_zone"]);
+    check_values(&mut connection, &shown)?;
+    let after = versions_of(&mut connection)?;
+    for class in ["hot_sys_var_version", "sys_var_version"] {
+        assert_ne!(before.get(class), after.get(class), "{class}");
+    }
+    connection.run("SET time_zone = '+04:00', NAMES latin1")?;
+    let shown = rows(&mut connection, "SHOW PROXYSESSION VARIABLES")?;
+    check_values(&mut connection, &shown)
 }

@@ -37,6 +37,7 @@ pub(crate) const CASES: &[Case] = &[
         .with(&[Kind::MariaDb, Kind::MySql])
         .daemon(),
     Case::new("versions", look::versions).daemon(),
+    Case::new("tracked", look::tracked).daemon(),
 ];
 
 /// One row: name, literal, `info`.

@@ -17,6 +17,8 @@ pub mod capability {
     pub const TRANSACTIONS: u32 = 1 << 13;
     /// `CLIENT_SECURE_CONNECTION`.
     pub const SECURE_CONNECTION: u32 = 1 << 15;
+    /// `CLIENT_SESSION_TRACK`.
+    pub const SESSION_TRACK: u32 = 1 << 23;
     /// `CLIENT_MULTI_STATEMENTS`.
     pub const MULTI_STATEMENTS: u32 = 1 << 16;
     /// `CLIENT_MULTI_RESULTS`.
