@@ -29,7 +29,7 @@ const KILL_CONNECTION: Spec = Spec {
 const KILL_QUERY: Spec = Spec {
     words: &["KILL", "QUERY"],
     grammar: "KILL QUERY id",
-    help: "Stops what a client session's node is executing for it; the session lives on.",
+    help: "Stops what a client session's node is executing for it; the session lives on. Not for root@proxysys.",
     example: "KILL QUERY 262145",
     answer: answer_query,
     ..KILL

@@ -12,7 +12,7 @@ use crate::{
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYCONGESTION"],
     grammar: "SHOW PROXYCONGESTION [ALL] [cluster]",
-    help: "Lists the nodes of which the last login found that they do not answer; with ALL every node. Only connections and logins tell Sluice of a node; what it does not know is NULL.",
+    help: "Lists the nodes that did not answer the last login; with ALL every node. Only connections and logins tell Sluice of a node; what it does not know is NULL.",
     who: Who::Operator,
     scope: Scope::Daemon,
     example: "SHOW PROXYCONGESTION ALL east",

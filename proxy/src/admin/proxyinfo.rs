@@ -103,7 +103,7 @@ fn binary(_: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         ("binary_path", host.binary.display().to_string()),
         ("pid", host.pid.to_string()),
         ("kernel", host.kernel.clone()),
-        ("started", moment::text(host.started_at)),
+        ("started", moment::text(host.started_at) + " UTC"),
         ("uptime", uptime(daemon.uptime_ms)),
         (
             "config_file",
@@ -217,7 +217,7 @@ mod tests {
     fn binary_tells_what_runs() {
         let expected = format!(
             "name | info\nversion | {}\nbuild | release, x86_64\nbinary_path | /usr/bin/sluice\npid | 4711\nkernel | 6.18.0\n\
-             started | 2023-11-14 22:13:20\nuptime | 1m 30s\nconfig_file | \nlisten | 127.0.0.1:2883\nworkers | 2\n\
+             started | 2023-11-14 22:13:20 UTC\nuptime | 1m 30s\nconfig_file | \nlisten | 127.0.0.1:2883\nworkers | 2\n\
              splice_mode | local\nsplice_reason | self-test passed",
             env!("CARGO_PKG_VERSION")
         );

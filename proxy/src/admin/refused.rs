@@ -33,7 +33,7 @@ refused! {
     ["SHOW", "PROXYTRACE"], "SHOW PROXYTRACE [id]",
         "Sluice tries no request twice, so there is no trace of attempts; SHOW PROXYSESSION ATTRIBUTE says where a session's bytes move.", "SHOW PROXYTRACE";
     ["SHOW", "SQLAUDIT"], "SHOW SQLAUDIT …",
-        "Sluice does not see spliced statements, so it has no record of them; the node's own statement log has.", "SHOW SQLAUDIT LIMIT 10";
+        "Sluice does not see spliced statements, so it has no record of them; the node's own statement log has one.", "SHOW SQLAUDIT LIMIT 10";
     ["SHOW", "WARNLOG"], "SHOW WARNLOG …",
         "Sluice keeps no log in memory; its log goes to standard error (journalctl, docker logs).", "SHOW WARNLOG";
     ["SHOW", "GLOBALSESSION"], "SHOW GLOBALSESSION …",
