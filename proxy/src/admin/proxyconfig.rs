@@ -172,7 +172,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 17 + 2 * 4);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 18 + 2 * 4);
     }
 
     #[test]
@@ -229,6 +229,7 @@ mod tests {
         assert_eq!(code("ALTER PROXYCONFIG SET no_such = 1"), 1193);
         assert_eq!(code("ALTER PROXYCONFIG SET Splice = off"), 1193);
         assert_eq!(code("ALTER PROXYCONFIG SET cluster = 1"), 1238);
+        assert_eq!(code("ALTER PROXYCONFIG SET user = 1"), 1238);
         let forward = Answer::Orders(vec![Order::Forward]);
         assert_eq!(
             ask(&manual(), 5, "ALTER PROXYCONFIG SET splice = off"),

@@ -352,7 +352,24 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
                 of_cluster: true,
             })
     });
-    single.chain(of_clusters).collect()
+    single
+        .chain([of_users(settings)])
+        .chain(of_clusters)
+        .collect()
+}
+
+/// The names of the clients' accounts.
+fn of_users(settings: &Settings) -> Entry {
+    let names: Vec<_> = settings.users.iter().map(|user| &*user.user).collect();
+    Entry {
+        name: "user".to_owned(),
+        value: names.join(", "),
+        help: "Accounts of clients in whose place the proxy may log in again; their passwords are never shown.",
+        range: "[[user]] tables of user and password",
+        needs_restart: true,
+        of_cluster: false,
+        is_default: names.is_empty(),
+    }
 }
 
 /// What a configuration without clusters makes of its one server.
@@ -492,7 +509,7 @@ mod tests {
 
     #[test]
     fn no_secret_is_shown() {
-        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }\n[admin]\npassword = \"hunter2\"";
+        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }\n[admin]\npassword = \"hunter2\"\n[[user]]\nuser = \"app\"\npassword = \"hunter2\"";
         let shown = entries(&settings(text, Overrides::default()).unwrap());
         assert!(
             shown
@@ -506,6 +523,7 @@ mod tests {
         assert_eq!(value("cluster.east.nodes"), ("a:1, b:2", false));
         assert_eq!(value("cluster.east.monitor"), ("m", false));
         assert_eq!(value("cluster.east.tenants"), ("", true));
+        assert_eq!(value("user"), ("app", false));
         assert_eq!(value("default_cluster"), ("east", true));
     }
 
