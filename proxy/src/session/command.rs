@@ -162,6 +162,11 @@ pub fn text(bytes: &[u8], attributes: bool) -> Option<Text<'_>> {
     })
 }
 
+/// Whether the command at the front of `bytes` is a `COM_INIT_DB`.
+pub fn changes_database(bytes: &[u8]) -> bool {
+    bytes.get(HEADER_LEN) == Some(&command::INIT_DB)
+}
+
 /// Whether a text's first word is of those that only read or write data.
 pub fn begins_with_data_verb(head: &[u8]) -> bool {
     let mut tokens = Tokens::new(head);

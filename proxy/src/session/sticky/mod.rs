@@ -78,6 +78,8 @@ pub enum Knot {
     Untie(StickyReason, Vec<u8>),
     /// All ties of this kind are gone.
     UntieAll(StickyReason),
+    /// Names of this kind may mean something else from now on: no tie is let go by its name any more.
+    Blur(StickyReason),
 }
 
 /// A session's ties, but for those that status flags and the table of prepared statements tell.
@@ -113,6 +115,13 @@ impl Ties {
                 }
                 Knot::Untie(reason, name) => {
                     self.named.retain(|tie| *tie != (reason, name.clone()));
+                }
+                Knot::Blur(reason) => {
+                    let before = self.named.len();
+                    self.named.retain(|(of, _)| *of != reason);
+                    if self.named.len() < before {
+                        self.apply(vec![Knot::Tie(reason, None)]);
+                    }
                 }
                 Knot::UntieAll(reason) => {
                     self.named.retain(|(of, _)| *of != reason);
@@ -262,8 +271,18 @@ pub fn knots_of_command(bytes: &[u8], attributes: bool) -> Knots {
             knots: vec![Knot::Tie(StickyReason::Unread, None)],
             is_batch: true,
         },
+        None if command::changes_database(bytes) => Knots {
+            knots: vec![Knot::Blur(StickyReason::TemporaryTable)],
+            is_batch: false,
+        },
         Some(command::Text::Head(_)) | None => Knots::default(),
     }
+}
+
+/// Whether the rest of the statement has one of these words.
+fn has_word(tokens: &Lexer<'_>, words: &[&str]) -> bool {
+    let mut rest = tokens.clone().take_while(|lexeme| *lexeme != END);
+    rest.any(|lexeme| words.iter().any(|word| lexeme.is_word(word)))
 }
 
 /// What the statement at the front of `tokens` ties or unties.
@@ -275,6 +294,11 @@ fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
     let tie = |reason| vec![Knot::Tie(reason, None)];
     match &*verb.to_ascii_uppercase() {
         b"CREATE" => create(tokens),
+        // `t` is another table then.
+        b"USE" | b"RENAME" => vec![Knot::Blur(StickyReason::TemporaryTable)],
+        b"ALTER" if has_word(&tokens, &["RENAME"]) => {
+            vec![Knot::Blur(StickyReason::TemporaryTable)]
+        }
         b"DROP" | b"DEALLOCATE" if tokens.accept_word("PREPARE") => {
             untie(PreparedStatement, tokens.next())
         }
@@ -283,14 +307,7 @@ fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
             vec![Knot::Tie(TableLock, Some(TABLES.to_vec()))]
         }
         b"LOCK" | b"BACKUP" => tie(TableLock),
-        b"FLUSH"
-            if tokens
-                .clone()
-                .take_while(|lexeme| *lexeme != END)
-                .any(|lexeme| lexeme.is_word("LOCK") || lexeme.is_word("EXPORT")) =>
-        {
-            tie(TableLock)
-        }
+        b"FLUSH" if has_word(&tokens, &["LOCK", "EXPORT"]) => tie(TableLock),
         b"PREPARE" => named(PreparedStatement, tokens.next()),
         b"HANDLER" => {
             let name = tokens.next();

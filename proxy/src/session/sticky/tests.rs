@@ -116,6 +116,21 @@ fn ties_end_with_their_cause() {
         after(&["FLUSH TABLES WITH READ LOCK", "START TRANSACTION"]),
         ["table lock"]
     );
+    // Nor is that of one with the same name in another database, or behind another name.
+    let made = "CREATE TEMPORARY TABLE a (i INT)";
+    for between in ["USE other", "RENAME TABLE a TO b", "ALTER TABLE a RENAME b"] {
+        let statements = [made, between, "DROP TABLE IF EXISTS a"];
+        assert_eq!(after(&statements), ["temporary table"], "{between}");
+    }
+    assert_eq!(
+        after(&["USE other", "ALTER TABLE a ADD b INT", made, "DROP TABLE a"]),
+        [""; 0]
+    );
+    let mut ties = Ties::default();
+    ties.apply(knots(made.as_bytes()));
+    ties.apply(knots_of_command(b"\x06\0\0\0\x02other", false).after(true));
+    ties.apply(knots(b"DROP TABLE a"));
+    assert_eq!(ties.reasons(), [StickyReason::TemporaryTable]);
     // Another table's end is not this one's.
     assert_eq!(
         after(&["CREATE TEMPORARY TABLE a (i INT)", "DROP TABLE b"]),
