@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("node_never_started", node_never_started).daemon(),
     Case::new("node_killed", node_killed).daemon(),
     Case::new("node_hangs", node_hangs).daemon(),
+    Case::new("full_house", full_house).daemon(),
     Case::new("clients", clients).daemon(),
     Case::new("commands", commands).daemon(),
     Case::new("every_statement", every_statement).daemon(),
@@ -329,6 +330,39 @@ fn node_hangs(stage: &Stage) -> Result<()> {
         fastest = fastest.min(start.elapsed());
     }
     ensure!(fastest < AT_ONCE, "the fastest took {fastest:?}");
+    Ok(())
+}
+
+/// Who can raise the limit gets in where nobody else does.
+fn full_house(stage: &Stage) -> Result<()> {
+    let config = Config::new()
+        .line("max_connections = 1")
+        .line("[admin]")
+        .line(&format!("password = {SECRET:?}"))
+        .cluster(Cluster::mysql("east", &[stage.node()]));
+    let front = stage.private_with_config(&config, &[])?;
+    let mut guest = front.open(USER, PASSWORD)?;
+    let code = |refused: anyhow::Error| -> Result<u16> {
+        let outcome: &Outcome = refused.downcast_ref().context("no error packet")?;
+        Ok(outcome.code())
+    };
+    let Err(refused) = front.open(USER, PASSWORD) else {
+        bail!("a second session")
+    };
+    assert_eq!(code(refused)?, 1203);
+    let mut root = wait::until("the refused one has left", DEADLINE, || {
+        Ok(front.open(ROOT, SECRET).ok())
+    })?;
+    for user in [ROOT, USER] {
+        let Err(refused) = front.open(user, SECRET) else {
+            bail!("a third session: {user}")
+        };
+        assert_eq!(code(refused)?, 1203, "{user}");
+    }
+    root.run("ALTER PROXYCONFIG SET max_connections = 5")?;
+    let mut another = front.open(USER, PASSWORD)?;
+    assert_eq!(another.run("SELECT 1")?.text()?, "1");
+    assert_eq!(guest.run("SELECT 1")?.text()?, "1");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    SharedWorker, Worker,
+    Admitted, SharedWorker, Worker,
     admin_session::AdminSession,
     bound::{Bound, Capture},
     clock,
@@ -67,7 +67,7 @@ pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener
 /// One connection, from accept to its closing line.
 async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr) {
     let Ok(leg) = Leg::new(stream) else { return };
-    let Some(cs_id) = worker.process.admit() else {
+    let Some(Admitted { cs_id, is_reserve }) = worker.process.admit() else {
         refuse(&leg, &MysqlError::too_many_sessions()).await;
         return;
     };
@@ -82,7 +82,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     let entry = Entry::new(&worker, session, Place::open(&worker));
     let bound = Bound::client(&worker, &entry, &leg);
     entry.watch(ConnectionKind::Accepted(cs_id), &leg);
-    let (end, detail) = live(&worker, &entry, leg).await;
+    let (end, detail) = live(&worker, &entry, leg, is_reserve).await;
     drop(bound);
     if end != End::NodeClosed {
         close::stop_connection(&entry, &worker);
@@ -95,7 +95,12 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
 }
 
 /// Login and service.
-async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, String) {
+async fn live(
+    worker: &SharedWorker,
+    entry: &Rc<Entry>,
+    client: Leg,
+    is_reserve: bool,
+) -> (End, String) {
     let process = &worker.process;
     let settings = process.settings();
     let Some(default) = settings
@@ -137,16 +142,14 @@ async fn live(worker: &SharedWorker, entry: &Rc<Entry>, client: Leg) -> (End, St
         connect_timeout: settings.connect_timeout,
         cs_id: entry.cs_id.0,
     };
-    let node = Capture {
-        worker,
-        cs_id: entry.cs_id,
-        place: entry.place(),
-    };
+    let node = Capture::of(worker, entry);
     let tried = RefCell::new(None);
     let address = client.peer_addr().ip().to_canonical();
     let target = async |name: &LoginName| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
+        } else if is_reserve {
+            return Err(MysqlError::too_many_sessions().into());
         } else {
             Destination::Node(target(worker, name, &front, &tried).await?)
         })

@@ -59,6 +59,17 @@ pub(super) struct Capture<'a> {
     pub(super) place: Place,
 }
 
+impl<'a> Capture<'a> {
+    /// For a session that stays where it is.
+    pub(super) fn of(worker: &'a Worker, entry: &Entry) -> Self {
+        Self {
+            worker,
+            cs_id: entry.cs_id,
+            place: entry.place(),
+        }
+    }
+}
+
 impl Announce for Capture<'_> {
     fn bound(&self, node: SocketAddr, local: SocketAddr) {
         let Self {

@@ -130,6 +130,14 @@ impl Ids {
     }
 }
 
+/// A client that is let in.
+#[derive(Clone, Copy, Debug)]
+struct Admitted {
+    cs_id: CsId,
+    /// It has the one place beyond the limit, which is for the proxy's administrator: who raises the limit must get in.
+    is_reserve: bool,
+}
+
 impl Process {
     /// The settings that hold now. A login keeps those that it began with.
     fn settings(&self) -> Arc<Settings> {
@@ -153,17 +161,19 @@ impl Process {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A new client session's id; none where the limit of sessions is reached.
-    fn admit(&self) -> Option<CsId> {
-        let max_connections = self.settings().max_connections as usize;
+    /// A new client session's place; none where the limit of sessions is reached.
+    fn admit(&self) -> Option<Admitted> {
+        let settings = self.settings();
+        let max_connections = settings.max_connections as usize;
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let Ids { sequence, live } = &mut *ids;
-        if live.len() >= max_connections {
+        let is_reserve = live.len() >= max_connections;
+        if is_reserve && (settings.admin.is_none() || live.len() > max_connections) {
             return None;
         }
-        let id = sequence.next(|id| live.contains(&id))?;
-        live.insert(id);
-        Some(id)
+        let cs_id = sequence.next(|id| live.contains(&id))?;
+        live.insert(cs_id);
+        Some(Admitted { cs_id, is_reserve })
     }
 
     /// The session with this id is gone.
