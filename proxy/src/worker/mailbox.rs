@@ -21,7 +21,6 @@ const STOP: Duration = Duration::from_secs(1);
 const KILL: Duration = Duration::from_secs(1);
 /// How long the server of an idle session is waited for.
 const READ: Duration = Duration::from_millis(500);
-
 /// How long a session may take to get another server session: its command boundary, the node's login.
 const SWITCH: Duration = Duration::from_secs(10);
 
@@ -90,7 +89,8 @@ pub(super) async fn reports(process: &Process) -> (Vec<Session>, Vec<Report>) {
     (sessions.into_iter().flatten().collect(), reports)
 }
 
-/// Writes to all workers at once and waits for their answers. A worker that has stopped has none.
+/// Writes to all workers at once and waits for their answers. A worker that has stopped has none, nor has one that drops the sender: it does not
+/// have the session that is meant.
 async fn ask_all<T>(process: &Process, mail: impl Fn(oneshot::Sender<T>) -> Mail) -> Vec<T> {
     let mut replies = Vec::with_capacity(process.mailboxes.len());
     for mailbox in &process.mailboxes {
@@ -108,21 +108,8 @@ async fn ask_all<T>(process: &Process, mail: impl Fn(oneshot::Sender<T>) -> Mail
 
 /// Ends a session wherever it is, and waits until it is gone, so that nobody finds it again; but not for ever.
 pub(super) async fn kill(process: &Process, cs_id: CsId) {
-    let mut ends = Vec::with_capacity(process.mailboxes.len());
-    for mailbox in &process.mailboxes {
-        let (gone, end) = oneshot::channel();
-        // A worker that has stopped has no sessions.
-        if mailbox.send(Mail::Kill(cs_id, gone)).is_ok() {
-            ends.push(end);
-        }
-    }
-    let all = async {
-        for end in ends {
-            // Nothing is ever sent: a sender that is dropped says it.
-            let _ = end.await;
-        }
-    };
-    let _ = timeout(KILL, all).await;
+    // Nothing is ever sent: a sender that is dropped says it.
+    let _ = timeout(KILL, ask_all(process, |gone| Mail::Kill(cs_id, gone))).await;
 }
 
 /// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
@@ -132,42 +119,15 @@ pub(super) async fn stop_splicing(process: &Process) {
 
 /// Has the server asked for a session's stale variables, wherever the session is; waits until it has answered, or half a second.
 pub(super) async fn read_variables(process: &Process, cs_id: CsId) {
-    let mut readers = Vec::new();
-    for mailbox in &process.mailboxes {
-        let (reader, read) = oneshot::channel();
-        if mailbox.send(Mail::ReadVariables(cs_id, reader)).is_ok() {
-            readers.push(read);
-        }
-    }
-    let all = async {
-        for read in readers {
-            // Workers that do not have the session drop it.
-            let _ = read.await;
-        }
-    };
-    let _ = timeout(READ, all).await;
+    let read = ask_all(process, |reader| Mail::ReadVariables(cs_id, reader));
+    let _ = timeout(READ, read).await;
 }
 
 /// Has a session's server session replaced, wherever the session is, and says why where it stays.
 pub(super) async fn switch(process: &Process, cs_id: CsId, ss_id: SsId) -> Result<(), Stuck> {
-    let mut outcomes = Vec::with_capacity(process.mailboxes.len());
-    for mailbox in &process.mailboxes {
-        let (outcome, told) = oneshot::channel();
-        if mailbox
-            .send(Mail::Switch(cs_id, Switch { ss_id, outcome }))
-            .is_ok()
-        {
-            outcomes.push(told);
-        }
+    let switch = |outcome| Mail::Switch(cs_id, Switch { ss_id, outcome });
+    match timeout(SWITCH, ask_all(process, switch)).await {
+        Ok(outcomes) => outcomes.into_iter().next().unwrap_or(Err(Stuck::Gone)),
+        Err(_elapsed) => Err(Stuck::Busy),
     }
-    let first = async {
-        for told in outcomes {
-            // Workers that do not have the session drop it.
-            if let Ok(outcome) = told.await {
-                return outcome;
-            }
-        }
-        Err(Stuck::Gone)
-    };
-    timeout(SWITCH, first).await.unwrap_or(Err(Stuck::Busy))
 }
