@@ -9,3 +9,4 @@ pub mod packet;
 pub mod reason;
 pub mod record;
 pub mod response;
+pub mod wire;

@@ -60,6 +60,10 @@ reasons! {
         PeerGone = 15 => "peer gone",
         /// A byte or comment that servers, character sets or modes read differently (`{`, `$$`, control bytes, `--` before a line end).
         Unclear = 16 => "unclear byte",
+        /// On the wire: a segment before this one is missing, and the local socket's TCP has it sent again.
+        Gap = 17 => "missing segment",
+        /// On the wire: more bytes in one segment than the path to the other peer carries.
+        Segment = 18 => "larger than a segment",
     }
 }
 

@@ -5,7 +5,7 @@
 //! `g == client.begun` and none of the three who may end it has: `client.ended < g`, `node.spilled < g`, `host.stopped < g`. So no
 //! field needs a second writer, and an end is final whoever else looks at the same moment.
 
-use crate::response::Response;
+use crate::{response::Response, wire::Wire};
 
 /// Entries of the statement table: prepared statements whose `EXECUTE` the kernel may splice, by `id % STATEMENTS`.
 pub const STATEMENTS: usize = 64;
@@ -91,6 +91,31 @@ pub struct Offsets {
     pub written_to_node: u32,
 }
 
+/// Values of [`Host::path`].
+pub mod path {
+    /// From app socket to app socket, where both are on this host.
+    pub const LOCAL: u32 = 0;
+    /// Below the sockets.
+    pub const WIRE: u32 = 1;
+}
+
+/// What the wire must know of a session's two connections (from their `TCP_INFO`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Joint {
+    /// Bits by which the window in a client's segment is shifted left for the node: the client's window scale less the scale that the
+    /// daemon's socket has announced to the node. Negative: to the right.
+    pub window_to_node: i32,
+    /// The same for a node's segment on its way to the client.
+    pub window_to_client: i32,
+    /// Payload bytes that a segment to the node may have on its path.
+    pub segment_to_node: u32,
+    /// Payload bytes that a segment to the client may have on its path.
+    pub segment_to_client: u32,
+    /// Not 0: both connections have negotiated ECN; else its bits are cleared.
+    pub ecn: u32,
+}
+
 /// What the daemon writes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
@@ -107,6 +132,10 @@ pub struct Host {
     pub outstanding_bytes_max: u32,
     /// The session's [`format`](crate::response::format) bits.
     pub format: u32,
+    /// By which way the session may be spliced: one of [`path`].
+    pub path: u32,
+    /// Set before `path` says [`path::WIRE`].
+    pub joint: Joint,
     /// Prepared statements that may be spliced: `1 << 32 | id`, or 0.
     pub statements: [u64; STATEMENTS],
 }
@@ -198,12 +227,14 @@ pub struct Session {
     pub client: Client,
     /// Written by the program on the node's app socket.
     pub node: Node,
+    /// Written by the `tc` programs, under the session's lock; on the wire they write `client` and `node` too.
+    pub wire: Wire,
 }
 
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 1344,
+    size_of::<Session>() == 1600,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -129,6 +129,7 @@ impl Slot {
         unsafe {
             std::ptr::write_bytes(&raw mut (*at).client, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).node, 0, 1);
+            std::ptr::write_bytes(&raw mut (*at).wire, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).host, 0, 1);
             (&raw mut (*at).host.outstanding_bytes_max).write_volatile(outstanding_bytes_max);
         }

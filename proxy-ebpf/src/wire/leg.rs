@@ -1,0 +1,152 @@
+//! What is known of one of a session's TCP connections.
+
+use super::verdict::Segment;
+
+/// Bits of [`Leg::flags`].
+pub mod flag {
+    /// The numbers below are known: a segment with payload was seen, or what came before it.
+    pub const KNOWN: u32 = 0x01;
+    /// The peer has sent its FIN.
+    pub const FIN_IN: u32 = 0x02;
+    /// The local socket has sent its FIN.
+    pub const FIN_OUT: u32 = 0x04;
+    /// One of the two has reset the connection.
+    pub const RESET: u32 = 0x08;
+    /// The local socket has asked the peer whether it lives: it gets a copy of what the peer says next.
+    pub const PROBED: u32 = 0x10;
+    /// The tuple belongs to another connection now.
+    pub const GONE: u32 = 0x20;
+    /// A segment from the peer was seen.
+    pub const HEARD: u32 = 0x40;
+    /// A segment to the peer was seen.
+    pub const SPOKEN: u32 = 0x80;
+    /// The path to the peer carries less than the segments that bypassed towards it (ICMP "fragmentation needed", "packet too big").
+    pub const NARROW: u32 = 0x100;
+}
+
+/// One TCP connection between a peer and a local socket. Real numbers, modulo 2^32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Leg {
+    /// [`flag`] bits.
+    pub flags: u32,
+    /// Index of the interface that segments to the peer leave by; 0: none has.
+    pub ifindex: u32,
+    /// The peer's first byte.
+    pub rcv_base: u32,
+    /// The first byte to the peer.
+    pub snd_base: u32,
+    /// The next byte that the peer has not sent yet.
+    pub rcv_nxt: u32,
+    /// Up to which the peer has been told that its bytes have arrived.
+    pub rcv_acked: u32,
+    /// The next byte that was not sent to the peer yet.
+    pub snd_nxt: u32,
+    /// Up to which the peer has acknowledged.
+    pub snd_una: u32,
+    /// Bytes from the peer that bypassed the local socket, modulo 2^32.
+    pub rcv_bypassed: u32,
+    /// Bytes to the peer that bypassed the local socket, modulo 2^32.
+    pub snd_bypassed: u32,
+    /// `rcv_nxt` where the last regime began.
+    pub rcv_start: u32,
+    /// `snd_nxt` where the last regime began.
+    pub snd_start: u32,
+    /// `rcv_nxt` where the last regime ended.
+    pub rcv_edge: u32,
+    /// `snd_nxt` where the last regime ended; while nothing bypassed is outstanding it follows `snd_una`.
+    pub snd_edge: u32,
+    reserved: [u32; 2],
+}
+
+/// Whether `a` comes after `b`, both within 2^31 of each other (RFC 9293, section 3.4).
+#[inline]
+pub(super) const fn after(a: u32, b: u32) -> bool {
+    a != b && a.wrapping_sub(b) < 1 << 31
+}
+
+/// The later of two numbers.
+#[inline]
+pub(super) const fn later(a: u32, b: u32) -> u32 {
+    if after(a, b) { a } else { b }
+}
+
+/// The earlier of two numbers.
+#[inline]
+pub(super) const fn earlier(a: u32, b: u32) -> u32 {
+    if after(a, b) { b } else { a }
+}
+
+impl Leg {
+    /// Whether all of these flags are set.
+    #[inline]
+    pub const fn is(&self, flags: u32) -> bool {
+        self.flags & flags == flags
+    }
+
+    /// Learns the numbers from the connection's first segment with payload, sent by the peer.
+    #[inline]
+    pub(super) const fn learn_from_peer(&mut self, first: &Segment) {
+        self.learn(first.seq, first.ack);
+        self.rcv_nxt = first.end();
+    }
+
+    /// Learns the numbers from the connection's first segment with payload, sent by the local socket.
+    #[inline]
+    pub(super) const fn learn_from_local(&mut self, first: &Segment) {
+        self.learn(first.ack, first.seq);
+        self.snd_nxt = first.end();
+    }
+
+    #[inline]
+    const fn learn(&mut self, receive: u32, send: u32) {
+        self.flags |= flag::KNOWN;
+        self.rcv_base = receive;
+        self.rcv_nxt = receive;
+        self.rcv_acked = receive;
+        self.rcv_start = receive;
+        self.rcv_edge = receive;
+        self.snd_base = send;
+        self.snd_nxt = send;
+        self.snd_una = send;
+        self.snd_start = send;
+        self.snd_edge = send;
+    }
+
+    /// Bytes that the local socket has received, from the connection's first one.
+    #[inline]
+    pub const fn received(&self) -> u32 {
+        self.rcv_nxt
+            .wrapping_sub(self.rcv_base)
+            .wrapping_sub(self.rcv_bypassed)
+    }
+
+    /// Bytes that the local socket has sent, from the connection's first one.
+    #[inline]
+    pub const fn sent(&self) -> u32 {
+        self.snd_nxt
+            .wrapping_sub(self.snd_base)
+            .wrapping_sub(self.snd_bypassed)
+    }
+
+    /// The peer has acknowledged everything that was sent to it.
+    #[inline]
+    pub(super) const fn is_acknowledged(&self) -> bool {
+        self.snd_una == self.snd_nxt
+    }
+
+    /// Nothing that bypassed towards the peer is outstanding, once the regime has ended.
+    #[inline]
+    pub(super) const fn is_drained(&self) -> bool {
+        !after(self.snd_edge, self.snd_una)
+    }
+
+    /// Both ends have said that they are done, and were heard.
+    #[inline]
+    pub const fn is_over(&self) -> bool {
+        self.is(flag::RESET)
+            || (self.is(flag::FIN_IN | flag::FIN_OUT)
+                && self.snd_una == self.snd_nxt
+                && self.rcv_acked == self.rcv_nxt)
+    }
+}
