@@ -298,7 +298,9 @@ fn kill_computing(stage: &Stage, front: &Front) -> Result<()> {
     victim.send_command(&command::query(COMPUTE.as_bytes()))?;
     computes(&mut direct, &node_id, true)?;
     killer.run(&format!("KILL {}", id(&victim)))?;
+    // Why the node was not told, only the log says.
     computes(&mut direct, &node_id, false)
+        .or_else(|error| Err(error.context(front.daemon()?.log_text())))
 }
 
 /// The account for the daemon's own work at the stage's server.

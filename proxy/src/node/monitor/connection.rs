@@ -28,6 +28,8 @@ const REPEAT_TIME: Duration = Duration::from_mins(10);
 const CAUSES_MAX: usize = 16;
 /// KILLs under way at one node.
 const KILLS_MAX: usize = 4;
+/// `ER_ACCESS_DENIED_ERROR`.
+const ACCESS_DENIED: u16 = 1045;
 /// Questions under way at one node.
 const QUERIES_MAX: usize = 1;
 
@@ -114,7 +116,7 @@ impl Node {
             .max_allowed_packet(Some(BYTES_MAX))
             .wait_timeout(Some(28_800))
             .connect_attribute("program_name", "sluice monitor");
-        match timeout(CONNECT_TIME, Conn::new(options)).await {
+        match timeout(CONNECT_TIME, log_in(options)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
             Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
@@ -164,6 +166,18 @@ impl Node {
         }
         causes.insert(cause.to_owned(), Instant::now());
         tracing::warn!(node = %self.address, cause, "the monitor account failed");
+    }
+}
+
+/// Opens a connection. A login that is denied is tried once more: of the scramble in an authentication switch the driver drops a last byte
+/// that is zero (`mysql_common` 0.37.3, `AuthSwitchRequest::plugin_data`), and answers it wrong then. `MariaDB`'s `ed25519` makes
+/// scrambles of any 32 bytes, so that is one login in 256.
+async fn log_in(options: OptsBuilder) -> mysql_async::Result<Conn> {
+    match Conn::new(options.clone()).await {
+        Err(mysql_async::Error::Server(error)) if error.code == ACCESS_DENIED => {
+            Conn::new(options).await
+        }
+        result => result,
     }
 }
 

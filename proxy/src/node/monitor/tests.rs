@@ -1,5 +1,18 @@
 use super::*;
-use std::net::TcpListener;
+use crate::{
+    net::Leg,
+    node::LoginLeg,
+    protocol::{
+        auth::AuthSwitchRequest,
+        capability::Capabilities,
+        error::MysqlError,
+        handshake::{Greeting, LoginPacket},
+        reply::encode_error,
+    },
+};
+use bytes::{Bytes, BytesMut};
+use mysql_common::scramble::create_response_for_ed25519;
+use std::{cell::RefCell, net::TcpListener};
 
 fn cluster(nodes: &[SocketAddr], has_account: bool) -> Cluster {
     let account = if has_account {
@@ -62,4 +75,69 @@ async fn a_silent_node_takes_no_more_orders_than_there_is_room_for() {
     // Behind so many others it does not get its turn.
     assert_eq!(last.result().await, Err(MonitorError::Timeout));
     assert_ne!(kill().result().await, Err(MonitorError::Busy));
+}
+
+/// A node that lets the monitor in as MariaDB does with `ed25519`, with these scrambles one after another, and answers statements with OK.
+/// `let_in` grows by what it made of each login.
+async fn ed25519_node(
+    node: tokio::net::TcpListener,
+    scrambles: &[[u8; 32]],
+    let_in: &RefCell<Vec<bool>>,
+) {
+    const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
+    let greeting = Greeting {
+        version: Bytes::from_static(b"10.11.14-MariaDB"),
+        thread_id: 7,
+        scramble: Bytes::from_static(b"gggggggggggggggggggg"),
+        capabilities: Capabilities::from_wire(0x81FF_F7FE, 0x1D).without(Capabilities::COMPRESS),
+        charset: 45,
+        status: 2,
+        plugin: Bytes::from_static(b"mysql_native_password"),
+    };
+    for scramble in scrambles {
+        let request = AuthSwitchRequest {
+            plugin: Bytes::from_static(b"client_ed25519"),
+            data: Bytes::copy_from_slice(scramble),
+        };
+        let leg = Leg::new(node.accept().await.unwrap().0).unwrap();
+        let mut leg = LoginLeg::new(&leg, BytesMut::new(), 0);
+        leg.write(&greeting.encode()).await.unwrap();
+        let login = LoginPacket::parse(&leg.read().await.unwrap()).unwrap();
+        assert_eq!(login.user, "m");
+        leg.write(&request.encode()).await.unwrap();
+        let signed = create_response_for_ed25519(b"hunter2", scramble);
+        let is_right = leg.read().await.unwrap() == signed[..];
+        let_in.borrow_mut().push(is_right);
+        if !is_right {
+            let denied = MysqlError::access_denied("m", "localhost", true);
+            leg.write(&encode_error(&denied)).await.unwrap();
+            continue;
+        }
+        leg.write(OK).await.unwrap();
+        leg.restart();
+        while leg.read().await.is_ok() {
+            leg.write(OK).await.unwrap();
+            leg.restart();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_scramble_of_ed25519_may_end_in_a_zero() {
+    let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = node.local_addr().unwrap();
+    let monitor = Monitor::start().unwrap();
+    let mut ends_in_a_zero = [7; 32];
+    ends_in_a_zero[31] = 0;
+    let let_in = RefCell::default();
+    let cluster = cluster(&[address], true);
+    let killed = monitor.kill_connection(&cluster, address, ConnectionId(7));
+    let scrambles = [ends_in_a_zero, [7; 32]];
+    let killed = tokio::select! {
+        killed = killed.result() => killed,
+        () = ed25519_node(node, &scrambles, &let_in) => Err(MonitorError::Timeout),
+    };
+    assert_eq!(killed, Ok(Rows::new()));
+    let what = "where the driver gets the first right, nothing need be tried twice";
+    assert_eq!(let_in.take(), [false, true], "{what}");
 }
