@@ -3,10 +3,10 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
+    host::Host,
     mariadb,
-    netns::Netns,
-    path::{Front, Stage},
     server::{PASSWORD, USER},
+    stage::{Front, Stage},
     wire::{Connection, Login, Outcome, frame},
 };
 use std::net::{SocketAddr, TcpStream};
@@ -14,6 +14,7 @@ use std::net::{SocketAddr, TcpStream};
 pub(crate) const CASES: &[Case] = &[
     Case::new("a_thousand_block_nobody", a_thousand_block_nobody)
         .daemon()
+        .local()
         .root(),
 ];
 
@@ -22,11 +23,11 @@ const BLOCKED: u16 = 1129;
 const EACH: usize = 200;
 
 fn a_thousand_block_nobody(stage: &Stage) -> Result<()> {
-    let netns = Netns::new()?;
-    let server = mariadb::start(&["--max-connect-errors=10"], Some(&netns))?;
-    let front = Front::start(stage.path, server.address(), &[], Some(&netns))?;
+    let host = Host::alone()?;
+    let server = mariadb::start(&["--max-connect-errors=10"], &host)?;
+    let front = Front::start(stage.setting(), &host, server.address(), &[])?;
     let login = Login::new(USER, PASSWORD);
-    netns.enter(|| -> Result<()> {
+    host.enter(|| -> Result<()> {
         for abandon in [
             at_once,
             after_greeting,

@@ -9,8 +9,8 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::{Row, Value, prelude::Queryable as _};
 use sluice_tests::{
-    path::{Path, Stage},
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Prepared, command, frame},
 };
 
@@ -229,7 +229,7 @@ fn among_others(stage: &Stage) -> Result<()> {
         );
     }
     let last = attribute::splice(&mut connection)?;
-    let spliced = if stage.path == Path::Spliced { 20 } else { 0 };
+    let spliced = if stage.path().splices() { 20 } else { 0 };
     assert_eq!(last.grown(&first, "spliced_commands")?, spliced);
     Ok(())
 }

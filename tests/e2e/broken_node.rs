@@ -3,14 +3,14 @@
 use crate::{case::Case, kill};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::Stage,
     server::{PASSWORD, USER, USER_OPEN},
+    stage::Stage,
     wait,
     wire::{Outcome, command, frame},
 };
 use std::{
     io::{Read as _, Write as _},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -46,7 +46,7 @@ struct Node {
 
 impl Node {
     fn start(stage: &Stage, text: &'static [u8], fault: Fault) -> Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let listener = stage.listen_as_node()?;
         let address = listener.local_addr()?;
         let server = stage.node();
         let is_armed = Arc::new(AtomicBool::new(false));

@@ -3,8 +3,9 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::{Front, Path, Stage},
+    path::Path,
     server::{PASSWORD, USER, USER_ROOT},
+    stage::{Front, Stage},
     wait,
     wire::{Connection, command},
 };
@@ -181,8 +182,8 @@ fn gigabyte(stage: &Stage) -> Result<()> {
         (rows..rows + 1000).contains(&total),
         "{total} bytes moved of {rows}: {after:?}"
     );
-    match stage.path {
-        Path::Spliced => ensure!(spliced > 32 << 20, "little was spliced: {after:?}"),
+    match stage.path() {
+        Path::Spliced | Path::Wire => ensure!(spliced > 32 << 20, "little was spliced: {after:?}"),
         Path::Relayed => ensure!(spliced == 0, "spliced: {after:?}"),
         Path::Direct => bail!("about the daemon"),
     }
@@ -194,8 +195,8 @@ fn many_commands(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
     let (before, after) = watched(&front, run_commands)?;
     let spliced = of(&after, "spliced_commands")? - of(&before, "spliced_commands")?;
-    let expected = match stage.path {
-        Path::Spliced => COMMANDS,
+    let expected = match stage.path() {
+        Path::Spliced | Path::Wire => COMMANDS,
         Path::Relayed | Path::Direct => 0,
     };
     assert_eq!(spliced, expected, "{before:?}, {after:?}");

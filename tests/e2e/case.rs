@@ -2,21 +2,36 @@
 
 use anyhow::Result;
 use sluice_tests::{
-    path::{self, Path, Stage},
+    path::Path,
     server::Kind,
+    stage::{self, Setting, Stage},
 };
 use std::{env, fs, os::unix::fs::MetadataExt as _};
 
-/// A test; by default on every path, with MariaDB.
+/// A test; by default in every setting, with MariaDB.
 #[derive(Clone, Copy)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) run: fn(&Stage) -> Result<()>,
     pub(crate) kinds: &'static [Kind],
-    only: Option<Path>,
+    only: Option<Only>,
+    except: Option<Except>,
+    local: bool,
     daemon: bool,
     tool: Option<&'static str>,
     root: bool,
+}
+
+/// The settings in which a case makes no sense, and why.
+type Except = (fn(Setting) -> bool, &'static str);
+
+/// Which paths a case is about, if not all.
+#[derive(Clone, Copy)]
+enum Only {
+    /// Those on which the kernel moves the bytes.
+    Splicing,
+    /// One.
+    Path(Path),
 }
 
 impl Case {
@@ -26,6 +41,8 @@ impl Case {
             run,
             kinds: &[Kind::MariaDb],
             only: None,
+            except: None,
+            local: false,
             daemon: false,
             tool: None,
             root: false,
@@ -40,8 +57,27 @@ impl Case {
 
     /// On this path only.
     pub(crate) const fn only(mut self, path: Path) -> Self {
-        self.only = Some(path);
+        self.only = Some(Only::Path(path));
         self.daemon = true;
+        self
+    }
+
+    /// Where the kernel moves the bytes, on whichever path.
+    pub(crate) const fn splicing(mut self) -> Self {
+        self.only = Some(Only::Splicing);
+        self.daemon = true;
+        self
+    }
+
+    /// Not in settings of which this is true, and why.
+    pub(crate) const fn except(mut self, is_out: fn(Setting) -> bool, why: &'static str) -> Self {
+        self.except = Some((is_out, why));
+        self
+    }
+
+    /// With all on one host only: where client and node are makes no difference to it, or it makes its own network.
+    pub(crate) const fn local(mut self) -> Self {
+        self.local = true;
         self
     }
 
@@ -64,21 +100,32 @@ impl Case {
     }
 
     /// Why it cannot run here, if it cannot.
-    pub(crate) fn left_out(&self, path: Path, kind: Kind) -> Option<&'static str> {
-        if let Some(reason) = path::missing(kind) {
+    pub(crate) fn left_out(&self, setting: Setting, kind: Kind) -> Option<&'static str> {
+        if let Some(reason) = stage::missing(kind) {
             return Some(reason);
         }
         let is_root = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+        if let Some((is_out, why)) = self.except
+            && is_out(setting)
+        {
+            return Some(why);
+        }
+        let Setting { topology, path } = setting;
         match (path, self.only) {
-            (Path::Spliced, _) if !is_root => Some("splicing needs root"),
+            _ if topology.is_remote() && !is_root => Some("remote ends need root"),
+            _ if path.splices() && !is_root => Some("splicing needs root"),
             _ if self.root && !is_root => Some("it needs root"),
             (Path::Direct, _) if self.daemon => Some("direct, it is about the daemon"),
-            (_, Some(Path::Spliced)) if path != Path::Spliced => {
+            _ if topology.is_remote() && self.local => {
+                Some("remote ends, it is about one host or makes its own network")
+            }
+            (Path::Relayed, Some(Only::Splicing | Only::Path(Path::Spliced))) => {
                 Some("relayed, it is about splicing")
             }
-            (_, Some(Path::Relayed)) if path != Path::Relayed => {
+            (_, Some(Only::Path(Path::Relayed))) if path.splices() => {
                 Some("spliced, it is about relaying")
             }
+            (_, Some(Only::Path(only))) if only != path => Some("it is about another path"),
             _ => self
                 .tool
                 .filter(|name| !installed(name))

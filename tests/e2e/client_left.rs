@@ -6,8 +6,8 @@ use crate::{
 };
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Front, Stage},
     server::{Kind, PASSWORD, USER},
+    stage::{Front, Stage},
     wire::{Connection, command},
 };
 use std::{

@@ -3,9 +3,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    mariadb,
-    path::Stage,
     server::{PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Login, command, frame},
 };
 use std::{net::Shutdown, time::Duration};
@@ -109,7 +108,7 @@ fn client_closes_half(stage: &Stage) -> Result<()> {
 }
 
 fn node_killed_in_an_answer(stage: &Stage) -> Result<()> {
-    let server = mariadb::start(&[], None)?;
+    let server = stage.start_server(&[])?;
     let front = stage.private(server.address(), &[])?;
     let login = Login::new(USER, PASSWORD);
     let mut connection = Connection::open(front.address(), &login)?;
@@ -135,7 +134,7 @@ fn node_killed_in_an_answer(stage: &Stage) -> Result<()> {
 }
 
 fn node_killed_when_idle(stage: &Stage) -> Result<()> {
-    let server = mariadb::start(&[], None)?;
+    let server = stage.start_server(&[])?;
     let front = stage.private(server.address(), &[])?;
     let mut connections = Vec::new();
     for _ in 0..10 {

@@ -3,21 +3,31 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Path, Stage},
+    path::Path,
     place,
     process::{self, Process},
     server::{PASSWORD, USER},
-    sluice, wait,
+    sluice,
+    stage::Stage,
+    wait,
     wire::{Connection, Login},
 };
 use std::{fs, net::TcpListener, process::Stdio, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("exit_codes", exit_codes).only(Path::Relayed),
-    Case::new("configuration_file", configuration_file).only(Path::Relayed),
-    Case::new("require_without_privileges", require_without_privileges).only(Path::Relayed),
-    Case::new("doctor", doctor).only(Path::Spliced),
-    Case::new("starts_with_what_it_says", starts_with_what_it_says).daemon(),
+    Case::new("exit_codes", exit_codes)
+        .only(Path::Relayed)
+        .local(),
+    Case::new("configuration_file", configuration_file)
+        .only(Path::Relayed)
+        .local(),
+    Case::new("require_without_privileges", require_without_privileges)
+        .only(Path::Relayed)
+        .local(),
+    Case::new("doctor", doctor).only(Path::Spliced).local(),
+    Case::new("starts_with_what_it_says", starts_with_what_it_says)
+        .daemon()
+        .local(),
 ];
 
 /// Exit code, and all that was printed.
@@ -172,7 +182,7 @@ fn starts_with_what_it_says(stage: &Stage) -> Result<()> {
         .iter()
         .find(|line| line.message() == "splice")
         .context("no line about splicing")?;
-    let mode = if stage.path == Path::Spliced {
+    let mode = if stage.path().splices() {
         "local"
     } else {
         "relay"

@@ -3,8 +3,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Front, Path, Stage},
     server::{self, PASSWORD, USER},
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Login},
 };
@@ -19,9 +19,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("killed", killed).daemon(),
     Case::new("stopped_by_signal", stopped_by_signal).daemon(),
     Case::new("nothing_left_in_the_kernel", nothing_left_in_the_kernel)
-        .only(Path::Spliced)
+        .splicing()
         .tool("bpftool"),
-    Case::new("another_daemon_goes_on", another_daemon_goes_on).only(Path::Spliced),
+    Case::new("another_daemon_goes_on", another_daemon_goes_on).splicing(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(15);

@@ -4,10 +4,12 @@ use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     memory,
-    path::{Path, Stage},
+    path::Path,
     pattern::Random,
     python,
     server::{PASSWORD, USER},
+    stage::{Setting, Stage},
+    topology::Topology,
     wait,
     wire::{PACKET_BYTES_MAX, command},
 };
@@ -20,11 +22,20 @@ use std::{
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("unrelated_pair", unrelated_pair),
-    Case::new("bytes_that_can_be_read", bytes_that_can_be_read),
-    Case::new("poll_from_python", poll_from_python),
+    Case::new("bytes_that_can_be_read", bytes_that_can_be_read)
+        .except(is_captured_in_vain, UNCOUNTED),
+    Case::new("poll_from_python", poll_from_python).except(is_captured_in_vain, UNCOUNTED),
     Case::new("blocking_reads", blocking_reads),
     Case::new("large_statements_from_python", large_statements_from_python),
 ];
+
+const UNCOUNTED: &str = "the client's socket is in a sock map, and its session is relayed";
+
+/// A client on the proxy's host has its socket captured before it is known that the node is remote. What comes over TCP to a socket in a
+/// sock map is not counted by every kernel (`sluice doctor` says so); here that is all.
+fn is_captured_in_vain(setting: Setting) -> bool {
+    setting.topology == Topology::Sidecar && setting.path == Path::Relayed
+}
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -82,7 +93,7 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
         let wanted = connection.run(sql)?;
         connection.send_command(&command::query(sql.as_bytes()))?;
         // What comes over TCP to a socket of a sock map is not counted by every kernel (`sluice doctor` says so); it can be read all the same.
-        if !traps || stage.path() != Path::Spliced {
+        if !traps || !stage.path().splices() {
             let length = wanted.wire_bytes();
             let mut seen = 0;
             wait::until_true(&format!("{sql}: FIONREAD says {length}"), DEADLINE, || {
@@ -103,7 +114,7 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
 }
 
 fn poll_from_python(stage: &Stage) -> Result<()> {
-    let path = if stage.path() == Path::Spliced {
+    let path = if stage.path().splices() {
         "spliced"
     } else {
         "relayed"

@@ -3,9 +3,9 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::{Front, Stage},
     pattern::Random,
     server::{PASSWORD, USER},
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Login, frame},
 };

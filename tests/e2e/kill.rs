@@ -5,10 +5,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     client::Client,
     config::{Cluster, Config},
-    path::{Front, Path, Stage},
+    path::Path,
     pattern::Random,
     server::{Kind, PASSWORD, USER, USER_MONITOR},
     sluice::Line,
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Login, Outcome, command},
 };
@@ -147,7 +148,7 @@ fn idle_victim(stage: &Stage) -> Result<()> {
         let mut victim = stage.open()?;
         let before = attribute::splice(&mut victim)?;
         victim.run("SELECT 1")?;
-        if stage.path == Path::Spliced {
+        if stage.path().splices() {
             let after = attribute::splice(&mut victim)?;
             assert_eq!(
                 after.grown(&before, "spliced_commands")?,
@@ -181,7 +182,7 @@ fn busy_victim(stage: &Stage) -> Result<()> {
         victims.push(victim);
     }
     // Of a spliced answer nobody can say whether it has begun.
-    let told = (stage.path == Path::Relayed).then(interrupted);
+    let told = (stage.path() == Path::Relayed).then(interrupted);
     kill_all(stage, victims, told.as_ref())
 }
 
@@ -390,7 +391,7 @@ fn hidden_in_a_prepare(stage: &Stage) -> Result<()> {
 /// The plugins that MariaDB asks for; a wrong password is told once, without it.
 fn every_login_of_the_monitor(stage: &Stage) -> Result<()> {
     let mut direct = stage.open_direct()?;
-    let name = format!("monitor_{}", stage.path.name());
+    let name = format!("monitor_{}", stage.setting().name());
     for (identified, password) in [
         (
             "VIA mysql_native_password USING PASSWORD('hunter1')",

@@ -7,8 +7,9 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
-    path::{Front, Path, Stage},
+    path::Path,
     server::{Kind, PASSWORD, USER, USER_MONITOR, USER_PLAIN, USER_ROOT},
+    stage::{Front, Stage},
     wire::{Connection, Login, Outcome, command},
 };
 
@@ -58,7 +59,7 @@ fn with_a_monitor(stage: &Stage) -> Result<()> {
 
 /// The node ends the monitor's connection: the next order finds another.
 fn monitor_is_cut_off(stage: &Stage) -> Result<()> {
-    let name = format!("cut_{}", stage.path.name());
+    let name = format!("cut_{}", stage.setting().name());
     let mut direct = stage.open_direct()?;
     direct.run(&format!(
         "CREATE OR REPLACE USER {name} IDENTIFIED BY '{PASSWORD}'"
@@ -158,7 +159,7 @@ fn another_tenant(stage: &Stage) -> Result<()> {
     sys.run(&format!("KILL PROXYSESSION {}", id(&shop)))?;
     computes(&mut direct, &shop_id, false)?;
     let words = crate::kill::last_words(&mut shop)?;
-    let told = (stage.path == Path::Relayed).then(interrupted);
+    let told = (stage.path() == Path::Relayed).then(interrupted);
     ensure!(words == told, "the victim was told {words:?}");
     front
         .daemon()?
@@ -169,8 +170,8 @@ fn another_tenant(stage: &Stage) -> Result<()> {
 
 /// What the node grants at that very moment counts: roles only where they are set, and nothing that was revoked.
 fn rights_of_the_moment(stage: &Stage) -> Result<()> {
-    let name = format!("grantee_{}", stage.path.name());
-    let role = format!("killers_{}", stage.path.name());
+    let name = format!("grantee_{}", stage.setting().name());
+    let role = format!("killers_{}", stage.setting().name());
     let mut direct = stage.open_direct()?;
     for text in [
         format!("CREATE OR REPLACE USER {name} IDENTIFIED BY '{PASSWORD}'"),

@@ -3,10 +3,9 @@
 use crate::case::Case;
 use anyhow::Result;
 use sluice_tests::{
-    client,
-    path::Stage,
-    place,
+    client, place,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Login, capability, command},
 };
 use std::{fmt::Write as _, fs};

@@ -6,9 +6,9 @@ use mysql_async::prelude::Queryable as _;
 use sluice_tests::{
     client,
     mariadb::USER_ED25519,
-    path::Stage,
     python,
     server::{Kind, PASSWORD, USER, USER_OPEN},
+    stage::Stage,
     wire::{Connection, Login, Outcome},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -87,7 +87,9 @@ fn refusals_equal_direct(stage: &Stage) -> Result<()> {
     ] {
         let refused = refusal(stage.address(), &login).with_context(|| format!("{login:?}"))?;
         assert_eq!(refused.code(), code, "{login:?}: {refused}");
-        let direct = refusal(stage.node(), &login)?;
+        // The server names the host that it sees.
+        let from_proxy = || refusal(stage.node(), &login);
+        let direct = stage.hosts().proxy.enter(from_proxy)??;
         assert_eq!(refused, direct, "{login:?}");
     }
     stage.open()?.run(WHO)?;
@@ -130,7 +132,7 @@ fn ed25519(stage: &Stage) -> Result<()> {
 }
 
 fn caching_sha2(stage: &Stage) -> Result<()> {
-    let user = format!("sha_{}", stage.path.name());
+    let user = format!("sha_{}", stage.setting().name());
     stage.open_direct()?.run(&format!(
         "CREATE USER '{user}'@'%' IDENTIFIED WITH caching_sha2_password BY 'sha secret'"
     ))?;
@@ -211,9 +213,10 @@ fn attributes(stage: &Stage) -> Result<()> {
         Some(300),
         "{seen:?}"
     );
+    let from = connection.stream().local_addr()?.ip().to_string();
     assert_eq!(
         seen.get("_client_ip").map(String::as_str),
-        Some("127.0.0.1"),
+        Some(from.as_str()),
         "{seen:?}"
     );
     Ok(())

@@ -1,7 +1,11 @@
 //! End-to-end tests: the real daemon between real clients and real servers.
 //!
-//! `cargo xtask test` runs them all. By hand: `cargo test -p sluice-tests -- spliced::mariadb::login`. A test's name is its path, its
-//! server, its module and itself. `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves.
+//! `cargo xtask test` runs them all. By hand: `cargo test -p sluice-tests -- spliced::mariadb::login`. A test's name is its setting, its
+//! server, its module and itself. Settings with all on one host are `spliced` and `relayed`; those with a remote end are named by where the
+//! daemon is: `sidecar` (with the client), `node_side` (with the node), `gateway` (between the two).
+//!
+//! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=1` has sessions with a remote end take the
+//! wire path, where else they are relayed.
 #![expect(
     clippy::print_stderr,
     reason = "what was left out, and why, belongs on the screen"
@@ -48,10 +52,9 @@ use anyhow::Result;
 use case::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_tests::{
-    netns::Netns,
-    path::{self, Path, Stage},
     place,
     server::Kind,
+    stage::{self, Setting, Stage},
 };
 use std::{collections::BTreeMap, process::ExitCode};
 
@@ -98,17 +101,22 @@ fn main() -> Result<ExitCode> {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
     place::sweep()?;
-    Netns::sweep();
     let mut left_out = BTreeMap::<&str, Vec<String>>::new();
     let mut trials = Vec::new();
+    let settings = Setting::of_this_run();
     for (module, cases) in CASES {
         for case in *cases {
             for kind in case.kinds {
-                for path in Path::of_this_run() {
-                    let name = format!("{}::{}::{module}::{}", path.name(), kind.name(), case.name);
-                    match case.left_out(*path, *kind) {
+                for setting in settings.iter().filter(|setting| setting.is_for(*kind)) {
+                    let name = format!(
+                        "{}::{}::{module}::{}",
+                        setting.name(),
+                        kind.name(),
+                        case.name
+                    );
+                    match case.left_out(*setting, *kind) {
                         Some(reason) => left_out.entry(reason).or_default().push(name),
-                        None => trials.push(trial(name, *case, *path, *kind)),
+                        None => trials.push(trial(name, *case, *setting, *kind)),
                     }
                 }
             }
@@ -121,13 +129,13 @@ fn main() -> Result<ExitCode> {
             eprintln!("left out: {reason}: {}", names.join(" "));
         }
     }
-    path::tear_down()?;
+    stage::tear_down()?;
     Ok(conclusion.exit_code())
 }
 
-fn trial(name: String, case: Case, path: Path, kind: Kind) -> Trial {
+fn trial(name: String, case: Case, setting: Setting, kind: Kind) -> Trial {
     Trial::test(name, move || {
-        let run = || -> Result<()> { (case.run)(&*Stage::get(path, kind)?) };
+        let run = || -> Result<()> { Stage::get(setting, kind)?.play(case.run) };
         run().map_err(|error| Failed::from(format!("{error:#}")))
     })
 }

@@ -3,9 +3,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    mariadb,
-    path::Stage,
     server::{PASSWORD, USER, USER_ROOT},
+    stage::Stage,
     wait,
     wire::{Connection, Login},
 };
@@ -102,7 +101,7 @@ fn short_ones(stage: &Stage) -> Result<()> {
 /// The lists have every session once, with what is its own.
 fn a_thousand_in_the_list(stage: &Stage) -> Result<()> {
     // A server of its own: so many connections are as many as the shared one takes.
-    let server = mariadb::start(&["--thread-handling=pool-of-threads"], None)?;
+    let server = stage.start_server(&["--thread-handling=pool-of-threads"])?;
     let front = stage.private(server.address(), &[])?;
     let mut operator = front.open(USER_ROOT, "")?;
     let mut sessions = Vec::new();

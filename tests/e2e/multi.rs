@@ -4,8 +4,8 @@ use crate::case::Case;
 use anyhow::{Result, ensure};
 use sluice_tests::{
     client,
-    path::Stage,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Login, Response, capability},
 };
 

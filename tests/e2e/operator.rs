@@ -3,8 +3,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Front, Path, Stage},
     server::{PASSWORD, USER, USER_ROOT},
+    stage::{Front, Stage},
     wait,
     wire::Connection,
 };
@@ -222,7 +222,7 @@ fn counters(stage: &Stage) -> Result<()> {
         let rows = rows(operator, &format!("SHOW PROXYSTAT LIKE '{name}'"))?;
         number(rows.first().context("no such counter")?, "value")
     };
-    let moved = if stage.path == Path::Spliced {
+    let moved = if stage.path().splices() {
         "spliced_commands"
     } else {
         "relayed_commands"

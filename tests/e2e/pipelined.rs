@@ -3,8 +3,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::Stage,
     pattern::Random,
+    stage::Stage,
     wait,
     wire::{Connection, PACKET_BYTES_MAX, Response, command, frame},
 };

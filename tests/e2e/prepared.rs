@@ -4,10 +4,10 @@ use crate::{case::Case, driver};
 use anyhow::{Context as _, Result, ensure};
 use mysql_async::{Opts, Value, prelude::Queryable as _};
 use sluice_tests::{
-    path::Stage,
     pattern::Random,
     python,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, command},
 };
 

@@ -4,8 +4,8 @@ use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     client::mariadb_prints,
-    path::{Path, Stage},
     server::{Kind, PASSWORD, USER, USER_OPEN, USER_PLAIN, USER_ROOT},
+    stage::Stage,
     wait,
     wire::{Connection, Login, column, command},
 };
@@ -198,7 +198,7 @@ fn large_answer(stage: &Stage) -> Result<()> {
     }
     let running = |row: &Row| shows(row, "Query", "ACTIVE", Some(SQL));
     wait_for(&mut watcher, id(&busy), "the large answer", running)?;
-    if stage.path == Path::Spliced {
+    if stage.path().splices() {
         wait::until_true("the answer spills", DEADLINE, || {
             let splice = attribute::splice_of(&mut watcher, id(&busy))?;
             Ok(splice.number("spills")? == 1 && splice.text("mode")? == "relayed")
@@ -271,7 +271,7 @@ fn attributes_of_a_busy_session(stage: &Stage) -> Result<()> {
     busy.run("COMMIT")?;
     let splice = attribute::splice_of(&mut watcher, busy_id)?;
     assert_eq!(splice.text("sticky_reason")?, "");
-    if stage.path == Path::Spliced {
+    if stage.path().splices() {
         ensure!(splice.number("trap: statement verb")? >= 1, "{splice:?}");
     }
     Ok(())

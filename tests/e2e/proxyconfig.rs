@@ -3,10 +3,11 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Front, Path, Stage},
+    path::Path,
     pattern::Random,
     place,
     server::{PASSWORD, USER, USER_ROOT},
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Outcome, command, frame},
 };
@@ -28,9 +29,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("refused", refused).daemon(),
     Case::new("not_for_everybody", not_for_everybody).daemon(),
     Case::new("at_once", at_once).daemon(),
-    Case::new("splice_off_and_back", splice_off_and_back).only(Path::Spliced),
-    Case::new("splice_off_in_mid_command", splice_off_in_mid_command).only(Path::Spliced),
-    Case::new("off_from_the_start", off_from_the_start).only(Path::Relayed),
+    Case::new("splice_off_and_back", splice_off_and_back).splicing(),
+    Case::new("splice_off_in_mid_command", splice_off_in_mid_command).splicing(),
+    Case::new("off_from_the_start", off_from_the_start)
+        .only(Path::Relayed)
+        .local(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(30);

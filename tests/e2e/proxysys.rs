@@ -5,18 +5,17 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::{Row, Value, prelude::Queryable as _};
 use sluice_tests::{
     config::{Cluster, Config},
-    mariadb,
-    netns::Netns,
-    path::{Front, Stage},
+    host::Host,
     place,
-    server::{self, Kind, PASSWORD, USER},
+    server::{Kind, PASSWORD, USER},
     sluice::Line,
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Login, Outcome, capability, command},
 };
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -28,7 +27,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("refused", refused).daemon(),
     Case::new("back_off", back_off).daemon(),
     Case::new("password_file", password_file).daemon(),
-    Case::new("public_address", public_address).daemon().root(),
+    Case::new("public_address", public_address)
+        .local()
+        .daemon()
+        .root(),
     Case::new("node_never_started", node_never_started).daemon(),
     Case::new("node_killed", node_killed).daemon(),
     Case::new("node_hangs", node_hangs).daemon(),
@@ -58,11 +60,6 @@ fn front(stage: &Stage, node: SocketAddr) -> Result<Front> {
     stage.private_with_config(&config(node), &[])
 }
 
-/// An address where nobody listens.
-fn nowhere() -> Result<SocketAddr> {
-    Ok((Ipv4Addr::LOCALHOST, server::free_port()?).into())
-}
-
 /// The value of one row of the connection's own attributes.
 fn attribute(connection: &mut Connection, name: &str) -> Result<String> {
     let sql = format!("SHOW PROXYSESSION ATTRIBUTE LIKE '{name}'");
@@ -83,8 +80,9 @@ fn detail_of_refusal(front: &Front, user: &str, password: &str) -> Result<String
             message,
         } => {
             assert_eq!(state, "28000");
+            let from = connection.stream().local_addr()?.ip();
             let expected =
-                format!("Access denied for user '{user}'@'127.0.0.1' (using password: YES)");
+                format!("Access denied for user '{user}'@'{from}' (using password: YES)");
             assert_eq!(message, expected);
         }
         other => bail!("{user}: {other}"),
@@ -132,7 +130,7 @@ fn login(stage: &Stage) -> Result<()> {
 }
 
 fn plugins(stage: &Stage) -> Result<()> {
-    for node in [stage.node(), nowhere()?] {
+    for node in [stage.node(), stage.nowhere()?] {
         let front = front(stage, node)?;
         for plugin in [
             "mysql_native_password",
@@ -199,8 +197,9 @@ fn back_off(stage: &Stage) -> Result<()> {
         detail_of_refusal(&front, ROOT, "wrong")?;
     }
     let detail = detail_of_refusal(&front, ROOT, SECRET)?;
+    let from = stage.hosts().client.address();
     ensure!(
-        detail.starts_with("too many wrong passwords from 127.0.0.1: "),
+        detail.starts_with(&format!("too many wrong passwords from {from}: ")),
         "{detail}"
     );
     // Others are not concerned.
@@ -235,27 +234,28 @@ fn password_file(stage: &Stage) -> Result<()> {
 }
 
 fn public_address(stage: &Stage) -> Result<()> {
-    let netns = Netns::new()?;
+    let private = Host::alone()?;
     // TEST-NET-2 (RFC 5737).
-    let public = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1));
-    netns.add(public)?;
-    let file = config(nowhere()?).write()?.display().to_string();
-    for (host, expected) in [(netns.address(), 0), (public, 1045)] {
-        let node = SocketAddr::new(host, 1);
+    let public = private.at(Ipv4Addr::new(198, 51, 100, 1).into());
+    let netns = public.netns().context("no network")?;
+    netns.add(public.address())?;
+    let file = config(stage.nowhere()?).write()?.display().to_string();
+    for (host, expected) in [(private, 0), (public, 1045)] {
+        let node = SocketAddr::new(host.address(), 1);
         let flags = ["--config", &file];
-        let front = Front::start(stage.path, node, &flags, Some(&netns));
+        let front = Front::start(stage.setting(), &host, node, &flags);
         let Ok(front) = front else {
             bail!("{:#}", front.err().context("no error")?)
         };
-        let (id, outcome) = netns.enter(|| -> Result<_> {
+        let (id, outcome) = host.enter(|| -> Result<_> {
             let mut root = Connection::greet(front.address())?;
             let outcome = root.log_in(&Login::new(ROOT, SECRET))?;
             Ok((root.greeting().thread_id, outcome))
         })??;
-        assert_eq!(outcome.code(), expected, "{host}: {outcome}");
+        assert_eq!(outcome.code(), expected, "{host:?}: {outcome}");
         let line = front.daemon()?.closing_line(id)?;
         if expected != 0 {
-            let detail = format!("{host} is not a private address");
+            let detail = format!("{} is not a private address", host.address());
             assert_eq!(line.field("detail"), Some(detail));
         }
     }
@@ -264,7 +264,7 @@ fn public_address(stage: &Stage) -> Result<()> {
 
 /// Everything about a daemon whose node has never been there.
 fn node_never_started(stage: &Stage) -> Result<()> {
-    let node = nowhere()?;
+    let node = stage.nowhere()?;
     let front = front(stage, node)?;
     let start = Instant::now();
     let mut root = front.open(ROOT, SECRET)?;
@@ -292,7 +292,7 @@ fn node_never_started(stage: &Stage) -> Result<()> {
 }
 
 fn node_killed(stage: &Stage) -> Result<()> {
-    let node = mariadb::start(&[], None)?;
+    let node = stage.start_server(&[])?;
     let front = front(stage, node.address())?;
     let version = front.open(USER, PASSWORD)?.greeting().version.clone();
     drop(node);
@@ -317,7 +317,7 @@ fn node_killed(stage: &Stage) -> Result<()> {
 
 fn node_hangs(stage: &Stage) -> Result<()> {
     // The kernel completes the connection; nobody ever reads or writes it.
-    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let silent = stage.listen_as_node()?;
     let flags = ["--connect-timeout", "4s"];
     let front = stage.private_with_config(&config(silent.local_addr()?), &flags)?;
     // The first waits for the node as everybody does.
@@ -367,7 +367,7 @@ fn full_house(stage: &Stage) -> Result<()> {
 }
 
 fn clients(stage: &Stage) -> Result<()> {
-    for node in [stage.node(), nowhere()?] {
+    for node in [stage.node(), stage.nowhere()?] {
         let front = front(stage, node)?;
         let printed = front
             .client(ROOT, SECRET)
@@ -462,7 +462,7 @@ fn commands(stage: &Stage) -> Result<()> {
 
 /// Whatever SHOW PROXYHELP offers is answered, without a node.
 fn every_statement(stage: &Stage) -> Result<()> {
-    let front = front(stage, nowhere()?)?;
+    let front = front(stage, stage.nowhere()?)?;
     // The id in the examples is the first client's.
     let first = front.open(ROOT, SECRET)?;
     let id = first.greeting().thread_id;
@@ -486,7 +486,7 @@ fn every_statement(stage: &Stage) -> Result<()> {
 }
 
 fn prepared(stage: &Stage) -> Result<()> {
-    let front = front(stage, nowhere()?)?;
+    let front = front(stage, stage.nowhere()?)?;
     driver::run(async {
         let mut root = driver::open(front.address(), ROOT, SECRET).await?;
         let id = root.id();
@@ -553,7 +553,7 @@ fn kills(stage: &Stage) -> Result<()> {
 }
 
 fn inspector(stage: &Stage) -> Result<()> {
-    for node in [stage.node(), nowhere()?] {
+    for node in [stage.node(), stage.nowhere()?] {
         let front = front(stage, node)?;
         let mut inspector = front.open("inspector@proxysys", SECRET)?;
         for (sql, code) in [

@@ -4,9 +4,9 @@ use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
-    path::{Front, Path, Stage},
     pattern::Random,
     server::{Kind, PASSWORD, USER, USER_MONITOR, USER_OPEN},
+    stage::{Front, Stage},
     wait,
     wire::{Connection, Outcome, command, frame},
 };
@@ -106,7 +106,12 @@ fn listed(stage: &Stage) -> Result<()> {
     let mut root = front.open(ROOT, "")?;
     let all = root.run("SHOW PROXYSESSION SERVER")?.texts()?;
     assert_eq!(all.len(), 3, "{all:?}");
-    let one = format!("SHOW PROXYSESSION SERVER {} LIKE '127.%'", id(&connection));
+    let node = stage.node().ip().to_string();
+    let (start, _) = node.split_once('.').context("IPv4")?;
+    let one = format!(
+        "SHOW PROXYSESSION SERVER {} LIKE '{start}.%'",
+        id(&connection)
+    );
     assert_eq!(root.run(&one)?.texts()?.len(), 1);
     Ok(())
 }
@@ -143,7 +148,7 @@ fn f11_ended_and_replaced(stage: &Stage) -> Result<()> {
         format!("KILL PROXYSESSION SERVER {node_id}")
     })?;
     // Spliced before, spliced after.
-    if stage.path == Path::Spliced {
+    if stage.path().splices() {
         let before = attribute::splice(&mut victim)?;
         for _ in 0..5 {
             victim.run("SELECT 1")?;

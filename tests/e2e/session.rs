@@ -3,8 +3,8 @@
 use crate::case::Case;
 use anyhow::{Result, ensure};
 use sluice_tests::{
-    path::Stage,
     server::{Kind, PASSWORD, USER, USER_OPEN},
+    stage::Stage,
     wire::{Connection, Outcome},
 };
 
@@ -56,7 +56,9 @@ fn change_user_refused(stage: &Stage) -> Result<()> {
     let refuse = |mut connection: Connection| -> Result<Outcome> {
         connection.change_user(USER, "wrong", "")
     };
-    let (ours, theirs) = (refuse(stage.open()?)?, refuse(stage.open_direct()?)?);
+    // The server names the host that it sees.
+    let direct = stage.hosts().proxy.enter(|| stage.open_direct())?;
+    let (ours, theirs) = (refuse(stage.open()?)?, refuse(direct?)?);
     assert_eq!(theirs.code(), 1045);
     assert_eq!(ours, theirs);
     Ok(())

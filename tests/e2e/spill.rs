@@ -4,9 +4,10 @@ use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     memory,
-    path::{Path, Stage},
+    path::Path,
     server::{PASSWORD, USER},
     sluice::Sluice,
+    stage::Stage,
     wait,
     wire::{Connection, Login, PACKET_BYTES_MAX, command},
 };

@@ -4,9 +4,10 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::{Path, Stage},
+    path::Path,
     pattern::Random,
     server::Kind,
+    stage::Stage,
     wire::{Connection, command},
 };
 use std::time::Duration;
@@ -14,33 +15,34 @@ use std::time::Duration;
 pub(crate) const CASES: &[Case] = &[
     Case::new("counters_move", counters_move)
         .with(&Kind::ALL)
-        .only(Path::Spliced),
+        .splicing(),
     Case::new("packets_are_counted", packets_are_counted)
         .with(&Kind::ALL)
         .daemon(),
-    Case::new("first_command", first_command).only(Path::Spliced),
-    Case::new("every_verb", every_verb).only(Path::Spliced),
+    Case::new("first_command", first_command).splicing(),
+    Case::new("every_verb", every_verb).splicing(),
     Case::new("prepared_execute", prepared_execute)
         .with(&[Kind::MariaDb, Kind::MySql])
-        .only(Path::Spliced),
-    Case::new("large_commands_and_answers", large_commands_and_answers).only(Path::Spliced),
-    Case::new("daemon_stopped", daemon_stopped).only(Path::Spliced),
+        .splicing(),
+    Case::new("large_commands_and_answers", large_commands_and_answers).splicing(),
+    Case::new("daemon_stopped", daemon_stopped).splicing(),
     Case::new("trap_and_splice_again", trap_and_splice_again)
         .with(&Kind::ALL)
-        .only(Path::Spliced),
-    Case::new("character_set", character_set).only(Path::Spliced),
+        .splicing(),
+    Case::new("character_set", character_set).splicing(),
     Case::new("statements_after_reset", statements_after_reset),
     Case::new("off_means_off", off_means_off).only(Path::Relayed),
 ];
 
 /// Runs `body` between two looks at the counters; all of its commands must have been spliced.
 fn all_spliced(
+    stage: &Stage,
     connection: &mut Connection,
     commands: u64,
     body: impl FnOnce(&mut Connection) -> Result<()>,
 ) -> Result<()> {
     let before = attribute::splice(connection)?;
-    assert_eq!(before.text("path")?, "local", "{before:?}");
+    assert_eq!(before.text("path")?, stage.path().shown(), "{before:?}");
     body(connection)?;
     let after = attribute::splice(connection)?;
     assert_eq!(
@@ -64,7 +66,7 @@ fn all_spliced(
 fn counters_move(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
     let before = attribute::splice(&mut connection)?;
-    all_spliced(&mut connection, 200, |connection| {
+    all_spliced(stage, &mut connection, 200, |connection| {
         for number in 0..200 {
             assert_eq!(
                 connection
@@ -106,8 +108,8 @@ fn packets_are_counted(stage: &Stage) -> Result<()> {
         rows += connection.run(&text)?.table()?.len() as u64;
     }
     let after = attribute::splice(&mut connection)?;
-    let path = match stage.path {
-        Path::Spliced => "spliced",
+    let path = match stage.path() {
+        Path::Spliced | Path::Wire => "spliced",
         Path::Relayed | Path::Direct => "relayed",
     };
     let to_node = after.grown(&before, &format!("{path}_packets_to_node"))?;
@@ -142,6 +144,7 @@ fn every_verb(stage: &Stage) -> Result<()> {
         "SELECT CONNECTION_ID()".to_owned(),
     ];
     all_spliced(
+        stage,
         &mut connection,
         u64::try_from(statements.len())?,
         |connection| {
@@ -173,7 +176,7 @@ fn every_verb(stage: &Stage) -> Result<()> {
 fn prepared_execute(stage: &Stage) -> Result<()> {
     let mut connection = stage.open()?;
     let statement = connection.prepare("SELECT CONCAT(?, 'x')")?;
-    all_spliced(&mut connection, 100, |connection| {
+    all_spliced(stage, &mut connection, 100, |connection| {
         for number in 0..100 {
             let value = format!("{number}-");
             let response = connection.execute(&statement, &[Some(value.as_bytes())])?;
@@ -194,7 +197,7 @@ fn large_commands_and_answers(stage: &Stage) -> Result<()> {
     let mut random = Random::new(31);
     let mut connection = stage.open()?;
     let statement = connection.prepare("SELECT LENGTH(?)")?;
-    all_spliced(&mut connection, 40, |connection| {
+    all_spliced(stage, &mut connection, 40, |connection| {
         for step in 1..=40 {
             let value = random.letters(step * 10_000);
             let answer = connection.execute(&statement, &[Some(&value)])?;
@@ -212,7 +215,7 @@ fn large_commands_and_answers(stage: &Stage) -> Result<()> {
         }
         Ok(())
     })?;
-    all_spliced(&mut connection, 20, |connection| {
+    all_spliced(stage, &mut connection, 20, |connection| {
         for step in 1..=20 {
             let answer = connection
                 .run(&format!("SELECT REPEAT('l', {step}0000)"))?
@@ -295,7 +298,7 @@ fn trap_and_splice_again(stage: &Stage) -> Result<()> {
         after.grown(&before, "spliced_commands")? >= 49,
         "not spliced again: {before:?} {after:?}"
     );
-    all_spliced(&mut connection, 50, |connection| {
+    all_spliced(stage, &mut connection, 50, |connection| {
         for _ in 0..50 {
             connection.run("SELECT 1")?;
         }
@@ -319,7 +322,7 @@ fn character_set(stage: &Stage) -> Result<()> {
     assert_eq!(pinned.text("relay_reason")?, "character set", "{pinned:?}");
     connection.run("SET NAMES utf8mb4")?;
     connection.run("SELECT 1")?;
-    all_spliced(&mut connection, 5, |connection| {
+    all_spliced(stage, &mut connection, 5, |connection| {
         for _ in 0..5 {
             connection.run("SELECT 1")?;
         }

@@ -5,8 +5,8 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::Stage,
     pattern::Random,
+    stage::Stage,
     wait,
     wire::{Connection, PACKET_BYTES_MAX, Prepared, command, frame},
 };

@@ -4,8 +4,8 @@ use crate::{case::Case, driver};
 use anyhow::{Result, bail, ensure};
 use mysql_async::{TxOpts, prelude::Queryable as _};
 use sluice_tests::{
-    path::Stage,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Outcome},
 };
 

@@ -4,14 +4,11 @@ use crate::{case::Case, login::refusal};
 use anyhow::{Result, bail, ensure};
 use sluice_tests::{
     client::Client,
-    path::Stage,
-    server::{self, PASSWORD, USER},
+    server::{PASSWORD, USER},
+    stage::Stage,
     wire::{Login, Outcome},
 };
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("down", node_down).daemon(),
@@ -19,7 +16,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 fn node_down(stage: &Stage) -> Result<()> {
-    let node = SocketAddr::from(([127, 0, 0, 1], server::free_port()?));
+    let node = stage.nowhere()?;
     let front = stage.private(node, &[])?;
     let Outcome::Error {
         code,
@@ -44,7 +41,7 @@ fn node_down(stage: &Stage) -> Result<()> {
 
 fn node_hangs(stage: &Stage) -> Result<()> {
     // The kernel completes the connection; nobody ever reads or writes it.
-    let silent = TcpListener::bind("127.0.0.1:0")?;
+    let silent = stage.listen_as_node()?;
     let front = stage.private(
         silent.local_addr()?,
         &["--connect-timeout", "1s", "--login-timeout", "5s"],

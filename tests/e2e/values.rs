@@ -4,10 +4,10 @@ use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     client,
-    path::Stage,
     pattern::Random,
     python,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Login, PACKET_BYTES_MAX, Response, capability, command},
 };
 use std::net::SocketAddr;

@@ -4,7 +4,7 @@ use super::{check_values, login, names, rows};
 use anyhow::{Context as _, Result};
 use sluice_tests::{
     config::{Cluster, Config},
-    path::Stage,
+    stage::Stage,
     wire::{Connection, capability},
 };
 use std::collections::BTreeMap;

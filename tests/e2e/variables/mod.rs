@@ -8,8 +8,8 @@ mod unseen;
 use crate::case::Case;
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
-    path::{Path, Stage},
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::{Connection, Login, capability},
 };
 
@@ -32,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("diagnostics", unseen::diagnostics).with(&[Kind::MariaDb, Kind::MySql]),
     Case::new("one_shot", unseen::one_shot).with(&[Kind::MariaDb, Kind::MySql]),
     Case::new("pipelined", unseen::pipelined).with(&[Kind::MariaDb, Kind::MySql]),
-    Case::new("spliced_again", unseen::spliced_again).only(Path::Spliced),
+    Case::new("spliced_again", unseen::spliced_again).splicing(),
     Case::new("another_session", look::another_session)
         .with(&[Kind::MariaDb, Kind::MySql])
         .daemon(),

@@ -3,8 +3,8 @@
 use super::{both, check_values, login, names, rows};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    path::Stage,
     server::{Kind, PASSWORD, USER},
+    stage::Stage,
     wire::Connection,
 };
 

@@ -4,7 +4,7 @@ use super::{both, check_values, names, rows};
 use crate::attribute::splice;
 use anyhow::{Result, ensure};
 use sluice_tests::{
-    path::Stage,
+    stage::Stage,
     wire::{command, frame},
 };
 

@@ -5,10 +5,12 @@
 
 pub mod client;
 pub mod config;
+pub mod host;
 pub mod mariadb;
 pub mod memory;
 pub mod mysql;
 pub mod netns;
+pub mod network;
 pub mod path;
 pub mod pattern;
 pub mod place;
@@ -17,5 +19,7 @@ pub mod python;
 pub mod seekdb;
 pub mod server;
 pub mod sluice;
+pub mod stage;
+pub mod topology;
 pub mod wait;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! MariaDB from the distribution.
 
 use crate::{
-    netns::Netns,
+    host::Host,
     place,
     server::{
         self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
@@ -15,12 +15,12 @@ use std::{fs, process::Command};
 /// The account whose plugin is `client_ed25519`; its password is [`PASSWORD`].
 pub const USER_ED25519: &str = "ed";
 
-/// Starts a server with options of one's own besides the usual ones.
+/// Starts a server on `host` with options of one's own besides the usual ones.
 ///
 /// # Errors
 ///
 /// When it does not come up.
-pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
+pub fn start(options: &[&str], host: &Host) -> Result<Server> {
     let template = place::template(&format!("mariadb-{}", version()?), |folder| {
         let mut command = Command::new("mariadb-install-db");
         command.args([
@@ -67,14 +67,14 @@ pub fn start(options: &[&str], netns: Option<&Netns>) -> Result<Server> {
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
             command
                 .arg(format!("--port={}", address.port()))
-                .arg(format!("--bind-address={}", address.ip()));
+                .arg(format!("--bind-address={}", server::bind_address(host)));
             command.args(user());
             command.args(options);
             Ok(command)
         },
         finish: &|_| Ok(()),
         probe: Login::new(USER, PASSWORD),
-        netns,
+        host,
     })
 }
 

@@ -2,6 +2,7 @@
 //! own dynamic loader, because it is built for a newer C library than this machine's.
 
 use crate::{
+    host::Host,
     place,
     server::{
         self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
@@ -81,12 +82,12 @@ fn accounts() -> String {
     .concat()
 }
 
-/// Starts a server.
+/// Starts a server on `host`.
 ///
 /// # Errors
 ///
 /// When it is not on this machine or does not come up.
-pub fn start() -> Result<Server> {
+pub fn start(host: &Host) -> Result<Server> {
     let root = root().context("SLUICE_TEST_MYSQL_ROOT names no MySQL")?;
     let template = place::template("mysql", |folder| {
         server::run(
@@ -117,11 +118,11 @@ pub fn start() -> Result<Server> {
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
             command
                 .arg(format!("--port={}", address.port()))
-                .arg(format!("--bind-address={}", address.ip()));
+                .arg(format!("--bind-address={}", server::bind_address(host)));
             Ok(command)
         },
         finish: &|_| Ok(()),
         probe: Login::new(USER, PASSWORD),
-        netns: None,
+        host,
     })
 }

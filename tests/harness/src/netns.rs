@@ -1,70 +1,93 @@
-//! A network of one's own, whose only host has an address outside of 127.0.0.0/8.
+//! Networks of one's own: Linux's network namespaces, without names.
 //!
-//! Servers treat the loopback address specially: MariaDB keeps no record of failed handshakes for it (`is_ip_loopback` in
-//! `sql/hostname.cc`), so what a proxy does to `max_connect_errors` shows only from another address.
+//! A namespace lives as long as a descriptor of it, a process or a socket in it. This process holds the descriptor and its children die
+//! with it ([`crate::process`]), so that nothing is left however the test process ends.
 
 use crate::{place, server, wait};
 use anyhow::{Context as _, Result};
 use std::{
-    fs, io,
-    net::{IpAddr, Ipv4Addr},
-    os::fd::AsRawFd as _,
+    fs::{self, File},
+    io,
+    net::IpAddr,
+    os::{fd::AsRawFd as _, unix::fs::MetadataExt as _},
     path::PathBuf,
     process::{self, Command},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{Mutex, PoisonError},
     thread,
 };
 
-/// A named network namespace; dropping it removes it.
+/// A network namespace; it goes when this is dropped and the last process in it has ended.
 #[derive(Debug)]
 pub struct Netns {
-    name: String,
+    file: File,
+    /// What `/etc/hosts` holds for the programs that [`Netns::inside`] starts.
+    names: Mutex<String>,
 }
 
 impl Netns {
-    /// Makes one; needs root.
+    /// Makes one that has nothing but loopback; needs root.
     ///
     /// # Errors
     ///
-    /// When `ip` fails.
+    /// When the kernel refuses.
     pub fn new() -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!(
-            "sluice-e2e-{}-{}",
-            process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        server::run(Command::new("ip").args(["netns", "add", &name]))?;
-        let netns = Self { name };
-        server::run(Command::new("ip").args(["-n", &netns.name, "link", "set", "lo", "up"]))?;
-        netns.add(netns.address())?;
+        let made = thread::spawn(|| -> Result<File> {
+            #[expect(unsafe_code, reason = "unshare(2) has no safe wrapper in std")]
+            // SAFETY: it changes the network of this thread only, which ends right behind.
+            let code = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            if code != 0 {
+                return Err(io::Error::last_os_error()).context("a new network namespace");
+            }
+            current()
+        });
+        let netns = Self {
+            file: wait::joined(made.join(), "the thread that makes a network")??,
+            names: Mutex::new("127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+        };
+        netns.ip(&["link", "set", "lo", "up"])?;
         Ok(netns)
     }
 
-    /// The host's address.
-    pub fn address(&self) -> IpAddr {
-        IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1))
+    /// Runs `ip` with these arguments in this network; returns what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When `ip` fails, with its words.
+    pub fn ip(&self, arguments: &[&str]) -> Result<String> {
+        self.enter(|| server::run(Command::new("ip").args(arguments)))?
+            .with_context(|| format!("ip {}", arguments.join(" ")))
     }
 
-    /// Gives the host one more address.
+    /// Gives loopback one more address.
     ///
     /// # Errors
     ///
     /// When `ip` fails.
     pub fn add(&self, address: IpAddr) -> Result<()> {
-        let address = format!("{address}/32");
-        server::run(
-            Command::new("ip").args(["-n", &self.name, "address", "add", &address, "dev", "lo"]),
-        )?;
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        self.ip(&["address", "add", &format!("{address}/{bits}"), "dev", "lo"])?;
+        self.name(address, "e2e-host");
         Ok(())
     }
 
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/run/netns").join(&self.name)
+    /// Gives an address a name that the programs of [`Netns::inside`] find: a server that cannot look an address up takes it for nobody's,
+    /// or waits.
+    pub fn name(&self, address: IpAddr, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.extend([&address.to_string(), " ", name, "\n"]);
     }
 
-    /// The same command, run in this network, where the address has a name: a server that cannot look it up for the moment counts
-    /// nothing either. (`ip netns exec` would do this too, but hides the cgroup mounts.)
+    /// Its descriptor's name, for programs that take one where others take a namespace's.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!(
+            "/proc/{}/fd/{}",
+            process::id(),
+            self.file.as_raw_fd()
+        ))
+    }
+
+    /// The same command, run in this network and with its names in `/etc/hosts`. (`ip netns exec` would do this too, but hides the cgroup
+    /// mounts.)
     ///
     /// # Errors
     ///
@@ -73,7 +96,7 @@ impl Netns {
         let hosts = place::fresh("netns")?.join("hosts");
         fs::write(
             &hosts,
-            format!("127.0.0.1 localhost\n{} e2e-host\n", self.address()),
+            &*self.names.lock().unwrap_or_else(PoisonError::into_inner),
         )?;
         let mut outer = Command::new("nsenter");
         outer
@@ -89,50 +112,61 @@ impl Netns {
         Ok(outer)
     }
 
-    /// Runs `body` on a thread of this network: the sockets that it makes are of this network.
+    /// Runs `body` on a thread of this network: the sockets, threads and processes that it makes are of this network.
     ///
     /// # Errors
     ///
     /// When the network cannot be entered or `body` panics.
     pub fn enter<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<T> {
-        let file = fs::File::open(self.path())
-            .with_context(|| format!("open {}", self.path().display()))?;
-        thread::scope(|scope| {
-            let inside = scope.spawn(move || {
-                #[expect(unsafe_code, reason = "setns(2) has no safe wrapper in std")]
-                // SAFETY: the descriptor is open; the call changes this thread's network only, and the thread ends with `body`.
-                let code = unsafe { libc::setns(file.as_raw_fd(), libc::CLONE_NEWNET) };
-                if code != 0 {
-                    return Err(io::Error::last_os_error()).context("setns");
-                }
-                Ok(body())
-            });
-            wait::joined(inside.join(), "the thread within the network")?
-        })
-    }
-
-    /// Removes the networks of test processes that are gone.
-    pub fn sweep() {
-        let Ok(entries) = fs::read_dir("/run/netns") else {
-            return;
-        };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name
-                .strip_prefix("sluice-e2e-")
-                .and_then(|rest| rest.split('-').next());
-            if owner.is_some_and(|pid| !PathBuf::from("/proc").join(pid).exists()) {
-                drop(Self { name });
-            }
-        }
+        on_a_thread_in(&self.file, body)
     }
 }
 
-impl Drop for Netns {
-    fn drop(&mut self) {
-        // What is left is removed at the next start.
-        drop(server::run(
-            Command::new("ip").args(["netns", "delete", &self.name]),
-        ));
+/// Runs `body` on a thread of the machine's own network, wherever the caller is: for what needs the Internet.
+///
+/// # Errors
+///
+/// As [`Netns::enter`].
+pub fn at_home<T: Send>(body: impl FnOnce() -> T + Send) -> Result<T> {
+    match foreign()? {
+        // The first thread of the process never enters a network.
+        Some(_) => on_a_thread_in(&File::open("/proc/self/ns/net")?, body),
+        None => Ok(body()),
     }
+}
+
+/// The caller's network, if it is not the machine's own.
+///
+/// # Errors
+///
+/// When /proc cannot be read.
+pub(crate) fn foreign() -> Result<Option<File>> {
+    let own = current()?;
+    let home = fs::metadata("/proc/self/ns/net")?.ino();
+    Ok((own.metadata()?.ino() != home).then_some(own))
+}
+
+fn current() -> Result<File> {
+    File::open("/proc/thread-self/ns/net").context("this thread's network namespace")
+}
+
+fn on_a_thread_in<T: Send>(netns: &File, body: impl FnOnce() -> T + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let inside = scope.spawn(move || {
+            set(netns).context("enter a network namespace")?;
+            Ok(body())
+        });
+        wait::joined(inside.join(), "the thread within the network")?
+    })
+}
+
+/// Moves the calling thread. Async-signal-safe.
+pub(crate) fn set(netns: &File) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "setns(2) has no safe wrapper in std")]
+    // SAFETY: the descriptor is open while it is borrowed; the call changes this thread's network only.
+    let code = unsafe { libc::setns(netns.as_raw_fd(), libc::CLONE_NEWNET) };
+    if code != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! Where the tests keep files: one folder for each test process, removed at its end or, after a crash, at the next start.
 
+use crate::netns;
 use anyhow::{Context as _, Result};
 use std::{
     env, fs,
@@ -39,12 +40,13 @@ pub fn fresh(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// A folder that is kept between runs, filled once by `fill`; a lock keeps other test processes out while it is being filled.
+/// A folder that is kept between runs, filled once by `fill` in the machine's own network; a lock keeps other test processes
+/// out while it is being filled.
 ///
 /// # Errors
 ///
 /// What `fill` returns, and input or output errors.
-pub fn template(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub fn template(name: &str, fill: impl FnOnce(&Path) -> Result<()> + Send) -> Result<PathBuf> {
     let folder = target().join("e2e-template");
     fs::create_dir_all(&folder)?;
     let lock = fs::File::create(folder.join(format!("{name}.lock")))?;
@@ -56,7 +58,7 @@ pub fn template(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Pa
             fs::remove_dir_all(&half)?;
         }
         fs::create_dir_all(&half)?;
-        fill(&half).with_context(|| format!("fill {}", half.display()))?;
+        netns::at_home(|| fill(&half))?.with_context(|| format!("fill {}", half.display()))?;
         fs::rename(&half, &done)?;
     }
     Ok(done)

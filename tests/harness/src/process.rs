@@ -1,6 +1,6 @@
 //! Child processes that cannot outlive the test process.
 
-use crate::wait;
+use crate::{netns, wait};
 use anyhow::{Context as _, Result, bail};
 use std::{
     io,
@@ -23,23 +23,24 @@ pub struct Process {
 
 type Order = (Command, Sender<io::Result<Child>>);
 
-/// Starts `command`; the kernel kills it when this process dies.
+/// Starts `command` in the caller's network; the kernel kills it when this process dies.
 ///
 /// # Errors
 ///
 /// When it cannot be started.
 pub fn spawn(name: &str, mut command: Command) -> Result<Process> {
+    let foreign = netns::foreign()?;
     #[expect(
         unsafe_code,
         reason = "PR_SET_PDEATHSIG can only be set by the child itself, between fork and exec"
     )]
-    // SAFETY: prctl(2) is async-signal-safe and the closure allocates nothing.
+    // SAFETY: prctl(2) and setns(2) are async-signal-safe and the closure allocates nothing.
     unsafe {
-        command.pre_exec(|| {
+        command.pre_exec(move || {
             if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            Ok(())
+            foreign.as_ref().map_or(Ok(()), netns::set)
         });
     }
     let (answer, child) = channel();
@@ -55,17 +56,21 @@ pub fn spawn(name: &str, mut command: Command) -> Result<Process> {
 }
 
 /// The death signal is sent when the *thread* that forked ends (prctl(2)), and tests run on threads that come and go: so one
-/// thread that lives as long as the process starts them all.
+/// thread that lives as long as the process starts them all. It is in the machine's own network, whoever asks first.
 fn spawner() -> &'static Mutex<Sender<Order>> {
     static SPAWNER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     SPAWNER.get_or_init(|| {
         let (sender, orders) = channel::<Order>();
-        thread::spawn(move || {
-            for (mut command, answer) in orders {
-                // Who gave up waiting for the child does not want it: the unsent result is dropped.
-                drop(answer.send(command.spawn()));
-            }
-        });
+        let start = move || {
+            thread::spawn(move || {
+                for (mut command, answer) in orders {
+                    // Who gave up waiting for the child does not want it: the unsent result is dropped.
+                    drop(answer.send(command.spawn()));
+                }
+            });
+        };
+        // Where it fails there is no thread, and so no receiver: whoever sends is told.
+        drop(netns::at_home(start));
         Mutex::new(sender)
     })
 }

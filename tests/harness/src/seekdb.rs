@@ -1,6 +1,7 @@
 //! seekdb, OceanBase's single-node edition (`SLUICE_TEST_SEEKDB` names the binary, which `cargo xtask setup` fetches).
 
 use crate::{
+    host::Host,
     server::{
         Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN, USER_PLAIN,
     },
@@ -16,12 +17,12 @@ pub fn binary() -> Option<PathBuf> {
         .filter(|binary| binary.exists())
 }
 
-/// Starts a server.
+/// Starts a server on `host`.
 ///
 /// # Errors
 ///
 /// When it is not on this machine or does not come up.
-pub fn start() -> Result<Server> {
+pub fn start(host: &Host) -> Result<Server> {
     let binary = binary().context("SLUICE_TEST_SEEKDB names no seekdb")?;
     Server::start(&Recipe {
         kind: Kind::SeekDb,
@@ -58,6 +59,6 @@ pub fn start() -> Result<Server> {
             Ok(())
         },
         probe: Login::new("root@sys", ""),
-        netns: None,
+        host,
     })
 }

@@ -1,7 +1,7 @@
 //! A database server of any make, private to the tests.
 
 use crate::{
-    netns::Netns,
+    host::Host,
     place,
     process::{self, Process},
     wait,
@@ -10,7 +10,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -75,22 +75,11 @@ pub struct Recipe<'a> {
     /// The command for a data folder, an address and a port.
     pub command: &'a dyn Fn(&Path, SocketAddr) -> Result<Command>,
     /// Ran once it accepts connections, with its address.
-    pub finish: &'a dyn Fn(SocketAddr) -> Result<()>,
+    pub finish: &'a (dyn Fn(SocketAddr) -> Result<()> + Sync),
     /// Who can log in once it is up.
     pub probe: Login,
-    /// Where it runs, if not in the machine's own network.
-    pub netns: Option<&'a Netns>,
-}
-
-/// Looks for a port of 127.0.0.1 that nobody has now.
-///
-/// # Errors
-///
-/// When no socket can be bound.
-pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
+    /// Where it runs.
+    pub host: &'a Host,
 }
 
 impl Server {
@@ -115,14 +104,9 @@ impl Server {
     fn try_start(recipe: &Recipe<'_>) -> Result<Self> {
         let folder = place::fresh(recipe.kind.name())?;
         (recipe.prepare)(&folder)?;
-        let host = recipe
-            .netns
-            .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), Netns::address);
-        let address = SocketAddr::new(host, free_port()?);
-        let mut command = (recipe.command)(&folder, address)?;
-        if let Some(netns) = recipe.netns {
-            command = netns.inside(&command)?;
-        }
+        let address = recipe.host.free_address()?;
+        let command = (recipe.command)(&folder, address)?;
+        let mut command = recipe.host.inside(command)?;
         let log = fs::File::create(folder.join("log"))?;
         command
             .stdin(Stdio::null())
@@ -149,15 +133,12 @@ impl Server {
                 }
                 let login = &recipe.probe;
                 let probe = || Connection::open(address, login).map(drop);
-                refused = recipe
-                    .netns
-                    .map_or_else(probe, |netns| netns.enter(probe)?)
-                    .err();
+                refused = recipe.host.enter(probe)?.err();
                 Ok(refused.is_none())
             },
         );
         up.with_context(|| format!("{}\nthe last login: {refused:#?}", server.log_tail()))?;
-        (recipe.finish)(address)?;
+        recipe.host.enter(|| (recipe.finish)(address))??;
         Ok(server)
     }
 
@@ -209,6 +190,14 @@ impl Drop for Server {
         }
         // What cannot be removed now goes with the whole folder at the end.
         drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+/// The address that a server is told to bind: in a network of its own all, so that it can also be reached by others than its main one.
+pub(crate) fn bind_address(host: &Host) -> String {
+    match host.netns() {
+        Some(_) => "*".to_owned(),
+        None => host.address().to_string(),
     }
 }
 

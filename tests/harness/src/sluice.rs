@@ -2,9 +2,8 @@
 
 use crate::{
     config::Config,
-    memory,
-    netns::Netns,
-    place,
+    host::Host,
+    memory, place,
     process::{self, Process},
     wait,
 };
@@ -13,7 +12,7 @@ use serde_json::Value;
 use std::{
     env,
     io::{BufRead as _, BufReader},
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -87,20 +86,15 @@ pub struct Sluice {
 }
 
 impl Sluice {
-    /// Starts `sluice run` in front of `node`, on a port of the kernel's choice, and waits until it listens.
+    /// Starts `sluice run` on `host` in front of `node`, on a port of the kernel's choice, and waits until it listens. `path` are the flags
+    /// about the way that bytes take.
     ///
     /// # Errors
     ///
     /// With the daemon's log, when it ends or does not listen in time.
-    pub fn start(
-        node: SocketAddr,
-        splice: &str,
-        flags: &[&str],
-        netns: Option<&Netns>,
-    ) -> Result<Self> {
+    pub fn start(host: &Host, node: SocketAddr, path: &[&str], flags: &[&str]) -> Result<Self> {
         let server = node.to_string();
-        let flags = [&["--server", &server], flags].concat();
-        Self::run(node.ip(), splice, &flags, netns)
+        Self::run(host, &[path, &["--server", &server], flags].concat())
     }
 
     /// The same with a configuration file, which names the nodes.
@@ -108,21 +102,21 @@ impl Sluice {
     /// # Errors
     ///
     /// As [`Sluice::start`].
-    pub fn start_with_config(config: &Config, splice: &str, flags: &[&str]) -> Result<Self> {
+    pub fn start_with_config(
+        host: &Host,
+        config: &Config,
+        path: &[&str],
+        flags: &[&str],
+    ) -> Result<Self> {
         let file = config.write()?.display().to_string();
-        let flags = [&["--config", &file], flags].concat();
-        Self::run(config.first_node()?.ip(), splice, &flags, None)
+        Self::run(host, &[path, &["--config", &file], flags].concat())
     }
 
-    fn run(host: IpAddr, splice: &str, flags: &[&str], netns: Option<&Netns>) -> Result<Self> {
-        let listen = SocketAddr::new(host, 0).to_string();
-        let mut arguments = vec!["run", "--splice", splice, "--log-format", "json"];
-        arguments.extend(["--listen", &listen]);
+    fn run(host: &Host, flags: &[&str]) -> Result<Self> {
+        let listen = SocketAddr::new(host.address(), 0).to_string();
+        let mut arguments = vec!["run", "--log-format", "json", "--listen", &listen];
         arguments.extend(flags);
-        let mut command = command(&arguments)?;
-        if let Some(netns) = netns {
-            command = netns.inside(&command)?;
-        }
+        let mut command = host.inside(command(&arguments)?)?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

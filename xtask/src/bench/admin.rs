@@ -5,8 +5,11 @@
 
 use super::{Arguments, Shuffle, Way, measure, report, report::Measured};
 use anyhow::{Context as _, Result, ensure};
-use sluice_tests::path::{Front, Path};
+use sluice_tests::host::Host;
+use sluice_tests::path::Path;
 use sluice_tests::server::{PASSWORD, Server, USER, USER_ROOT};
+use sluice_tests::stage::{Front, Setting};
+use sluice_tests::topology::Topology;
 use sluice_tests::wire::Connection;
 use sluice_tests::{memory, wait};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,7 +29,11 @@ const VARIANTS: [&str; 2] = ["nobody looks on", "polled"];
 /// Measures and prints.
 pub(super) fn measure_all(node: &Server, arguments: &Arguments) -> Result<()> {
     for path in [Path::Spliced, Path::Relayed] {
-        let front = Front::start(path, node.address(), &[], None)?;
+        let setting = Setting {
+            topology: Topology::Local,
+            path,
+        };
+        let front = Front::start(setting, &Host::here(), node.address(), &[])?;
         println!("\n{}, {SESSIONS} sessions", path.name());
         let mut idle = Vec::with_capacity(SESSIONS);
         for _ in 0..SESSIONS {

@@ -12,6 +12,7 @@ use crate::{build, place, run, setup};
 use anyhow::{Context as _, Result, bail};
 use report::Measured;
 use shuffle::Shuffle;
+use sluice_tests::host::Host;
 use sluice_tests::sluice::Sluice;
 use sluice_tests::{client, mariadb, place as test_place, server};
 use std::net::SocketAddr;
@@ -67,7 +68,8 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
     // In the system's folder: a socket's name is limited to 107 bytes (unix(7)), and a checkout may lie deep.
     let socket = std::env::temp_dir().join(format!("sluice-bench-{}.sock", std::process::id()));
     let socket_option = format!("--socket={}", socket.display());
-    let node = mariadb::start(&[&socket_option], None)?;
+    let host = Host::here();
+    let node = mariadb::start(&[&socket_option], &host)?;
     client::mariadb_prints(
         node.address(),
         server::USER,
@@ -80,8 +82,8 @@ fn measure_all(arguments: &Arguments) -> Result<()> {
     if arguments.admin {
         return admin::measure_all(&node, arguments);
     }
-    let spliced = Sluice::start(node.address(), "require", &[], None)?;
-    let relayed = Sluice::start(node.address(), "off", &[], None)?;
+    let spliced = Sluice::start(&host, node.address(), &["--splice", "require"], &[])?;
+    let relayed = Sluice::start(&host, node.address(), &["--splice", "off"], &[])?;
     let ways = [
         ("direct TCP", Way::Tcp(node.address())),
         ("Unix socket", Way::UnixSocket(socket)),
