@@ -1,5 +1,6 @@
 //! Sockets: the listener that workers share and the legs of sessions.
 
+pub mod facts;
 mod leg;
 
 pub(crate) use leg::is_transient;
