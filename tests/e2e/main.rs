@@ -31,6 +31,7 @@ mod local_infile;
 mod login;
 mod many_connections;
 mod multi;
+mod network;
 mod operator;
 mod pipelined;
 mod prepared;
@@ -95,6 +96,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("proxyconfig", proxyconfig::CASES),
     ("operator", operator::CASES),
     ("torture", torture::CASES),
+    ("network", network::CASES),
 ];
 
 fn main() -> Result<ExitCode> {

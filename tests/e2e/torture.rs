@@ -21,20 +21,30 @@ const CLIENTS: u64 = 6;
 const SECONDS: u64 = 15;
 
 fn random_mix(stage: &Stage) -> Result<()> {
-    let number = |name| {
-        env::var(name)
-            .ok()
-            .and_then(|value| value.parse::<u64>().ok())
-    };
     let seconds = number("SLUICE_TEST_TORTURE_SECONDS").unwrap_or(SECONDS);
+    let steps = mix(stage, seconds, seed()?)?;
+    ensure!(steps > 20 * seconds, "only {steps} steps in {seconds} s");
+    Ok(())
+}
+
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok()?.parse().ok()
+}
+
+/// This run's seed: another one each time, if none is given.
+pub(crate) fn seed() -> Result<u64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
-    let seed = number("SLUICE_TEST_SEED").unwrap_or(u64::try_from(now)? % 1_000_000_000);
+    Ok(number("SLUICE_TEST_SEED").unwrap_or(u64::try_from(now)? % 1_000_000_000))
+}
+
+/// Has several clients do everything for some seconds; returns how many steps they made.
+pub(crate) fn mix(stage: &Stage, seconds: u64, seed: u64) -> Result<u64> {
     let table = format!("{}.torture", stage.database()?);
     stage.open_direct()?.run(&format!(
         "CREATE TABLE {table} (client INT, id INT, PRIMARY KEY (client, id))"
     ))?;
     let end = Instant::now() + Duration::from_secs(seconds);
-    let steps = thread::scope(|scope| {
+    thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let table = table.clone();
@@ -58,9 +68,7 @@ fn random_mix(stage: &Stage) -> Result<()> {
         }
         Ok::<_, anyhow::Error>(steps)
     })
-    .with_context(|| format!("SLUICE_TEST_SEED={seed}"))?;
-    ensure!(steps > 20 * seconds, "only {steps} steps in {seconds} s");
-    Ok(())
+    .with_context(|| format!("SLUICE_TEST_SEED={seed}"))
 }
 
 /// One connection and what its session must look like.

@@ -3,14 +3,19 @@
 //! Nothing here links the proxy: tests see what a user sees. Every process dies with the test process, every file lies in one folder
 //! under `target/` ([`place`]), and only [`wait`] sleeps.
 
+pub mod capture;
 pub mod client;
 pub mod config;
+pub mod faults;
+pub mod frames;
 pub mod host;
 pub mod mariadb;
 pub mod memory;
 pub mod mysql;
 pub mod netns;
 pub mod network;
+pub mod offload;
+mod packet;
 pub mod path;
 pub mod pattern;
 pub mod place;

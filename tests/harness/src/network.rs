@@ -6,7 +6,11 @@
 //!
 //! The one in the middle forwards, so that a client also reaches the node directly.
 
-use crate::{netns::Netns, wait};
+use crate::{
+    faults::{Faults, Happened, Stretch},
+    netns::Netns,
+    wait,
+};
 use anyhow::{Context as _, Result};
 use std::{
     fs,
@@ -28,9 +32,19 @@ pub const PROXY_NODE_INTERFACE: &str = "proxy1";
 /// The interface of the node's host.
 pub const NODE_INTERFACE: &str = "node0";
 
+/// A pair of interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Between client and proxy.
+    Client,
+    /// Between proxy and node.
+    Node,
+}
+
 /// The hosts; all goes when this is dropped.
 #[derive(Debug)]
 pub struct Network {
+    stretches: Vec<Stretch>,
     client: Arc<Netns>,
     proxy: Arc<Netns>,
     node: Arc<Netns>,
@@ -98,18 +112,55 @@ impl Network {
     ///
     /// When the kernel or `ip` refuse.
     pub fn new() -> Result<Self> {
-        let network = Self {
+        Self::with_faults(&[], Faults::default(), 0)
+    }
+
+    /// The same, with links that lose, double and swap segments, from a seed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`].
+    pub fn with_faults(links: &[Link], faults: Faults, seed: u64) -> Result<Self> {
+        let mut network = Self {
+            stretches: Vec::new(),
             client: Arc::new(Netns::new()?),
             proxy: Arc::new(Netns::new()?),
             node: Arc::new(Netns::new()?),
         };
         let Self {
+            stretches,
             client,
             proxy,
             node,
-        } = &network;
-        join([(client, CLIENT_INTERFACE), (proxy, PROXY_CLIENT_INTERFACE)])?;
-        join([(proxy, PROXY_NODE_INTERFACE), (node, NODE_INTERFACE)])?;
+        } = &mut network;
+        let client_link = [
+            (&**client, CLIENT_INTERFACE),
+            (&**proxy, PROXY_CLIENT_INTERFACE),
+        ];
+        let node_link = [(&**proxy, PROXY_NODE_INTERFACE), (&**node, NODE_INTERFACE)];
+        for (link, ends) in [(Link::Client, client_link), (Link::Node, node_link)] {
+            if links.contains(&link) {
+                stretches.push(Stretch::between(
+                    ends,
+                    faults,
+                    seed.wrapping_add(link as u64),
+                )?);
+            } else {
+                join(ends)?;
+            }
+        }
+        network.configure(!links.is_empty())?;
+        Ok(network)
+    }
+
+    /// Addresses, routes, and what a busy host's kernel is set to.
+    fn configure(&self, is_faulty: bool) -> Result<()> {
+        let Self {
+            client,
+            proxy,
+            node,
+            ..
+        } = self;
         for family in [Family::V4, Family::V6] {
             for (netns, interface, address) in [
                 (client, CLIENT_INTERFACE, family.client()),
@@ -142,9 +193,16 @@ impl Network {
         proxy.enter(forward)??;
         for netns in [client, proxy, node] {
             netns.enter(tune)??;
+            if is_faulty {
+                netns.enter(be_impatient)??;
+            }
         }
-        network.wait_for_the_way()?;
-        Ok(network)
+        self.wait_for_the_way()
+    }
+
+    /// What has happened on the links with faults, in the order client, node.
+    pub fn happened(&self) -> Vec<Happened> {
+        self.stretches.iter().map(Stretch::happened).collect()
     }
 
     /// A veth pair carries nothing until the kernel has noticed that both of its ends are up.
@@ -208,6 +266,16 @@ fn tune() -> Result<()> {
         ("tcp_max_tw_buckets", "8192"),
     ] {
         fs::write(format!("/proc/sys/net/ipv4/{key}"), value).with_context(|| key.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Has the calling thread's TCP repeat lost segments soon, where the kernel has such a setting (6.11 and later); else it takes 200 ms or
+/// more.
+fn be_impatient() -> Result<()> {
+    let key = "/proc/sys/net/ipv4/tcp_rto_min_us";
+    if fs::exists(key)? {
+        fs::write(key, "10000").context(key)?;
     }
     Ok(())
 }

@@ -166,7 +166,7 @@ pub struct Stage {
 
 #[derive(Default)]
 struct Shared {
-    network: Option<Network>,
+    network: Option<Arc<Network>>,
     /// By make, and whether it is on a host of its own.
     servers: HashMap<(Kind, bool), Arc<Server>>,
     stages: HashMap<(Setting, Kind), Arc<Stage>>,
@@ -194,7 +194,7 @@ impl Shared {
             return Ok(Hosts::local());
         }
         if self.network.is_none() {
-            self.network = Some(Network::new()?);
+            self.network = Some(Arc::new(Network::new()?));
         }
         let network = self.network.as_ref().context("no network")?;
         Ok(Hosts::of(topology, network, Family::V4))

@@ -4,8 +4,11 @@ use crate::{
     host::Host,
     network::{Family, Network},
 };
-use anyhow::Result;
-use std::net::{IpAddr, Ipv4Addr};
+use anyhow::{Context as _, Result};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+};
 
 /// Which of client, proxy and node share a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +51,9 @@ impl Topology {
 /// The three hosts of a topology.
 #[derive(Debug, Clone)]
 pub struct Hosts {
+    topology: Topology,
+    /// What joins them; none joins what is on one host.
+    network: Option<Arc<Network>>,
     /// Where a test runs: its thread, and the programs that it starts.
     pub client: Host,
     /// Where the daemon runs, with the address at which it listens.
@@ -62,6 +68,8 @@ impl Hosts {
     /// The hosts of [`Topology::Local`].
     pub fn local() -> Self {
         Self {
+            topology: Topology::Local,
+            network: None,
             client: Host::here(),
             proxy: Host::here(),
             node: Host::here(),
@@ -70,42 +78,50 @@ impl Hosts {
     }
 
     /// The hosts of a remote topology in `network`, by their addresses of one IP version; [`Topology::Local`] has no part of it.
-    pub fn of(topology: Topology, network: &Network, family: Family) -> Self {
+    pub fn of(topology: Topology, network: &Arc<Network>, family: Family) -> Self {
         let client = Host::new(network.client(), family.client());
         let middle = Host::new(network.proxy(), family.proxy_for_client());
         let node = Host::new(network.node(), family.node());
-        match topology {
-            Topology::Local => Self::local(),
+        let from_middle = family.proxy_for_node();
+        let (client, proxy, proxy_for_node) = match topology {
+            Topology::Local => return Self::local(),
             Topology::Sidecar => {
                 let middle = middle.at(family.loopback());
-                Self {
-                    client: middle.clone(),
-                    proxy: middle,
-                    node,
-                    proxy_for_node: family.proxy_for_node(),
-                }
+                (middle.clone(), middle, from_middle)
             }
-            Topology::NodeSide => Self {
-                client: middle.at(family.proxy_for_node()),
-                proxy: node.clone(),
-                proxy_for_node: node.address(),
-                node,
-            },
-            Topology::Gateway => Self {
-                client,
-                proxy: middle,
-                node,
-                proxy_for_node: family.proxy_for_node(),
-            },
+            Topology::NodeSide => (middle.at(from_middle), node.clone(), family.node()),
+            Topology::Gateway => (client, middle, from_middle),
+        };
+        Self {
+            topology,
+            network: Some(Arc::clone(network)),
+            client,
+            proxy,
+            node,
+            proxy_for_node,
         }
     }
 
-    /// The hosts of a topology in a network of the test's own, which may be disturbed.
+    /// The same hosts by their addresses of another IP version, [`Topology::Local`] aside.
+    #[must_use]
+    pub fn by(&self, family: Family) -> Self {
+        match &self.network {
+            Some(network) => Self::of(self.topology, network, family),
+            None => self.clone(),
+        }
+    }
+
+    /// What joins them.
     ///
     /// # Errors
     ///
-    /// When the network cannot be made.
-    pub fn private(topology: Topology, family: Family) -> Result<Self> {
-        Ok(Self::of(topology, &Network::new()?, family))
+    /// For [`Topology::Local`].
+    pub fn network(&self) -> Result<&Arc<Network>> {
+        self.network.as_ref().context("all is on one host")
+    }
+
+    /// The hosts of a remote topology in a network of the test's own.
+    pub fn private(topology: Topology, network: Network) -> Self {
+        Self::of(topology, &Arc::new(network), Family::V4)
     }
 }

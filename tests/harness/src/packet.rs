@@ -1,0 +1,213 @@
+//! TCP segments in Ethernet frames, as far as their checksums go (RFC 791, 1071, 8200, 9293). No IO.
+
+/// Ethernet's two addresses and the protocol's number.
+const ETHERNET_BYTES: usize = 14;
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+const TCP: u8 = 6;
+/// Where the checksum stands in TCP's header.
+const CHECKSUM_AT: usize = 16;
+
+/// A TCP segment and what its checksum covers besides.
+#[derive(Debug)]
+struct Segment<'a> {
+    /// The IPv4 header, which has a checksum of its own.
+    ipv4_header: Option<&'a [u8]>,
+    /// Both IP addresses.
+    addresses: &'a [u8],
+    /// Header and data.
+    bytes: &'a [u8],
+}
+
+impl<'a> Segment<'a> {
+    fn parse(frame: &'a [u8]) -> Option<Self> {
+        let packet = frame.get(ETHERNET_BYTES..)?;
+        let half = |at: usize| packet.get(at..)?.first_chunk::<2>().copied();
+        let protocol = frame.get(12..)?.first_chunk::<2>()?;
+        if *protocol == IPV4 {
+            let header_bytes = usize::from(packet.first()? & 15) * 4;
+            let total = usize::from(u16::from_be_bytes(half(2)?));
+            // More fragments, or not the first one: nobody here sends any.
+            let is_fragment = u16::from_be_bytes(half(6)?) & 0x3fff != 0;
+            (*packet.get(9)? == TCP && !is_fragment).then_some(())?;
+            Some(Self {
+                ipv4_header: Some(packet.get(..header_bytes)?),
+                addresses: packet.get(12..20)?,
+                bytes: packet.get(header_bytes..total)?,
+            })
+        } else if *protocol == IPV6 {
+            let length = usize::from(u16::from_be_bytes(half(4)?));
+            // Extension headers: nobody here sends any.
+            (*packet.get(6)? == TCP).then_some(())?;
+            Some(Self {
+                ipv4_header: None,
+                addresses: packet.get(8..40)?,
+                bytes: packet.get(40..40 + length)?,
+            })
+        } else {
+            None
+        }
+    }
+
+    /// The sum over the pseudo-header.
+    fn pseudo_header(&self) -> u16 {
+        let length = u32::try_from(self.bytes.len()).unwrap_or(0).to_be_bytes();
+        sum(&[self.addresses, &length, &[0, TCP]])
+    }
+}
+
+/// Whether the frame holds a TCP segment over IPv4 or IPv6.
+pub(crate) fn is_tcp(frame: &[u8]) -> bool {
+    Segment::parse(frame).is_some()
+}
+
+/// What is wrong with the checksums of a TCP segment, as text. `None` if the frame holds no such segment. `is_partial` says that the
+/// network card is to fill TCP's in: then the sum over the pseudo-header must stand there (`CHECKSUM_PARTIAL` in Linux's `skbuff.h`).
+pub(crate) fn check(frame: &[u8], is_partial: bool) -> Option<Result<(), String>> {
+    let segment = Segment::parse(frame)?;
+    Some(check_segment(&segment, is_partial))
+}
+
+fn check_segment(segment: &Segment<'_>, is_partial: bool) -> Result<(), String> {
+    if let Some(header) = segment.ipv4_header
+        && !is_all_ones(sum(&[header]))
+    {
+        return Err(format!("IPv4's checksum: {header:02x?}"));
+    }
+    let stored = segment.bytes.get(CHECKSUM_AT..);
+    let stored = stored.and_then(|rest| rest.first_chunk::<2>());
+    let stored = stored.ok_or("no whole TCP header")?;
+    let pseudo_header = segment.pseudo_header();
+    if is_partial {
+        let found = u16::from_be_bytes(*stored);
+        if found % 0xffff != pseudo_header % 0xffff {
+            return Err(format!(
+                "{found:04x} in place of the pseudo-header's sum {pseudo_header:04x}: {segment:02x?}"
+            ));
+        }
+        return Ok(());
+    }
+    let whole = sum(&[&pseudo_header.to_be_bytes(), segment.bytes]);
+    if is_all_ones(whole) {
+        Ok(())
+    } else {
+        let head = segment.bytes.get(..20).unwrap_or_default();
+        Err(format!(
+            "TCP's checksum, {} bytes: the sum is {whole:04x}: {head:02x?}",
+            segment.bytes.len()
+        ))
+    }
+}
+
+/// In one's complement both stand for zero; a sum over a right checksum is never 0 for other reasons than being all zeroes.
+fn is_all_ones(sum: u16) -> bool {
+    sum == 0xffff
+}
+
+/// The one's complement sum of 16-bit words; every part but the last is of even length.
+fn sum(parts: &[&[u8]]) -> u16 {
+    let mut total = 0_u64;
+    for part in parts {
+        let mut words = part.chunks_exact(2);
+        for word in &mut words {
+            if let [high, low] = word {
+                total += u64::from(u16::from_be_bytes([*high, *low]));
+            }
+        }
+        if let [last] = words.remainder() {
+            total += u64::from(u16::from_be_bytes([*last, 0]));
+        }
+    }
+    while let Some(carry) = Some(total >> 16).filter(|carry| *carry != 0) {
+        total = (total & 0xffff) + carry;
+    }
+    u16::try_from(total).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10.0.0.1:1 to 10.0.0.2:2, "abc"; the checksums were computed by hand (RFC 1071).
+    fn ipv4() -> Vec<u8> {
+        let mut frame = vec![0; 12];
+        frame.extend(IPV4);
+        frame.extend([0x45, 0, 0, 43, 0, 0, 0x40, 0, 64, 6, 0x26, 0xcb]);
+        frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0, 1, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0x50, 0x10, 0, 100]);
+        frame.extend([0xd7, 0x02, 0, 0, b'a', b'b', b'c']);
+        frame
+    }
+
+    /// The same from and to other addresses.
+    fn ipv6() -> Vec<u8> {
+        let tcp = ipv4().split_off(ETHERNET_BYTES + 20);
+        let mut frame = vec![0; 12];
+        frame.extend(IPV6);
+        frame.extend([0x60, 0, 0, 0, 0, 23, 6, 64]);
+        for host in [1, 2] {
+            frame.extend([0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, host]);
+        }
+        frame.extend(tcp);
+        frame
+    }
+
+    fn fill(frame: &mut [u8], header: usize) {
+        let at = ETHERNET_BYTES + header + CHECKSUM_AT;
+        frame[at..at + 2].fill(0);
+        let segment = Segment::parse(frame).unwrap();
+        let whole = sum(&[&segment.pseudo_header().to_be_bytes(), segment.bytes]);
+        frame[at..at + 2].copy_from_slice(&(!whole).to_be_bytes());
+    }
+
+    #[test]
+    fn right_ones_pass() {
+        assert_eq!(check(&ipv4(), false), Some(Ok(())));
+        let mut frame = ipv6();
+        assert!(check(&frame, false).unwrap().is_err());
+        fill(&mut frame, 40);
+        assert_eq!(check(&frame, false), Some(Ok(())));
+    }
+
+    #[test]
+    fn padding_is_not_covered() {
+        let mut frame = ipv4();
+        frame.extend([7; 9]);
+        assert_eq!(check(&frame, false), Some(Ok(())));
+    }
+
+    #[test]
+    fn each_byte_counts() {
+        let frame = ipv4();
+        for at in ETHERNET_BYTES..frame.len() {
+            let mut wrong = frame.clone();
+            wrong[at] ^= 0x10;
+            assert_ne!(check(&wrong, false), Some(Ok(())), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_partial_one_is_the_pseudo_header_s() {
+        let mut frame = ipv4();
+        assert!(check(&frame, true).unwrap().is_err());
+        let sum = Segment::parse(&frame).unwrap().pseudo_header();
+        frame[50..52].copy_from_slice(&sum.to_be_bytes());
+        assert_eq!(check(&frame, true), Some(Ok(())));
+        assert!(check(&frame, false).unwrap().is_err());
+        // Another address, as after a rewriting that forgot the checksum.
+        frame[29] = 9;
+        frame[24..26].copy_from_slice(&[0x26, 0xc3]);
+        assert!(check(&frame, true).unwrap().is_err());
+    }
+
+    #[test]
+    fn others_are_none_of_ours() {
+        let mut udp = ipv4();
+        udp[ETHERNET_BYTES + 9] = 17;
+        for frame in [&[][..], &[0; 14], &udp, &ipv4()[..30]] {
+            assert_eq!(check(frame, false), None, "{frame:02x?}");
+            assert!(!is_tcp(frame));
+        }
+        assert!(is_tcp(&ipv4()) && is_tcp(&ipv6()));
+    }
+}
