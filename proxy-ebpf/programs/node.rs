@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
+    latency,
     record::{Leg, Session},
     response::Response,
 };
@@ -48,16 +49,26 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
             keep(record);
             hand_over(record, commands);
         } else if record.node.response.is_done() {
-            if record.node.response.ends_transaction() {
-                publish!(record.node.transactions, record.node.transactions + 1);
-            }
-            publish!(record.node.answered_at, sys::now());
-            publish!(record.node.answered, commands);
+            answered(record, commands);
         }
     } else {
         publish!(record.node.passed, sent.wrapping_add(size));
         hand_over(record, commands);
     }
+}
+
+/// The response is complete.
+#[inline(always)]
+fn answered(record: &mut Session, commands: u64) {
+    if record.node.response.ends_transaction() {
+        publish!(record.node.transactions, record.node.transactions + 1);
+    }
+    let now = sys::now();
+    let bucket = latency::bucket(now.saturating_sub(shared!(record.client.began_at)));
+    let count = &mut record.node.latency[bucket];
+    publish!(*count, *count + 1);
+    publish!(record.node.answered_at, now);
+    publish!(record.node.answered, commands);
 }
 
 /// Words of a [`Response`].

@@ -5,6 +5,7 @@
 
 pub mod automaton;
 pub mod classify;
+pub mod latency;
 pub mod packet;
 pub mod reason;
 pub mod record;

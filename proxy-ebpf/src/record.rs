@@ -5,7 +5,7 @@
 //! `g == client.begun` and none of the three who may end it has: `client.ended < g`, `node.spilled < g`, `host.stopped < g`. So no
 //! field needs a second writer, and an end is final whoever else looks at the same moment.
 
-use crate::{response::Response, wire::Wire};
+use crate::{latency::Histogram, response::Response, wire::Wire};
 
 /// Entries of the statement table: prepared statements whose `EXECUTE` the kernel may splice, by `id % STATEMENTS`.
 pub const STATEMENTS: usize = 64;
@@ -215,6 +215,8 @@ pub struct Node {
     pub response: Response,
     /// The response that was handed over, as it stood before its first byte that went to the daemon.
     pub handed: Response,
+    /// Spliced commands by the time until their response was complete.
+    pub latency: Histogram,
 }
 
 /// One session's record, the whole of what a message needs. Each writer has cache lines of its own.
@@ -234,7 +236,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 1600,
+    size_of::<Session>() == 1792,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

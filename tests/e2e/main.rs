@@ -27,6 +27,7 @@ mod foreign_sockets;
 mod hostile;
 mod kill;
 mod kill_query;
+mod latency;
 mod local_infile;
 mod login;
 mod many_connections;
@@ -87,6 +88,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("server_session", server_session::CASES),
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),
+    ("latency", latency::CASES),
     ("close", close::CASES),
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),

@@ -1,5 +1,7 @@
 //! `SHOW PROXYSTAT`: counters of the whole daemon since its start.
 
+use std::borrow::Cow;
+
 use super::parse::{self, Mismatch};
 use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who};
 use crate::{
@@ -57,15 +59,22 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         ("traps", traps),
         ("spills", traffic.spills),
         ("uptime_sec", daemon.uptime_ms / 1000),
+        ("latency_p50_us", traffic.latency.percentile_us(50)),
+        ("latency_p99_us", traffic.latency.percentile_us(99)),
     ];
+    let buckets = traffic.latency.buckets();
+    let buckets =
+        buckets.map(|(from, count)| (Cow::Owned(format!("latency_from_{from}us")), count));
     let pattern = arguments.like.as_deref().unwrap_or_default();
     let rows = counters
+        .map(|(name, value)| (Cow::Borrowed(name), value))
         .into_iter()
+        .chain(buckets)
         .filter(|(name, _)| like(pattern, name.as_bytes()))
         // ODP's word for a counter that a restart sets back.
         .map(|(name, value)| {
             vec![
-                Value::text(name),
+                Value::Text(name.into_owned()),
                 Value::Unsigned(value),
                 Value::text("NULL"),
             ]
@@ -90,6 +99,8 @@ mod tests {
         sessions[0].traffic.spliced_commands = 5;
         sessions[1].traffic.relayed_commands = 7;
         sessions[2].transactions = 2;
+        sessions[0].traffic.latency.count(40_000);
+        sessions[1].traffic.latency.count(50_000);
         let table = table(ask(&sessions, 1_048_577, "SHOW PROXYSTAT REFRESH"));
         for line in [
             "stat_name | value | persist_type",
@@ -100,6 +111,9 @@ mod tests {
             "client_requests | 1012 | NULL",
             "spliced_commands | 1005 | NULL",
             "uptime_sec | 90 | NULL",
+            "latency_p50_us | 64 | NULL",
+            "latency_from_16us | 0 | NULL",
+            "latency_from_32us | 2 | NULL",
         ] {
             assert!(table.lines().any(|found| found == line), "{line}: {table}");
         }

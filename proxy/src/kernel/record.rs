@@ -12,6 +12,7 @@ use std::{
 };
 
 use sluice_ebpf::{
+    latency::Histogram,
     reason::TrapReason,
     record::{HEAD_BYTES, Offsets, STATEMENTS, Session, TRAPS},
 };
@@ -232,6 +233,11 @@ impl Slot {
             began_at_ns: word!(self, client.began_at).load(Ordering::Acquire),
             answered_at_ns: word!(self, node.answered_at).load(Ordering::Acquire),
         }
+    }
+
+    /// The spliced commands' times.
+    pub fn latency(&self) -> Histogram {
+        std::array::from_fn(|bucket| word!(self, node.latency[bucket]).load(Ordering::Relaxed))
     }
 
     /// What the programs have written. `answered` is read first: when it says that a response is complete, what follows is at least

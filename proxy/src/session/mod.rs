@@ -8,6 +8,7 @@ pub mod charset;
 pub mod command;
 pub mod credential;
 pub mod id;
+pub mod latency;
 pub mod login_end;
 pub mod login_name;
 pub mod phase;
@@ -24,6 +25,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 pub use activity::{AnsweredBy, Command};
 pub use id::{ConnectionId, CsId, IdSequence, ProxySessionId, SsId};
+pub use latency::Latency;
 pub use phase::{ClientState, ServerState};
 pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};

@@ -2,7 +2,7 @@
 
 use sluice_ebpf::reason::TrapReason;
 
-use super::Session;
+use super::{Latency, Session};
 
 /// Where a session's bytes move when it is not trapped. Decided once, when the session is first armed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -76,6 +76,8 @@ pub struct Traffic {
     pub answered_bytes_from_client: u64,
     /// Of `relayed_bytes_to_client`, those of its own answers.
     pub answered_bytes_to_client: u64,
+    /// How long those took: from a command's first byte to the last of its response.
+    pub latency: Latency,
     /// Responses of which the kernel stopped the splicing because the reader was slow.
     pub spills: u64,
     /// Commands that the kernel handed up, by reason.
@@ -102,6 +104,7 @@ impl Traffic {
             relayed_packets_to_client,
             answered_bytes_from_client,
             answered_bytes_to_client,
+            latency,
             spills,
             traps,
             last_trap: _,
@@ -120,6 +123,7 @@ impl Traffic {
         self.relayed_packets_to_client += relayed_packets_to_client;
         self.answered_bytes_from_client += answered_bytes_from_client;
         self.answered_bytes_to_client += answered_bytes_to_client;
+        self.latency.add(latency.histogram());
         self.spills += spills;
         for (count, more) in self.traps.0.iter_mut().zip(traps.0) {
             *count += more;

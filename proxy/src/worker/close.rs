@@ -151,6 +151,8 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
                 spliced_commands = traffic.spliced_commands,
                 relayed_commands = traffic.relayed_commands,
                 spliced_bytes = traffic.spliced_bytes_to_node + traffic.spliced_bytes_to_client,
+                latency_p50_us = traffic.latency.percentile_us(50),
+                latency_p99_us = traffic.latency.percentile_us(99),
                 relayed_bytes = traffic.relayed_bytes_to_node + traffic.relayed_bytes_to_client,
                 "session closed"
             )

@@ -6,7 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use sluice_ebpf::{reason::RelayReason, response::Outcome};
+use sluice_ebpf::{latency::Histogram, reason::RelayReason, response::Outcome};
 use tokio::sync::{Notify, oneshot};
 
 use super::{SharedWorker, Worker, clock, close::End, report::Watched, switch::Stuck};
@@ -132,7 +132,7 @@ impl Entry {
         {
             let mut session = self.session.borrow_mut();
             if let Some(slot) = self.slot() {
-                count(&mut session, &slot.progress());
+                add(&mut session, &slot.progress(), &slot.latency());
                 let spliced = slot.command();
                 if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command))
                 {
@@ -154,7 +154,7 @@ impl Entry {
         if let Some(slot) = self.slot() {
             let spliced = slot.command();
             let progress = slot.progress();
-            count(&mut session, &progress);
+            add(&mut session, &progress, &slot.latency());
             session.mode = match self.gate.get().standing(&progress) {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
@@ -217,7 +217,16 @@ impl Entry {
             Command::begun(payload, &prepared, answered_by, clock::now_ns());
     }
 
-    /// The command under way is answered.
+    /// The response to the command under way came through the daemon, or the rest of it, and is complete.
+    pub(super) fn end_response(&self) {
+        let mut session = self.session.borrow_mut();
+        let now = clock::now_ns();
+        session.command.end(now);
+        let took = session.command.duration_ns(now);
+        session.traffic.latency.count(took);
+    }
+
+    /// The command under way is over.
     pub(super) fn end_command(&self) {
         self.session.borrow_mut().command.end(clock::now_ns());
     }
@@ -279,8 +288,9 @@ const fn is_newer(spliced: &SplicedCommand, known: &Command) -> bool {
 }
 
 /// Adds what the kernel has counted to a copy of a session.
-fn count(session: &mut Session, progress: &Progress) {
+fn add(session: &mut Session, progress: &Progress, latency: &Histogram) {
     let traffic = &mut session.traffic;
+    traffic.latency.add(latency);
     traffic.spliced_commands += progress.commands + progress.silent_commands;
     traffic.responses += progress.answered;
     traffic.spliced_bytes_to_node += progress.bytes_to_node;

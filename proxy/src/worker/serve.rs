@@ -241,13 +241,16 @@ impl<'a> Serving<'a> {
         self.expect_response();
         let relayed = self.exchange().await;
         self.turn = Turn::Nobody;
-        if relayed.is_ok() {
+        let has_response = relayed.is_ok() && expect != Expect::Nothing;
+        if has_response {
+            self.entry.end_response();
+        } else if relayed.is_ok() {
             // Else the node may still be executing it: see `close::stop_connection`.
             self.entry.end_command();
         }
         let mut session = self.entry.session.borrow_mut();
         session.traffic.relayed_commands += 1;
-        session.traffic.responses += u64::from(relayed.is_ok() && expect != Expect::Nothing);
+        session.traffic.responses += u64::from(has_response);
         let ended = u64::from(self.response.ends_transaction());
         session.transactions += ended;
         if let Some(server) = session.bound_server_mut() {

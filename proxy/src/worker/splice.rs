@@ -76,6 +76,7 @@ impl Serving<'_> {
                 self.offered = None;
                 self.entry.session.borrow_mut().mode = Mode::Relayed;
                 self.command = Position::rest(command_remaining);
+                let is_ours = matches!(left, Left::Response(_));
                 self.response = match left {
                     Left::Nothing => {
                         self.response = progress.response;
@@ -95,7 +96,11 @@ impl Serving<'_> {
                     }
                 };
                 self.exchange().await?;
-                self.entry.end_command();
+                if is_ours {
+                    self.entry.end_response();
+                } else {
+                    self.entry.end_command();
+                }
                 self.keep_status();
                 Ok(())
             }
@@ -156,6 +161,7 @@ impl Serving<'_> {
                 } => {
                     self.response = response;
                     self.exchange().await?;
+                    self.entry.end_response();
                     self.keep_status();
                     return Ok(());
                 }

@@ -169,9 +169,12 @@ fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
             traffic.relayed_packets_to_client,
         ),
         ("spills", traffic.spills),
+        ("latency_p50_us", traffic.latency.percentile_us(50)),
+        ("latency_p99_us", traffic.latency.percentile_us(99)),
     ] {
         rows.add(info, name, value);
     }
+    rows.add(info, "latency_histogram", traffic.latency);
     let variables = &session.variables;
     rows.add(info, "variables_stale", variables.stale_count());
     rows.add(info, "variables_not_kept", variables.not_kept);

@@ -50,6 +50,9 @@ fn detailed() -> Session {
     traffic.relayed_packets_to_node = 51;
     traffic.relayed_packets_to_client = 52;
     traffic.spills = 46;
+    for microseconds in [40, 70, 70] {
+        traffic.latency.count(microseconds * 1000);
+    }
     traffic.relayed_commands = 47;
     traffic.answered_commands = 48;
     session.command = Command {
@@ -171,6 +174,9 @@ const ATTRIBUTES: &str = "
         relayed_packets_to_node | 51 | splice
         relayed_packets_to_client | 52 | splice
         spills | 46 | splice
+        latency_p50_us | 128 | splice
+        latency_p99_us | 128 | splice
+        latency_histogram | 2^5us:1 2^6us:2 | splice
         variables_stale | 0 | splice
         variables_not_kept | 0 | splice
         variables_unclear | 0 | splice
