@@ -17,8 +17,9 @@ use crate::{
     session::{CsId, Running},
 };
 
-/// How long a killed session waits for its node, to be told only what it can read as an answer.
-const FAREWELL: Duration = Duration::from_millis(100);
+/// How long a killed session waits for the kernel and its node, to be told only what it can read as an answer. The wait for the kernel's
+/// programs takes some milliseconds, but some hundred where every CPU is busy.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long the caller's own connection may take to kill another one: who is to be killed is gone by then.
 const NODE_KILL: Duration = Duration::from_secs(5);

@@ -17,8 +17,8 @@ use crate::{
 
 /// How long sessions may take to end when the daemon stops.
 const STOP: Duration = Duration::from_secs(1);
-/// How long a KILL waits for its victim's end: its worker may be in the middle of something.
-const KILL: Duration = Duration::from_secs(1);
+/// How long a KILL waits for its victim's end: its worker may be in the middle of something, and the victim has its farewell.
+const KILL: Duration = Duration::from_secs(2);
 /// How long the server of an idle session is waited for.
 const READ: Duration = Duration::from_millis(500);
 /// How long a session may take to get another server session: its command boundary, the node's login.
