@@ -64,6 +64,11 @@ fn answered(record: &mut Session, commands: u64) {
         publish!(record.node.transactions, record.node.transactions + 1);
     }
     let now = sys::now();
+    let insert_id = record.node.response.last_insert_id();
+    if insert_id != 0 {
+        publish!(record.node.insert_id, insert_id);
+        publish!(record.node.insert_id_at, now);
+    }
     let bucket = latency::bucket(now.saturating_sub(shared!(record.client.began_at)));
     let count = &mut record.node.latency[bucket];
     publish!(*count, *count + 1);

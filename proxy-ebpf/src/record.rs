@@ -215,6 +215,10 @@ pub struct Node {
     pub response: Response,
     /// The response that was handed over, as it stood before its first byte that went to the daemon.
     pub handed: Response,
+    /// The insert id that a spliced response has named last ([`Response::last_insert_id`]).
+    pub insert_id: u64,
+    /// When that response was complete, in nanoseconds of `CLOCK_MONOTONIC`; written after the id. 0: none has named one.
+    pub insert_id_at: u64,
     /// Spliced commands by the time until their response was complete.
     pub latency: Histogram,
 }
@@ -236,7 +240,7 @@ pub struct Session {
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(
-    size_of::<Session>() == 1792,
+    size_of::<Session>() == 1856,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -25,6 +25,7 @@ mod driver;
 mod fixtures;
 mod foreign_sockets;
 mod hostile;
+mod insert_id;
 mod kill;
 mod kill_query;
 mod latency;
@@ -89,6 +90,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),
     ("latency", latency::CASES),
+    ("insert_id", insert_id::CASES),
     ("close", close::CASES),
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),

@@ -143,10 +143,13 @@ pub struct Response {
     /// The response has (also) definitions or rows.
     result_set: u8,
     head: [u8; 32],
+    /// See the functions of these names.
+    affected_rows: u64,
+    last_insert_id: u64,
 }
 
 const _: () = assert!(
-    size_of::<Response>() == 64,
+    size_of::<Response>() == 80,
     "the map record holds this layout"
 );
 
@@ -167,6 +170,8 @@ impl Response {
         outcome: 0,
         result_set: 0,
         head: [0; 32],
+        affected_rows: 0,
+        last_insert_id: 0,
     };
 
     /// Starts over for the response to the next command. `expect` is an [`Expect`] as its number, `format` the session's [`format`]
@@ -181,6 +186,8 @@ impl Response {
         self.outcome = Outcome::Unknown as u8;
         self.result_set = 0;
         self.statement_id = 0;
+        self.affected_rows = 0;
+        self.last_insert_id = 0;
         self.format = format;
         self.phase = match expect {
             0 => phase::DONE,
@@ -232,6 +239,18 @@ impl Response {
     #[inline(always)]
     pub const fn packets_since(&self, earlier: &Self) -> u32 {
         self.packets.wrapping_sub(earlier.packets)
+    }
+
+    /// Rows that the last OK packet of this response says were changed; 0 after rows.
+    pub const fn affected_rows(&self) -> u64 {
+        self.affected_rows
+    }
+
+    /// The last id other than 0 that an OK packet of this response has named: what `mysql_insert_id()` says, which is also an id that
+    /// the statement itself gave, not `LAST_INSERT_ID()`. 0: none.
+    #[inline(always)]
+    pub const fn last_insert_id(&self) -> u64 {
+        self.last_insert_id
     }
 
     /// The id that a `COM_STMT_PREPARE` was answered with.
@@ -386,7 +405,13 @@ impl Response {
         } else if first == 0xfe && self.length < 9 && self.format & format::DEPRECATE_EOF == 0 {
             self.end_of(u16::from_le_bytes([self.head[7], self.head[8]]));
         } else {
-            let at = self.after_integer(self.after_integer(5));
+            let behind_rows = self.after_integer(5);
+            let at = self.after_integer(behind_rows);
+            self.affected_rows = self.integer(5);
+            let id = self.integer(behind_rows);
+            if id != 0 {
+                self.last_insert_id = id;
+            }
             self.end_of(u16::from_le_bytes([
                 self.head[(at & 31) as usize],
                 self.head[((at + 1) & 31) as usize],
@@ -463,6 +488,24 @@ impl Response {
             0xfd => 4,
             0xfe => 9,
             _ => 1,
+        }
+    }
+
+    /// The length-encoded integer at `at` in `head`. All bytes that it may have are read, whatever its length: fewer paths for the verifier.
+    #[inline(always)]
+    fn integer(&self, at: u8) -> u64 {
+        let mut behind = 0;
+        let mut place = 0;
+        while place < 8 {
+            let byte = self.head[((at + 1 + place) & 31) as usize];
+            behind |= u64::from(byte) << (8 * u32::from(place));
+            place += 1;
+        }
+        match self.head[(at & 31) as usize] {
+            0xfc => behind & 0xffff,
+            0xfd => behind & 0x00ff_ffff,
+            0xfe => behind,
+            small => small.into(),
         }
     }
 

@@ -323,6 +323,68 @@ fn the_statement_id_of_prepare_is_kept() {
     assert_eq!(response.statement_id(), 0x0403_0201);
 }
 
+/// An OK packet with these integers.
+fn ok_with(header: u8, rows: &[u8], id: &[u8], status: u8) -> Vec<u8> {
+    [&[header][..], rows, id, &[status, 0, 0, 0], b"info"].concat()
+}
+
+#[test]
+fn rows_and_insert_id_are_read_at_every_length() {
+    let integers: [(&[u8], u64); 6] = [
+        (&[0], 0),
+        (&[250], 250),
+        (&[0xfc, 0xfb, 0x00], 251),
+        (&[0xfd, 0x01, 0x02, 0x03], 0x03_0201),
+        (&[0xfe, 1, 2, 3, 4, 5, 6, 7, 8], 0x0807_0605_0403_0201),
+        (&[0xfe, 255, 255, 255, 255, 255, 255, 255, 255], u64::MAX),
+    ];
+    for (rows, wanted_rows) in integers {
+        for (id, wanted_id) in integers {
+            let bytes = packets(&[&ok_with(0, rows, id, 2)]);
+            let mut response = Response::DONE;
+            response.begin(Expect::Generic as u8, 0);
+            assert_eq!(response.feed(&bytes), bytes.len());
+            let found = (response.affected_rows(), response.last_insert_id());
+            assert_eq!(found, (wanted_rows, wanted_id));
+            assert_eq!((response.is_done(), response.status()), (true, 2));
+            response.begin(Expect::Generic as u8, 0);
+            assert_eq!(
+                (response.affected_rows(), response.last_insert_id()),
+                (0, 0)
+            );
+        }
+    }
+}
+
+#[test]
+fn the_insert_id_outlives_results_without_one() {
+    let rows: &[u8] = b"\0\0\x05\0\0\0\0\0\0\0";
+    for (format, end) in [(0, EOF), (format::DEPRECATE_EOF, OK_EOF)] {
+        let mut bytes = packets(&[&ok_with(0, &[3], &[0xfc, 7, 1], 0x0a), b"\x01", DEFINITION]);
+        if format == 0 {
+            bytes.extend(packets(&[EOF]));
+        }
+        // A binary row, which begins as an OK does and is none.
+        bytes.extend(packets(&[rows, end]));
+        let mut response = Response::DONE;
+        response.begin(Expect::Generic as u8, format);
+        assert_eq!(response.feed(&bytes), bytes.len());
+        assert!(response.is_done());
+        assert_eq!(response.last_insert_id(), 0x107);
+        let rows_changed = if format == 0 { 3 } else { 0 };
+        assert_eq!(response.affected_rows(), rows_changed);
+    }
+    for other in [ERR, EOF] {
+        let mut response = Response::DONE;
+        response.begin(Expect::Generic as u8, 0);
+        response.feed(&packets(&[other]));
+        assert_eq!(
+            (response.affected_rows(), response.last_insert_id()),
+            (0, 0)
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn cuts_change_nothing(which in 0..cases().len(), cuts in prop::collection::vec(1_usize..40, 1..60)) {

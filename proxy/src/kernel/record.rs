@@ -17,7 +17,10 @@ use sluice_ebpf::{
     record::{HEAD_BYTES, Offsets, STATEMENTS, Session, TRAPS},
 };
 
-use crate::gate::{Progress, SplicedCommand};
+use crate::{
+    gate::{Progress, SplicedCommand},
+    session::InsertId,
+};
 
 /// The mapped records of all sessions.
 #[derive(Debug)]
@@ -238,6 +241,15 @@ impl Slot {
     /// The spliced commands' times.
     pub fn latency(&self) -> Histogram {
         std::array::from_fn(|bucket| word!(self, node.latency[bucket]).load(Ordering::Relaxed))
+    }
+
+    /// The insert id that a spliced response has named last. The time is read first: the program writes it last.
+    pub fn insert_id(&self) -> InsertId {
+        let at_ns = word!(self, node.insert_id_at).load(Ordering::Acquire);
+        InsertId {
+            value: word!(self, node.insert_id).load(Ordering::Acquire),
+            at_ns,
+        }
     }
 
     /// What the programs have written. `answered` is read first: when it says that a response is complete, what follows is at least

@@ -83,6 +83,8 @@ pub struct Command {
     pub began_at_ns: u64,
     /// When its answer was complete. None: it still runs.
     pub ended_at_ns: Option<u64>,
+    /// Rows that it changed, as the node says; 0 for one that returned rows. None: not known, as after an ERR.
+    pub affected_rows: Option<u64>,
 }
 
 impl Command {
@@ -95,6 +97,7 @@ impl Command {
             answered_by: AnsweredBy::Proxy,
             began_at_ns,
             ended_at_ns: None,
+            affected_rows: None,
         }
     }
 

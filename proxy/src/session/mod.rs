@@ -74,6 +74,8 @@ pub struct Session {
     pub bound: Option<SsId>,
     /// The server session that holds the last insert id.
     pub last_insert_id_holder: Option<SsId>,
+    /// The last insert id that its server has named.
+    pub insert_id: InsertId,
     /// Why it may not move to another server session, but for what status flags and prepared statements tell.
     pub ties: Ties,
     /// A prepared statement of the binary protocol may be open.
@@ -86,6 +88,15 @@ pub struct Session {
     pub relay_reason: Option<RelayReason>,
     /// What has moved.
     pub traffic: Traffic,
+}
+
+/// An insert id as an OK packet names it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct InsertId {
+    /// The id; 0: none since the session began or was reset.
+    pub value: u64,
+    /// When it came, or when the session was reset, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub at_ns: u64,
 }
 
 /// Status flag `SERVER_STATUS_IN_TRANS`.
@@ -157,6 +168,7 @@ impl Session {
             servers: Vec::new(),
             bound: None,
             last_insert_id_holder: None,
+            insert_id: InsertId::default(),
             ties: Ties::default(),
             has_prepared: false,
             path: Path::Relay,
@@ -190,6 +202,13 @@ impl Session {
     pub fn note_status(&mut self, status: u16) {
         if let Some(server) = self.bound_server_mut() {
             server.in_transaction = status & IN_TRANSACTION != 0;
+        }
+    }
+
+    /// A response has named this insert id, if it did; responses may be told of in any order.
+    pub fn note_insert_id(&mut self, insert_id: InsertId) {
+        if insert_id.value != 0 && insert_id.at_ns > self.insert_id.at_ns {
+            self.insert_id = insert_id;
         }
     }
 
@@ -275,6 +294,22 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_insert_id_stands() {
+        let mut session = session();
+        let id = |value, at_ns| InsertId { value, at_ns };
+        for (noted, wanted) in [
+            (id(0, 5), id(0, 0)),
+            (id(7, 10), id(7, 10)),
+            (id(8, 9), id(7, 10)),
+            (id(0, 11), id(7, 10)),
+            (id(3, 12), id(3, 12)),
+        ] {
+            session.note_insert_id(noted);
+            assert_eq!(session.insert_id, wanted);
+        }
+    }
 
     fn session() -> Session {
         Session::new(Accepted {

@@ -6,7 +6,11 @@ use std::{
     rc::Rc,
 };
 
-use sluice_ebpf::{latency::Histogram, reason::RelayReason, response::Outcome};
+use sluice_ebpf::{
+    latency::Histogram,
+    reason::RelayReason,
+    response::{Expect, Outcome, Response},
+};
 use tokio::sync::{Notify, oneshot};
 
 use super::{SharedWorker, Worker, clock, close::End, report::Watched, switch::Stuck};
@@ -14,7 +18,9 @@ use crate::{
     admin::Connection,
     gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
-    session::{AnsweredBy, Command, CsId, Mode, Path, Prepared, ServerState, Session, SsId},
+    session::{
+        AnsweredBy, Command, CsId, InsertId, Mode, Path, Prepared, ServerState, Session, SsId,
+    },
 };
 
 /// Where a session is in the kernel's maps.
@@ -133,6 +139,7 @@ impl Entry {
             let mut session = self.session.borrow_mut();
             if let Some(slot) = self.slot() {
                 add(&mut session, &slot.progress(), &slot.latency());
+                session.note_insert_id(slot.insert_id());
                 let spliced = slot.command();
                 if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command))
                 {
@@ -155,6 +162,7 @@ impl Entry {
             let spliced = slot.command();
             let progress = slot.progress();
             add(&mut session, &progress, &slot.latency());
+            session.note_insert_id(slot.insert_id());
             session.mode = match self.gate.get().standing(&progress) {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
@@ -164,11 +172,13 @@ impl Entry {
                 session.command = self.command_of(&spliced);
                 // Its response is whole where it had ended before, and none has begun meanwhile.
                 let response = progress.response;
-                if !session.command.is_running()
-                    && slot.command() == Some(spliced)
-                    && (response.outcome() == Outcome::Ok || response.status() != 0)
-                {
-                    session.note_status(response.status());
+                if !session.command.is_running() && slot.command() == Some(spliced) {
+                    if response.outcome() == Outcome::Ok || response.status() != 0 {
+                        session.note_status(response.status());
+                    }
+                    if Expect::of(session.command.byte) != Expect::Nothing {
+                        session.command.affected_rows = affected_rows(&response);
+                    }
                 }
             }
         }
@@ -218,12 +228,17 @@ impl Entry {
     }
 
     /// The response to the command under way came through the daemon, or the rest of it, and is complete.
-    pub(super) fn end_response(&self) {
+    pub(super) fn end_response(&self, response: &Response) {
         let mut session = self.session.borrow_mut();
         let now = clock::now_ns();
         session.command.end(now);
         let took = session.command.duration_ns(now);
         session.traffic.latency.count(took);
+        session.command.affected_rows = affected_rows(response);
+        session.note_insert_id(InsertId {
+            value: response.last_insert_id(),
+            at_ns: now,
+        });
     }
 
     /// The command under way is over.
@@ -280,6 +295,11 @@ impl Drop for Entry {
         self.worker.process.dismiss(self.cs_id);
         self.place.borrow().close(&self.worker);
     }
+}
+
+/// Rows that a command has changed, if its response says it.
+fn affected_rows(response: &Response) -> Option<u64> {
+    (response.outcome() == Outcome::Ok).then(|| response.affected_rows())
 }
 
 /// Whether a spliced command began after the last one that the daemon knows.

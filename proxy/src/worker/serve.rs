@@ -17,6 +17,7 @@ use super::{
     accept::login_of,
     bound::Bound,
     change_user::{self, Change, Changed, Half},
+    clock,
     close::End,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
@@ -29,7 +30,7 @@ use crate::{
     protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
     session::{
-        AnsweredBy, Path, charset,
+        AnsweredBy, InsertId, Path, charset,
         command::{Effect, Plan, plan},
         login_name::{LoginName, Rules, SEPARATORS},
         sticky::knots_of_command,
@@ -243,7 +244,7 @@ impl<'a> Serving<'a> {
         self.turn = Turn::Nobody;
         let has_response = relayed.is_ok() && expect != Expect::Nothing;
         if has_response {
-            self.entry.end_response();
+            self.entry.end_response(&self.response);
         } else if relayed.is_ok() {
             // Else the node may still be executing it: see `close::stop_connection`.
             self.entry.end_command();
@@ -334,6 +335,11 @@ impl<'a> Serving<'a> {
             session.has_prepared = false;
             session.ties.clear();
             session.variables = Arc::default();
+            // Whatever the kernel knows is older.
+            session.insert_id = InsertId {
+                value: 0,
+                at_ns: clock::now_ns(),
+            };
         }
         if let Some(slot) = self.entry.slot() {
             slot.forget_statements();

@@ -97,7 +97,7 @@ impl Serving<'_> {
                 };
                 self.exchange().await?;
                 if is_ours {
-                    self.entry.end_response();
+                    self.entry.end_response(&self.response);
                 } else {
                     self.entry.end_command();
                 }
@@ -161,7 +161,7 @@ impl Serving<'_> {
                 } => {
                     self.response = response;
                     self.exchange().await?;
-                    self.entry.end_response();
+                    self.entry.end_response(&self.response);
                     self.keep_status();
                     return Ok(());
                 }

@@ -193,4 +193,7 @@ fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
     rows.add(info, "last_command_bytes", command.bytes);
     rows.add(info, "last_command_running", command.is_running());
     rows.add(info, "last_command_us", command.duration_ns(now_ns) / 1000);
+    let affected = command.affected_rows.map(|rows| rows.to_string());
+    rows.add(info, "last_command_rows", affected.unwrap_or_default());
+    rows.add(info, "last_insert", session.insert_id.value);
 }

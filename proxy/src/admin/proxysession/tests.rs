@@ -55,8 +55,10 @@ fn detailed() -> Session {
     }
     traffic.relayed_commands = 47;
     traffic.answered_commands = 48;
+    session.insert_id.value = 77;
     session.command = Command {
         bytes: 20,
+        affected_rows: Some(12),
         ..Command::begun(
             b"\x03SELECT SLEEP(9)",
             &Prepared::default(),
@@ -187,6 +189,8 @@ const ATTRIBUTES: &str = "
         last_command_bytes | 20 | splice
         last_command_running | true | splice
         last_command_us | 3999999 | splice
+        last_command_rows | 12 | splice
+        last_insert | 77 | splice
         ";
 
 #[test]
