@@ -1,12 +1,9 @@
 //! Tells the capture program whose sockets are whose: addresses of this host, connections of sessions.
-#![expect(
-    unsafe_code,
-    reason = "socket options and interface addresses that std does not offer"
-)]
+#![expect(unsafe_code, reason = "a socket option that std does not offer")]
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
 };
 
@@ -114,58 +111,4 @@ pub(super) fn namespace_cookie() -> io::Result<u64> {
     } else {
         Err(io::Error::last_os_error())
     }
-}
-
-/// The addresses under which this host's clients reach a listener: itself, or for a wildcard one every address of this host.
-pub(super) fn host_addresses(listener: SocketAddr) -> io::Result<Vec<SocketAddr>> {
-    if !listener.ip().is_unspecified() {
-        return Ok(vec![listener]);
-    }
-    let mut addresses = vec![
-        IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::LOCALHOST),
-    ];
-    addresses.extend(interface_addresses()?);
-    addresses.sort_unstable();
-    addresses.dedup();
-    Ok(addresses
-        .into_iter()
-        .map(|ip| SocketAddr::new(ip, listener.port()))
-        .collect())
-}
-
-/// The addresses of this host's interfaces.
-fn interface_addresses() -> io::Result<Vec<IpAddr>> {
-    let mut head = std::ptr::null_mut();
-    // SAFETY: `head` receives a list that `freeifaddrs` below takes back.
-    if unsafe { libc::getifaddrs(&raw mut head) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let mut found = Vec::new();
-    let mut at = head;
-    while !at.is_null() {
-        // SAFETY: a node of the list, valid until it is freed.
-        let node = unsafe { &*at };
-        at = node.ifa_next;
-        if node.ifa_addr.is_null() {
-            continue;
-        }
-        // SAFETY: a socket address says its family, which says its type; the list may be unaligned for neither.
-        unsafe {
-            match i32::from((*node.ifa_addr).sa_family) {
-                libc::AF_INET => {
-                    let address = node.ifa_addr.cast::<libc::sockaddr_in>().read_unaligned();
-                    found.push(Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr)).into());
-                }
-                libc::AF_INET6 => {
-                    let address = node.ifa_addr.cast::<libc::sockaddr_in6>().read_unaligned();
-                    found.push(Ipv6Addr::from(address.sin6_addr.s6_addr).into());
-                }
-                _ => {}
-            }
-        }
-    }
-    // SAFETY: the list that `getifaddrs` made, not used any more.
-    unsafe { libc::freeifaddrs(head) };
-    Ok(found)
 }

@@ -3,21 +3,31 @@
 
 pub mod btf;
 pub mod capture;
+pub mod interfaces;
+mod listeners;
 pub mod probe;
 pub mod quiesce;
 pub mod record;
+pub mod route_localnet;
 pub mod self_test;
+#[cfg(test)]
+pub(crate) mod test_network;
 
-use std::{fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc};
+use std::{convert::Infallible, fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{HashMap, Map, MapData, SockHash},
+    maps::{Map, MapData, SockHash},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
-use sluice_ebpf::record::Listener;
 
-use self::{btf::Types, capture::Bindings, record::Records};
+use self::{
+    btf::Types,
+    capture::Bindings,
+    interfaces::{Changes, Coverage, Legs},
+    listeners::Listeners,
+    record::Records,
+};
 
 /// The programs, built by `build.rs` from `proxy-ebpf/programs`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("SLUICE_EBPF_OBJECT"));
@@ -61,6 +71,9 @@ pub enum KernelError {
 /// The loaded programs and their maps.
 #[derive(Debug)]
 pub struct Kernel {
+    listeners: Listeners,
+    coverage: Option<Coverage>,
+    changes: Changes,
     ebpf: Ebpf,
     records: Arc<Records>,
 }
@@ -76,6 +89,8 @@ impl Kernel {
         let copied_seq = types.offset_of("tcp_sock", "copied_seq")?;
         let write_seq = types.offset_of("tcp_sock", "write_seq")?;
         let rmem_alloc = types.offset_of("sock", "sk_backlog.rmem_alloc")?;
+        // Before anything of the host is looked at: what changes after that is told.
+        let changes = Changes::subscribe().map_err(io_error("rtnetlink"))?;
         let namespace = capture::namespace_cookie().map_err(io_error("SO_NETNS_COOKIE"))?;
         let mut ebpf = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::STATS)
@@ -95,40 +110,79 @@ impl Kernel {
         };
         attach(&mut ebpf)?;
         Ok(Self {
+            listeners: Listeners::default(),
+            coverage: None,
+            changes,
             ebpf,
             records: Arc::new(records),
         })
     }
 
-    /// Has connections of this host to this address captured.
+    /// Has connections of this host to this address captured; for a wildcard that is every address of this host, also (see
+    /// [`Kernel::follow`]) those that come later.
     ///
     /// # Errors
     /// Where the map is full.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), KernelError> {
-        let map = self
-            .ebpf
-            .map_mut("LISTENERS")
-            .ok_or(KernelError::Missing("map LISTENERS"))?;
-        let error = |error| KernelError::Map("LISTENERS", error);
-        let mut listeners: HashMap<&mut MapData, Listener, u32> =
-            HashMap::try_from(map).map_err(error)?;
-        for address in
-            capture::host_addresses(address).map_err(io_error("addresses of this host"))?
-        {
-            listeners
-                .insert(capture::listener(address), 0, 0)
-                .map_err(error)?;
-        }
-        Ok(())
+        self.listeners.add(address);
+        let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
+        self.listeners.refresh(&mut self.ebpf, &host)
     }
 
     /// Has connections to this address left alone again.
     fn unlisten(&mut self, address: SocketAddr) {
-        if let Some(map) = self.ebpf.map_mut("LISTENERS")
-            && let Ok(mut listeners) = HashMap::<&mut MapData, Listener, u32>::try_from(map)
-        {
-            // It is there; and if it is not, nothing is to be done.
-            let _ = listeners.remove(&capture::listener(address));
+        self.listeners.remove(address);
+        self.refresh();
+    }
+
+    /// Puts the wire's programs on every interface that may carry such legs. `port` is the one that the daemon listens on. What stands against
+    /// single interfaces is logged, and told by [`Kernel::coverage`].
+    ///
+    /// # Errors
+    /// Where the programs cannot be loaded or the interfaces not be listed.
+    pub fn cover(&mut self, legs: Legs, port: u16) -> Result<(), KernelError> {
+        let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
+        let mut coverage = Coverage::load(&mut self.ebpf, legs, port)?;
+        coverage.refresh(&mut self.ebpf, &host);
+        self.coverage = Some(coverage);
+        Ok(())
+    }
+
+    /// How interfaces stand, after [`Kernel::cover`].
+    pub const fn coverage(&self) -> Option<&Coverage> {
+        self.coverage.as_ref()
+    }
+
+    /// Keeps up with this host's interfaces and addresses for as long as it is polled, in the network namespace of the thread that loaded the
+    /// programs.
+    ///
+    /// # Errors
+    /// Where the kernel tells of changes no more.
+    pub async fn follow(&mut self) -> io::Result<Infallible> {
+        let watch = self.changes.watch()?;
+        loop {
+            watch.changed().await?;
+            self.refresh();
+        }
+    }
+
+    /// Looks at the host's interfaces anew.
+    fn refresh(&mut self) {
+        let host = match interfaces::interfaces() {
+            Ok(host) => host,
+            Err(error) => {
+                tracing::warn!(%error, "the interfaces of this host cannot be listed");
+                return;
+            }
+        };
+        if let Err(error) = self.listeners.refresh(&mut self.ebpf, &host) {
+            tracing::warn!(
+                error = chain(&error),
+                "clients of some addresses are relayed"
+            );
+        }
+        if let Some(coverage) = &mut self.coverage {
+            coverage.refresh(&mut self.ebpf, &host);
         }
     }
 
@@ -153,6 +207,20 @@ impl Kernel {
         let data = MapData::from_fd(fd).map_err(|error| KernelError::Map("BINDINGS", error))?;
         Bindings::new(data)
     }
+}
+
+/// An error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
+        }
+        cause = next.source();
+    }
+    text
 }
 
 /// Names what was tried.
@@ -195,3 +263,6 @@ where
         .try_into()
         .map_err(|_other_kind| KernelError::Missing(name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,15 +75,7 @@ pub fn load_and_test(sessions: u32) -> Result<(Kernel, Found), SelfTestError> {
 
 /// An error with all its causes and, where capabilities are missing, their names: most refusals come of that.
 pub fn explain(error: &SelfTestError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(next) = cause {
-        let next_text = next.to_string();
-        if !text.contains(&next_text) {
-            text = format!("{text}: {next_text}");
-        }
-        cause = next.source();
-    }
+    let mut text = super::chain(error);
     let missing = super::probe::missing_capabilities();
     if !missing.is_empty() {
         text = format!("{text} (missing capabilities: {})", missing.join(", "));

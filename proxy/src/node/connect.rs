@@ -3,10 +3,13 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpSocket;
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::Leg;
+use crate::net::{
+    Leg,
+    path::{is_local, limit_segments},
+};
 
 /// How often a port is chosen anew before the socket is connected without being announced.
 const ATTEMPTS: usize = 4;
@@ -18,6 +21,11 @@ pub trait Announce {
     fn bound(&self, node: SocketAddr, local: SocketAddr);
     /// That socket is about to be closed. Called for sockets that never became a session's only.
     fn unbound(&self, node: SocketAddr, local: SocketAddr);
+    /// Payload bytes that the node's segments may carry at most: what the path to the client carries, where they go there as they are
+    /// ([`crate::net::path::segment_of`]).
+    fn segment_max(&self) -> Option<u32> {
+        None
+    }
 }
 
 impl Announce for () {
@@ -107,7 +115,8 @@ pub async fn connect<A: Announce>(
                 }
             }
         }
-        let leg = Leg::new(TcpStream::connect(address).await?)?;
+        let socket = socket(address, announce)?;
+        let leg = Leg::new(socket.connect(address).await?)?;
         Ok(Dialled {
             announced: None,
             leg,
@@ -119,9 +128,17 @@ pub async fn connect<A: Announce>(
     }
 }
 
-/// Whether an address is this host's: only those can be bound to.
-pub fn is_local(ip: IpAddr) -> bool {
-    std::net::UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
+/// A socket that is not connected yet.
+fn socket(address: SocketAddr, announce: &impl Announce) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(bytes) = announce.segment_max() {
+        limit_segments(&socket, Some(bytes))?;
+    }
+    Ok(socket)
 }
 
 async fn connect_bound<A: Announce>(
@@ -129,11 +146,7 @@ async fn connect_bound<A: Announce>(
     announce: &A,
     reuse: bool,
 ) -> io::Result<Dialled<'_, A>> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = socket(address, announce)?;
     // Where no port is free, one whose last connection is in TIME_WAIT will do.
     socket.set_reuseaddr(reuse)?;
     let mut source = address;
@@ -238,10 +251,24 @@ mod tests {
         assert!(book.0.borrow().is_empty());
     }
 
-    #[test]
-    fn only_addresses_of_this_host_are_local() {
-        assert!(is_local(Ipv4Addr::LOCALHOST.into()));
-        // TEST-NET-3 (RFC 5737) is nobody's.
-        assert!(!is_local(Ipv4Addr::new(203, 0, 113, 1).into()));
+    struct Narrow;
+
+    impl Announce for Narrow {
+        fn bound(&self, _node: SocketAddr, _local: SocketAddr) {}
+        fn unbound(&self, _node: SocketAddr, _local: SocketAddr) {}
+        fn segment_max(&self) -> Option<u32> {
+            Some(1_380)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_told_what_the_clients_path_carries() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let _dialled = connect(address, soon(), &Narrow).await.unwrap();
+        let (node, _) = listener.accept().await.unwrap();
+        let facts = crate::net::facts::Facts::of(&node).unwrap();
+        let options = if facts.timestamps { 12 } else { 0 };
+        assert_eq!(facts.sent_segment + options, 1_380);
     }
 }

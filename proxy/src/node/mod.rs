@@ -6,7 +6,7 @@ mod login;
 mod login_leg;
 mod monitor;
 
-pub use connect::{Announce, ConnectError, Dialled, connect, is_local};
+pub use connect::{Announce, ConnectError, Dialled, connect};
 pub use greeting::{GreetError, Remembered, greet, greeting_probe};
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};

@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    future::pending,
     net::{SocketAddr, TcpListener},
     num::NonZero,
     rc::Rc,
@@ -95,7 +96,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         );
     }
     tracing::info!(addr = %address, workers, "listening");
-    wait_for_signal()?;
+    wait_for_signal(kernel.as_mut())?;
     process.is_stopping.store(true, Ordering::Relaxed);
     for mailbox in &process.mailboxes {
         // A worker that is gone already needs no mail.
@@ -196,8 +197,8 @@ fn work(
     );
 }
 
-/// Waits for SIGTERM or SIGINT.
-fn wait_for_signal() -> Result<(), RunError> {
+/// Waits for SIGTERM or SIGINT, and keeps the kernel's half up with the host meanwhile.
+fn wait_for_signal(kernel: Option<&mut Kernel>) -> Result<(), RunError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -208,9 +209,19 @@ fn wait_for_signal() -> Result<(), RunError> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            () = follow(kernel) => {}
         }
         Ok(())
     })
+}
+
+/// Never ends.
+async fn follow(kernel: Option<&mut Kernel>) {
+    if let Some(kernel) = kernel {
+        let Err(error) = kernel.follow().await;
+        tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
+    }
+    pending::<()>().await;
 }
 
 /// How many workers there are to be.

@@ -1,0 +1,155 @@
+//! The two programs on one interface. Links of TCX (kernel 6.6 and later) end with their descriptors, whatever ends this process. The filters
+//! of older kernels stay behind a process that is killed; the next one on the same port takes them over.
+
+use aya::{
+    Ebpf,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
+    },
+};
+
+use crate::kernel::{KernelError, program};
+
+/// The programs, by their hook.
+pub(super) const PROGRAMS: [(&str, TcAttachType); 2] = [
+    ("wire_ingress", TcAttachType::Ingress),
+    ("wire_egress", TcAttachType::Egress),
+];
+/// The priority of our filters: behind those that administrators number by hand, before those that the kernel numbers itself (49,152 and
+/// lower).
+const PRIORITY: u16 = 0x5150;
+
+/// How programs get to a hook.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// A link of TCX.
+    Tcx,
+    /// A filter of the `clsact` qdisc. The number is its handle at our priority: the port that the daemon listens on.
+    Filter(u16),
+}
+
+impl Way {
+    /// The way's name, for operators.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Tcx => "TCX",
+            Self::Filter(_) => "clsact filter",
+        }
+    }
+}
+
+/// An interface with both programs on it, until this is dropped.
+#[derive(Debug)]
+pub(in crate::kernel) struct Attached {
+    pub(super) way: Way,
+    _links: [SchedClassifierLink; 2],
+}
+
+/// Loads the programs.
+pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    for (name, _) in PROGRAMS {
+        let classifier: &mut SchedClassifier = program(ebpf, name)?;
+        if classifier.fd().is_err() {
+            classifier.load().map_err(|source| KernelError::Program {
+                what: "loading the wire's programs",
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts both programs on an interface, by TCX or, where the kernel has none, as filters.
+pub(super) fn attach(ebpf: &mut Ebpf, name: &str, port: u16) -> Result<Attached, KernelError> {
+    match both(ebpf, name, Way::Tcx) {
+        Err(KernelError::Program {
+            source: ProgramError::SyscallError(error),
+            ..
+        }) if is_unknown(error.io_error.raw_os_error()) => both(ebpf, name, Way::Filter(port)),
+        attached => attached,
+    }
+}
+
+/// What an older kernel says to a kind of link that it does not know.
+fn is_unknown(number: Option<i32>) -> bool {
+    number == Some(libc::EINVAL) || number == Some(libc::EOPNOTSUPP)
+}
+
+pub(in crate::kernel) fn both(
+    ebpf: &mut Ebpf,
+    name: &str,
+    way: Way,
+) -> Result<Attached, KernelError> {
+    if let Way::Filter(_) = way {
+        add_clsact(name)?;
+    }
+    let [ingress, egress] = PROGRAMS.map(|(label, hook)| (label, hook));
+    // Where the second fails the first is dropped, and with it taken off.
+    let links = [
+        one(ebpf, name, ingress, way)?,
+        one(ebpf, name, egress, way)?,
+    ];
+    Ok(Attached { way, _links: links })
+}
+
+/// The qdisc that has the hooks. It may be there already, and it stays: it does nothing, and others may have filters in it by then.
+fn add_clsact(name: &str) -> Result<(), KernelError> {
+    match tc::qdisc_add_clsact(name) {
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        added => added.map_err(|error| failed(error.into())),
+    }
+}
+
+fn one(
+    ebpf: &mut Ebpf,
+    name: &str,
+    (label, hook): (&'static str, TcAttachType),
+    way: Way,
+) -> Result<SchedClassifierLink, KernelError> {
+    let classifier: &mut SchedClassifier = program(ebpf, label)?;
+    let id = match way {
+        // Next to the sockets: other programs see what comes in before us, and what goes out after us.
+        Way::Tcx => {
+            let order = match hook {
+                TcAttachType::Egress => LinkOrder::first(),
+                _ => LinkOrder::last(),
+            };
+            classifier.attach_with_options(name, hook, TcAttachOptions::TcxOrder(order))
+        }
+        Way::Filter(port) => filter(classifier, name, hook, port),
+    };
+    id.and_then(|id| classifier.take_link(id)).map_err(failed)
+}
+
+/// Our filter on a hook: a new one, or the place of one that a killed daemon on the same port has left.
+fn filter(
+    classifier: &mut SchedClassifier,
+    name: &str,
+    hook: TcAttachType,
+    port: u16,
+) -> Result<tc::SchedClassifierLinkId, ProgramError> {
+    let handle = TcHandle::new(0, port.max(1));
+    let options = NlOptions {
+        priority: PRIORITY,
+        handle,
+        classid: None,
+    };
+    match classifier.attach_with_options(name, hook, TcAttachOptions::Netlink(options)) {
+        Err(ProgramError::TcError(TcError::NetlinkError(error)))
+            if error.raw_os_error() == Some(libc::EEXIST) =>
+        {
+            let left = SchedClassifierLink::attached(name, hook, PRIORITY, handle, None)
+                .map_err(TcError::IoError)?;
+            classifier.attach_to_link(left)
+        }
+        attached => attached,
+    }
+}
+
+fn failed(source: ProgramError) -> KernelError {
+    KernelError::Program {
+        what: "attaching the wire's programs",
+        source,
+    }
+}

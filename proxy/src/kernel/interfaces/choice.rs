@@ -1,0 +1,235 @@
+//! Which interfaces the wire's programs belong on. Pure: from what the kernel lists to what is to be done.
+//!
+//! A packet must meet one of our hooks once in each direction, or it is moved twice. So what stands above another covered interface, or is
+//! part of one, is left out: a bridge's ports, a `macvlan` whose lower interface is covered. A VLAN is covered beside its lower interface,
+//! which sees the same packets with a tag (`__sk_buff.vlan_present`): the programs leave tagged packets alone.
+
+use std::fmt;
+
+use super::host::Interface;
+
+/// Link layers of `linux/if_arp.h` that the programs can read.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
+
+/// What legs there may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Legs {
+    /// Some have both ends on this host: clients here and nodes elsewhere, or the other way round.
+    pub loopback: bool,
+    /// Some are of IPv4.
+    pub ipv4: bool,
+    /// Some are of IPv6.
+    pub ipv6: bool,
+}
+
+/// What is to be done with an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Choice {
+    /// The programs belong on it.
+    Cover,
+    /// They do not.
+    LeaveOut(Why),
+}
+
+/// Why an interface is left out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// It is down.
+    Down,
+    /// It has no address of a family that legs have.
+    NoAddress,
+    /// Its packets have no Ethernet header; the number is its `ARPHRD_` one.
+    NoEthernet(u16),
+    /// It is the loopback interface, and no leg needs it.
+    Loopback,
+    /// It is part of this one, which sees its packets.
+    PartOf(String),
+    /// This one is below it, covered, and sees its packets.
+    Above(String),
+    /// The packets of a VRF are seen at its interfaces.
+    Vrf,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down => f.write_str("down"),
+            Self::NoAddress => f.write_str("no address"),
+            Self::NoEthernet(link_layer) => {
+                write!(f, "no Ethernet header (link layer {link_layer})")
+            }
+            Self::Loopback => f.write_str("no session needs it"),
+            Self::PartOf(master) => write!(f, "part of {master}"),
+            Self::Above(lower) => write!(f, "above {lower}, which is covered"),
+            Self::Vrf => f.write_str("a VRF: its interfaces are covered"),
+        }
+    }
+}
+
+/// Decides for each.
+pub fn choose(interfaces: &[Interface], legs: Legs) -> Vec<(&Interface, Choice)> {
+    interfaces
+        .iter()
+        .map(|interface| {
+            let why = stands_alone(interface, interfaces, legs)
+                .or_else(|| covered_below(interface, interfaces, legs));
+            (interface, why.map_or(Choice::Cover, Choice::LeaveOut))
+        })
+        .collect()
+}
+
+/// What stands against it, whatever is below it.
+fn stands_alone(interface: &Interface, all: &[Interface], legs: Legs) -> Option<Why> {
+    let named = |index| all.iter().find(|known| known.index == index);
+    if !interface.is_up {
+        return Some(Why::Down);
+    }
+    if let Some(index) = interface.master {
+        let master = named(index);
+        if master.is_none_or(|master| master.kind.as_deref() != Some("vrf")) {
+            let name = master.map_or_else(|| format!("interface {index}"), |it| it.name.clone());
+            return Some(Why::PartOf(name));
+        }
+    }
+    if interface.kind.as_deref() == Some("vrf") {
+        return Some(Why::Vrf);
+    }
+    match interface.link_layer {
+        ARPHRD_LOOPBACK if !legs.loopback => return Some(Why::Loopback),
+        ARPHRD_ETHER | ARPHRD_LOOPBACK => {}
+        other => return Some(Why::NoEthernet(other)),
+    }
+    let is_used = |ip: &std::net::IpAddr| if ip.is_ipv4() { legs.ipv4 } else { legs.ipv6 };
+    (!interface.addresses.iter().any(is_used)).then_some(Why::NoAddress)
+}
+
+/// Whether it hands its packets to a covered interface, and gets them from there.
+fn covered_below(interface: &Interface, all: &[Interface], legs: Legs) -> Option<Why> {
+    let kind = interface.kind.as_deref()?;
+    if !matches!(kind, "macvlan" | "macvtap" | "ipvlan" | "ipvtap") {
+        return None;
+    }
+    // The kernel stacks these one high: below is no other of their kind.
+    let index = interface.lower?;
+    let lower = all.iter().find(|known| known.index == index)?;
+    stands_alone(lower, all, legs)
+        .is_none()
+        .then(|| Why::Above(lower.name.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Legs = Legs {
+        loopback: true,
+        ipv4: true,
+        ipv6: true,
+    };
+
+    fn ethernet(index: u32, name: &str) -> Interface {
+        Interface {
+            index,
+            name: name.to_owned(),
+            is_up: true,
+            link_layer: ARPHRD_ETHER,
+            addresses: vec![[10, 0, 0, u8::try_from(index).unwrap()].into()],
+            ..Interface::default()
+        }
+    }
+
+    fn of_kind(kind: &str, interface: Interface) -> Interface {
+        Interface {
+            kind: Some(kind.to_owned()),
+            ..interface
+        }
+    }
+
+    fn why(interfaces: &[Interface], legs: Legs) -> Vec<String> {
+        let text = |choice| match choice {
+            Choice::Cover => "cover".to_owned(),
+            Choice::LeaveOut(why) => why.to_string(),
+        };
+        choose(interfaces, legs)
+            .into_iter()
+            .map(|(_, choice)| text(choice))
+            .collect()
+    }
+
+    #[test]
+    fn it_takes_an_ethernet_header_an_address_and_to_be_up() {
+        let mut host = [1, 2, 3, 4].map(|index| ethernet(index, "x"));
+        host[1].is_up = false;
+        host[2].addresses.clear();
+        // A tunnel.
+        host[3].link_layer = 65_534;
+        let expected = [
+            "cover",
+            "down",
+            "no address",
+            "no Ethernet header (link layer 65534)",
+        ];
+        assert_eq!(why(&host, ALL), expected);
+    }
+
+    #[test]
+    fn an_address_counts_if_legs_have_its_family() {
+        let four = ethernet(2, "four");
+        let mut six = ethernet(3, "six");
+        six.addresses = vec!["fe80::1".parse().unwrap()];
+        let host = [four, six];
+        let only_four = Legs { ipv6: false, ..ALL };
+        assert_eq!(why(&host, only_four), ["cover", "no address"]);
+        let only_six = Legs { ipv4: false, ..ALL };
+        assert_eq!(why(&host, only_six), ["no address", "cover"]);
+    }
+
+    #[test]
+    fn loopback_is_covered_only_where_legs_use_it() {
+        let mut lo = ethernet(1, "lo");
+        lo.link_layer = ARPHRD_LOOPBACK;
+        let host = [lo];
+        assert_eq!(why(&host, ALL), ["cover"]);
+        let remote = Legs {
+            loopback: false,
+            ..ALL
+        };
+        assert_eq!(why(&host, remote), ["no session needs it"]);
+    }
+
+    #[test]
+    fn a_port_is_left_to_its_bridge_even_with_an_address() {
+        let bridge = of_kind("bridge", ethernet(4, "br0"));
+        let mut port = ethernet(2, "eth0");
+        port.master = Some(4);
+        assert_eq!(why(&[port.clone(), bridge], ALL), ["part of br0", "cover"]);
+        assert_eq!(why(&[port], ALL), ["part of interface 4"]);
+    }
+
+    #[test]
+    fn the_interfaces_of_a_vrf_are_covered_and_it_is_not() {
+        let vrf = of_kind("vrf", ethernet(4, "blue"));
+        let mut inside = ethernet(2, "eth0");
+        inside.master = Some(4);
+        let expected = ["cover", "a VRF: its interfaces are covered"];
+        assert_eq!(why(&[inside, vrf], ALL), expected);
+    }
+
+    #[test]
+    fn one_of_two_that_see_the_same_packets_is_covered() {
+        let mut lower = ethernet(2, "eth0");
+        let mut upper = of_kind("macvlan", ethernet(3, "mac0"));
+        upper.lower = Some(2);
+        let expected = ["cover", "above eth0, which is covered"];
+        assert_eq!(why(&[lower.clone(), upper.clone()], ALL), expected);
+        // The lower one sees tagged packets, which are not its own.
+        let vlan = of_kind("vlan", upper.clone());
+        assert_eq!(why(&[lower.clone(), vlan], ALL), ["cover", "cover"]);
+        // A veth names its other end in the same field.
+        let veth = of_kind("veth", upper.clone());
+        assert_eq!(why(&[lower.clone(), veth], ALL), ["cover", "cover"]);
+        lower.addresses.clear();
+        assert_eq!(why(&[lower, upper], ALL), ["no address", "cover"]);
+    }
+}

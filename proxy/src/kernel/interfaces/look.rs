@@ -1,0 +1,126 @@
+//! What else is to be known of an interface: whether its hardware glues segments together, and whose programs share our hooks.
+#![expect(unsafe_code, reason = "an ioctl that no library of ours offers")]
+
+use std::{io, net::UdpSocket, os::fd::AsRawFd};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+
+use super::attach::PROGRAMS;
+
+/// `ETHTOOL_GFLAGS` and `ETH_FLAG_LRO` of `linux/ethtool.h`.
+const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_LRO: u32 = 1 << 15;
+
+/// `struct ethtool_value`.
+#[repr(C)]
+struct Value {
+    command: u32,
+    data: u32,
+}
+
+/// Whether large receive offload is on. It loses where segments began, so what the wire sends on may be larger than the path.
+///
+/// # Errors
+/// Those of the call; `EOPNOTSUPP` where the driver has no such flags.
+pub fn has_lro(name: &str) -> io::Result<bool> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let mut value = Value {
+        command: ETHTOOL_GFLAGS,
+        data: 0,
+    };
+    // SAFETY: integers and pointers, for which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // A name of the kernel's is shorter than the field, which stays terminated.
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes().take(15)) {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_data = (&raw mut value).cast();
+    // SAFETY: the call reads `command` and writes `data`, both alive until it returns.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    if result == 0 {
+        Ok(value.data & ETH_FLAG_LRO != 0)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The TCX programs on an interface that are not Sluice's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Foreign {
+    /// `ingress` or `egress`.
+    pub hook: &'static str,
+    /// The program's name.
+    pub name: String,
+    /// It sees packets before ours; none where ours is not there.
+    pub is_before: Option<bool>,
+}
+
+/// Who shares our hooks. Filters of `clsact` are not among them.
+pub fn foreign_programs(interface: &str) -> Vec<Foreign> {
+    let mut found = Vec::new();
+    for (own, hook) in PROGRAMS {
+        // A kernel without TCX has none.
+        let Ok((_revision, programs)) = SchedClassifier::query_tcx(interface, hook) else {
+            continue;
+        };
+        let names: Vec<_> = programs
+            .iter()
+            .map(|program| program.name_as_str().unwrap_or("without a name"))
+            .collect();
+        found.extend(others(&names, own, hook_name(hook)));
+    }
+    found
+}
+
+const fn hook_name(hook: TcAttachType) -> &'static str {
+    match hook {
+        TcAttachType::Egress => "egress",
+        TcAttachType::Ingress | TcAttachType::Custom(_) => "ingress",
+    }
+}
+
+/// Those of a hook's programs, in the order in which they run, that are not ours.
+fn others(names: &[&str], own: &str, hook: &'static str) -> Vec<Foreign> {
+    // The kernel keeps 15 bytes of a program's name.
+    let is_own =
+        |name: &str| !name.is_empty() && name.len() >= own.len().min(15) && own.starts_with(name);
+    let at = names.iter().position(|name| is_own(name));
+    names
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| !is_own(name))
+        .map(|(index, name)| Foreign {
+            hook,
+            name: (*name).to_owned(),
+            is_before: at.map(|at| index < at),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_programs_are_told_from_ours_by_name_and_place() {
+        let found = others(
+            &["filter", "wire_ingress", "count"],
+            "wire_ingress",
+            "ingress",
+        );
+        let told: Vec<_> = found
+            .iter()
+            .map(|foreign| (foreign.name.as_str(), foreign.is_before))
+            .collect();
+        assert_eq!(told, [("filter", Some(true)), ("count", Some(false))]);
+        let found = others(&["filter"], "wire_egress", "egress");
+        assert_eq!((found[0].hook, found[0].is_before), ("egress", None));
+        assert!(others(&["wire_egress"], "wire_egress", "egress").is_empty());
+    }
+
+    #[test]
+    fn loopback_glues_nothing() {
+        assert!(!has_lro("lo").unwrap());
+        assert!(has_lro("no-such-one").is_err());
+    }
+}

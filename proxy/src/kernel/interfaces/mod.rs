@@ -1,0 +1,126 @@
+//! The interfaces that carry our legs: which they are, the wire's two programs on each, and keeping up with them as they change.
+//!
+//! Everything is of the network namespace of the thread that calls. The links are this module's: when it is dropped, or the process ends, the
+//! programs are gone from every interface.
+
+pub(super) mod attach;
+mod changes;
+mod choice;
+mod host;
+mod look;
+
+use std::collections::BTreeMap;
+
+use aya::Ebpf;
+
+pub use attach::Way;
+pub use changes::{Changes, Watch};
+pub use choice::{Choice, Legs, Why, choose};
+pub use host::{Interface, interfaces};
+pub use look::{Foreign, foreign_programs, has_lro};
+
+use self::attach::Attached;
+use super::KernelError;
+
+/// The covered interfaces.
+#[derive(Debug)]
+pub struct Coverage {
+    legs: Legs,
+    port: u16,
+    /// By the interface's number: names may change, and a number is not given twice while its owner lives.
+    attached: BTreeMap<u32, Attached>,
+    /// What was said of an interface last.
+    said: BTreeMap<u32, State>,
+}
+
+/// How one interface stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// The programs are on it.
+    Covered(Way),
+    /// They do not belong on it.
+    LeftOut(Why),
+    /// They could not be put on it.
+    Failed(String),
+}
+
+impl State {
+    /// In words.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Covered(way) => format!("covered ({})", way.text()),
+            Self::LeftOut(why) => format!("left out: {why}"),
+            Self::Failed(error) => format!("not covered: {error}"),
+        }
+    }
+}
+
+impl Coverage {
+    /// Loads the programs; nothing is covered before [`Coverage::refresh`]. `port` is the one that the daemon listens on.
+    pub(super) fn load(ebpf: &mut Ebpf, legs: Legs, port: u16) -> Result<Self, KernelError> {
+        attach::load(ebpf)?;
+        Ok(Self {
+            legs,
+            port,
+            attached: BTreeMap::new(),
+            said: BTreeMap::new(),
+        })
+    }
+
+    /// Covers what is to be covered now and lets go of the rest. One log line for each interface that stands otherwise than before; an
+    /// interface that failed is tried again each time.
+    pub(super) fn refresh(&mut self, ebpf: &mut Ebpf, host: &[Interface]) {
+        // Numbers of interfaces that are gone; their links lead nowhere.
+        let is_there = |index: &u32| host.iter().any(|known| known.index == *index);
+        self.attached.retain(|index, _| is_there(index));
+        self.said.retain(|index, _| is_there(index));
+        let mut choices = choose(host, self.legs);
+        // Let go first: of two interfaces that see the same packets one is covered at any time.
+        choices.sort_by_key(|(_, choice)| *choice == Choice::Cover);
+        for (interface, choice) in choices {
+            let state = match choice {
+                Choice::LeaveOut(why) => {
+                    self.attached.remove(&interface.index);
+                    State::LeftOut(why)
+                }
+                Choice::Cover => self.cover(ebpf, interface),
+            };
+            self.say(interface, state);
+        }
+    }
+
+    fn cover(&mut self, ebpf: &mut Ebpf, interface: &Interface) -> State {
+        if let Some(attached) = self.attached.get(&interface.index) {
+            return State::Covered(attached.way);
+        }
+        match attach::attach(ebpf, &interface.name, self.port) {
+            Ok(attached) => {
+                let way = attached.way;
+                self.attached.insert(interface.index, attached);
+                State::Covered(way)
+            }
+            Err(error) => State::Failed(super::chain(&error)),
+        }
+    }
+
+    fn say(&mut self, interface: &Interface, state: State) {
+        if self.said.get(&interface.index) == Some(&state) {
+            return;
+        }
+        let (name, text) = (interface.name.as_str(), state.text());
+        match &state {
+            State::Failed(_) => tracing::warn!(interface = name, state = text, "wire"),
+            State::Covered(_) => tracing::info!(interface = name, state = text, "wire"),
+            State::LeftOut(_) => tracing::debug!(interface = name, state = text, "wire"),
+        }
+        self.said.insert(interface.index, state);
+    }
+
+    /// How an interface stood when it was looked at last.
+    pub fn state(&self, index: u32) -> Option<&State> {
+        self.said.get(&index)
+    }
+}
+
+#[cfg(test)]
+mod tests;
