@@ -43,7 +43,7 @@ enum Task {
     Test(test::Arguments),
     /// Check format, lints, documentation and the rules of ARCHITECTURE.md
     Lint,
-    /// Measure the spliced and the relayed path against a direct connection
+    /// Measure Sluice against a direct connection and other proxies
     Bench(bench::Arguments),
 }
 
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
         Task::Lint => lint::run(),
-        Task::Bench(arguments) => bench::run(&arguments),
+        Task::Bench(arguments) => bench::run(arguments),
     };
     if let Err(error) = done {
         // Without anyhow's backtrace: the message says which command failed, and that is where to look.

@@ -173,6 +173,11 @@ impl Server {
         self.process().kill()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
     /// Sends it a signal.
     ///
     /// # Errors

@@ -3,11 +3,15 @@
 //! First the list itself: the time of an answer and what the daemon's memory grows by. Then whether the data path notices: sysbench's
 //! point select in short runs in shuffled order, with and without a client that asks for the list all the time.
 
-use super::{Arguments, Shuffle, Way, measure, report, report::Measured};
+use super::load::{Load, measure};
+use super::peer::Peer;
+use super::sample::Series;
+use super::stage::Place;
+use super::workload::Workload;
+use super::{Arguments, Shuffle, table};
 use anyhow::{Context as _, Result, ensure};
-use sluice_tests::host::Host;
 use sluice_tests::path::Path;
-use sluice_tests::server::{PASSWORD, Server, USER, USER_ROOT};
+use sluice_tests::server::{PASSWORD, USER, USER_ROOT};
 use sluice_tests::stage::{Front, Setting};
 use sluice_tests::topology::Topology;
 use sluice_tests::wire::Connection;
@@ -27,13 +31,17 @@ const LIST: &str = "SHOW PROXYSESSION";
 const VARIANTS: [&str; 2] = ["nobody looks on", "polled"];
 
 /// Measures and prints.
-pub(super) fn measure_all(node: &Server, arguments: &Arguments) -> Result<()> {
+pub(super) fn measure_all(
+    place: &Place,
+    arguments: &Arguments,
+    shuffle: &mut Shuffle,
+) -> Result<()> {
     for path in [Path::Spliced, Path::Relayed] {
         let setting = Setting {
             topology: Topology::Local,
             path,
         };
-        let front = Front::start(setting, &Host::here(), node.address(), &[])?;
+        let front = Front::start(setting, &place.hosts.proxy, place.node.address(), &[])?;
         println!("\n{}, {SESSIONS} sessions", path.name());
         let mut idle = Vec::with_capacity(SESSIONS);
         for _ in 0..SESSIONS {
@@ -43,7 +51,7 @@ pub(super) fn measure_all(node: &Server, arguments: &Arguments) -> Result<()> {
         }
         let mut operator = front.open(USER_ROOT, "")?;
         list(&front, &mut operator)?;
-        data_path(&front, &mut operator, arguments)?;
+        data_path(&front, &mut operator, arguments, shuffle)?;
         for connection in &mut idle {
             connection.run("SELECT 1").context("an idle session")?;
         }
@@ -90,31 +98,32 @@ fn list(front: &Front, operator: &mut Connection) -> Result<()> {
 }
 
 /// Sysbench through the daemon, with and without somebody who looks on.
-fn data_path(front: &Front, operator: &mut Connection, arguments: &Arguments) -> Result<()> {
-    let way = Way::Tcp(front.address());
-    let mut shuffle = Shuffle::new(arguments.seed);
-    println!(
-        "oltp_point_select, {} runs of {} s each, --seed {}",
-        arguments.runs,
-        arguments.seconds,
-        shuffle.seed()
-    );
+fn data_path(
+    front: &Front,
+    operator: &mut Connection,
+    arguments: &Arguments,
+    shuffle: &mut Shuffle,
+) -> Result<()> {
+    let peer = Peer::at("sluice", front.address());
     for threads in &arguments.threads {
-        let mut measured = VARIANTS.map(Measured::new);
+        let load: Load<'_> = arguments.load(Workload::PointSelect, *threads);
+        let mut all = VARIANTS.map(Series::new);
         for _ in 0..arguments.runs {
-            for number in shuffle.order(measured.len()) {
-                let Some(variant) = measured.get_mut(number) else {
+            for number in shuffle.order(all.len()) {
+                let Some(series) = all.get_mut(number) else {
                     continue;
                 };
-                let per_second = if number == 0 {
-                    measure(&way, *threads, arguments)?
+                series.samples.push(if number == 0 {
+                    measure(&peer, load)?
                 } else {
-                    looked_on(operator, || measure(&way, *threads, arguments))?
-                };
-                variant.per_second.push(per_second);
+                    looked_on(operator, || measure(&peer, load))?
+                });
             }
         }
-        println!("\n{threads} connections\n{}", report::table(&measured));
+        println!(
+            "\noltp_point_select, {threads} connections\n{}",
+            table::table("queries", &all)
+        );
     }
     Ok(())
 }

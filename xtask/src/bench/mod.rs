@@ -1,145 +1,194 @@
-//! `cargo xtask bench`: sysbench's point select, spliced and relayed, against a direct connection and a Unix socket; with `--admin`, what
-//! admin statements cost.
+//! `cargo xtask bench`: sysbench through the daemon, on each of its paths, against a direct connection and other proxies, in each topology;
+//! with `--admin`, what admin statements cost.
 //!
 //! Single runs tell nothing: throughput is bimodal, by the cores on which the scheduler puts a pair (0.8 to 1.8 in the same
-//! configuration). So many short runs in shuffled order are compared by their medians, with both daemons up all the time.
+//! configuration). So many short runs in shuffled order are compared by their medians, with all that is compared up all the time.
 
 mod admin;
-mod report;
+mod arguments;
+mod chart;
+mod cpu;
+mod idle;
+mod interrupt;
+mod load;
+mod noise;
+mod peer;
+pub(crate) mod proxies;
+mod record;
+mod sample;
 mod shuffle;
+mod stage;
+mod statistics;
+mod sysbench;
+mod table;
+mod workload;
 
 use crate::{build, place, run, setup};
 use anyhow::{Context as _, Result, bail};
-use report::Measured;
+pub(crate) use arguments::Arguments;
+use interrupt::Interrupt;
+use load::Load;
+use peer::{Peer, Way};
+use record::{Comparison, Record};
+use sample::Series;
 use shuffle::Shuffle;
-use sluice_tests::host::Host;
-use sluice_tests::sluice::Sluice;
-use sluice_tests::{client, mariadb, place as test_place, server};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use sluice_tests::place as test_place;
+use sluice_tests::topology::Topology;
+use stage::Place;
+use std::fs;
+use std::time::Duration;
+use workload::Workload;
 
-/// Measure the spliced and the relayed path against a direct connection.
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
-    /// Length of one run in seconds
-    #[arg(long, default_value_t = 3)]
-    seconds: u32,
-    /// Runs of each variant
-    #[arg(long, default_value_t = 12)]
-    runs: usize,
-    /// Numbers of connections
-    #[arg(long, value_delimiter = ',', default_value = "8,64")]
-    threads: Vec<u32>,
-    /// sysbench's --db-ps-mode: `auto` for prepared statements, `disable` for text
-    #[arg(long, default_value = "auto")]
-    db_ps_mode: String,
-    /// Seed of the order of runs; printed, so that an order can be had again
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Instead: the time of `SHOW PROXYSESSION` with a thousand sessions, and what it costs the data path
-    #[arg(long)]
-    admin: bool,
-}
-
-/// How sysbench reaches the server.
-enum Way {
-    Tcp(SocketAddr),
-    UnixSocket(PathBuf),
-}
-
-/// Rows of the table; they fit in the server's buffer pool.
-const ROWS: u32 = 10_000;
-
-/// Measures and prints a table.
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+/// Measures, prints tables, writes files.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    let arguments = arguments.settled();
     setup::ensure(setup::Goal::Bench)?;
     if !place::is_root() {
-        bail!("bench compares the spliced path, and splicing needs root");
+        bail!("bench makes network namespaces and compares the spliced paths: both need root");
     }
     build::build_daemon()?;
     test_place::sweep()?;
-    let outcome = measure_all(arguments);
+    let interrupt = Interrupt::watch()?;
+    let outcome = measure_all(&arguments, &interrupt);
     test_place::clear()?;
     outcome
 }
 
-fn measure_all(arguments: &Arguments) -> Result<()> {
-    // In the system's folder: a socket's name is limited to 107 bytes (unix(7)), and a checkout may lie deep.
-    let socket = std::env::temp_dir().join(format!("sluice-bench-{}.sock", std::process::id()));
-    let socket_option = format!("--socket={}", socket.display());
-    let host = Host::here();
-    let node = mariadb::start(&[&socket_option], &host)?;
-    client::mariadb_prints(
-        node.address(),
-        server::USER,
-        server::PASSWORD,
-        &[],
-        "CREATE DATABASE sbtest",
-    )?;
-    let direct = Way::Tcp(node.address());
-    run::run_quietly(sysbench(&direct).arg("prepare"))?;
-    if arguments.admin {
-        return admin::measure_all(&node, arguments);
-    }
-    let spliced = Sluice::start(&host, node.address(), &["--splice", "require"], &[])?;
-    let relayed = Sluice::start(&host, node.address(), &["--splice", "off"], &[])?;
-    let ways = [
-        ("direct TCP", Way::Tcp(node.address())),
-        ("Unix socket", Way::UnixSocket(socket)),
-        ("sluice, spliced", Way::Tcp(spliced.address())),
-        ("sluice, relayed", Way::Tcp(relayed.address())),
-    ];
-
+fn measure_all(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     let mut shuffle = Shuffle::new(arguments.seed);
+    noise::warn()?;
     println!(
-        "oltp_point_select, {} runs of {} s each, --seed {}",
+        "{} runs of {} s each, --seed {}",
         arguments.runs,
         arguments.seconds,
         shuffle.seed()
     );
-    for threads in &arguments.threads {
-        let mut measured = ways.each_ref().map(|(name, _)| Measured::new(name));
-        for _ in 0..arguments.runs {
-            for number in shuffle.order(ways.len()) {
-                if let (Some((_, way)), Some(measured)) =
-                    (ways.get(number), measured.get_mut(number))
-                {
-                    measured.per_second.push(measure(way, *threads, arguments)?);
-                }
-            }
+    if arguments.admin {
+        let place = ready(Topology::Local, &arguments.node_options())?;
+        return admin::measure_all(&place, arguments, &mut shuffle);
+    }
+    let mut record = Record::new(shuffle.seed(), arguments.seconds);
+    let mut measure = |topology| {
+        compare_in(topology, arguments, &mut shuffle, interrupt, &mut record)?;
+        if arguments.workload.contains(&Workload::Idle) {
+            idle_in(topology, arguments, interrupt, &mut record)?;
         }
-        println!("\n{threads} connections\n{}", report::table(&measured));
+        Ok(())
+    };
+    let outcome = arguments
+        .topology
+        .iter()
+        .copied()
+        .try_for_each(&mut measure);
+    // What was measured before a failure is worth keeping.
+    outcome.and(write(arguments, &record))
+}
+
+/// `bench.json` and `bench.svg`.
+fn write(arguments: &Arguments, record: &Record) -> Result<()> {
+    let usual = || place::target().join("bench");
+    let folder = arguments.output.clone().unwrap_or_else(usual);
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let json = folder.join("bench.json");
+    fs::write(&json, serde_json::to_string_pretty(record)? + "\n")?;
+    println!("{}", json.display());
+    if !record.comparisons.is_empty() {
+        let svg = folder.join("bench.svg");
+        fs::write(&svg, chart::chart(&record.comparisons) + "\n")?;
+        println!("{}", svg.display());
     }
     Ok(())
 }
 
-/// One run; returns queries per second.
-fn measure(way: &Way, threads: u32, arguments: &Arguments) -> Result<f64> {
-    let mut command = sysbench(way);
-    command
-        .arg(format!("--threads={threads}"))
-        .arg(format!("--time={}", arguments.seconds));
-    command.arg(format!("--db-ps-mode={}", arguments.db_ps_mode));
-    let output = run::capture(command.arg("run"))?;
-    report::queries_per_second(&output)
-        .with_context(|| format!("sysbench printed no queries per second:\n{output}"))
+/// All workloads but the idle one, in one topology.
+fn compare_in(
+    topology: Topology,
+    arguments: &Arguments,
+    shuffle: &mut Shuffle,
+    interrupt: &Interrupt,
+    record: &mut Record,
+) -> Result<()> {
+    let mut workloads = arguments.workload.clone();
+    workloads.retain(|workload| *workload != Workload::Idle);
+    if workloads.is_empty() {
+        return Ok(());
+    }
+    interrupt.check()?;
+    let place = ready(topology, &arguments.node_options())?;
+    let peers = place.peers(&arguments.peers, &arguments.peer)?;
+    for workload in workloads {
+        for threads in &arguments.threads {
+            let load = arguments.load(workload, *threads);
+            println!(
+                "\n{}, {}, {threads} connections",
+                topology.name(),
+                workload.name()
+            );
+            let compared =
+                place.on_client(|| compare(&peers, load, arguments.runs, shuffle, interrupt));
+            let series = compared??;
+            print!("{}", table::table(workload.unit(), &series));
+            record.comparisons.push(Comparison {
+                topology: topology.name(),
+                workload: workload.name(),
+                unit: workload.unit(),
+                threads: *threads,
+                series,
+            });
+        }
+    }
+    Ok(())
 }
 
-fn sysbench(way: &Way) -> Command {
-    let program =
-        place::find_program("sysbench").unwrap_or_else(|| Path::new("sysbench").to_owned());
-    let mut command = Command::new(program);
-    command.args(["oltp_point_select", "--tables=1", "--mysql-db=sbtest"]);
-    command.arg(format!("--table-size={ROWS}"));
-    command
-        .arg(format!("--mysql-user={}", server::USER))
-        .arg(format!("--mysql-password={}", server::PASSWORD));
-    match way {
-        Way::Tcp(address) => command
-            .arg(format!("--mysql-host={}", address.ip()))
-            .arg(format!("--mysql-port={}", address.port())),
-        Way::UnixSocket(path) => command.arg(format!("--mysql-socket={}", path.display())),
-    };
-    command
+/// The idle workload, with a node that is set up for so many sessions.
+fn idle_in(
+    topology: Topology,
+    arguments: &Arguments,
+    interrupt: &Interrupt,
+    record: &mut Record,
+) -> Result<()> {
+    interrupt.check()?;
+    let sessions = idle::possible(arguments.idle_sessions)?;
+    let options = [arguments.node_options(), idle::node_options(sessions)].concat();
+    let place = ready(topology, &options)?;
+    let peers = place.peers(&arguments.peers, &[])?;
+    let span = Duration::from_secs(if arguments.quick { 2 } else { 10 });
+    println!("\n{}, idle, {sessions} sessions", topology.name());
+    let measured = place.on_client(|| idle::measure(&place, &peers, sessions, span, interrupt));
+    let measured = measured??;
+    print!("{}", idle::table(&measured));
+    record.idle.extend(measured);
+    Ok(())
+}
+
+/// Hosts and a node with its table.
+fn ready(topology: Topology, options: &[String]) -> Result<Place> {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let place = Place::new(topology, &options)?;
+    let direct = Way::Tcp(place.node.address());
+    place.on_client(|| run::run_quietly(&mut Workload::prepare(&direct)))??;
+    Ok(place)
+}
+
+/// All runs of all peers, each round in an order of its own.
+fn compare(
+    peers: &[Peer],
+    load: Load<'_>,
+    runs: usize,
+    shuffle: &mut Shuffle,
+    interrupt: &Interrupt,
+) -> Result<Vec<Series>> {
+    let mut all: Vec<Series> = peers.iter().map(|peer| Series::new(&peer.name)).collect();
+    for _ in 0..runs {
+        for number in shuffle.order(peers.len()) {
+            interrupt.check()?;
+            if let (Some(peer), Some(series)) = (peers.get(number), all.get_mut(number)) {
+                let sample = load::measure(peer, load);
+                // Ctrl-C in a terminal ends sysbench as well: that failure is none.
+                interrupt.check()?;
+                series.samples.push(sample?);
+            }
+        }
+    }
+    Ok(all)
 }

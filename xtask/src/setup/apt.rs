@@ -2,6 +2,7 @@
 //! program from elsewhere needs no package.
 
 use super::{Goal, bpf_linker};
+use crate::bench::proxies::NGINX_STREAM;
 use crate::servers::python;
 use crate::toolchain::Compiler;
 use crate::{place, run};
@@ -78,6 +79,30 @@ const PACKAGES: &[Package] = &[
         goal: Goal::Bench,
         why: "load",
         is_missing: || no_program("sysbench"),
+    },
+    Package {
+        name: "haproxy",
+        goal: Goal::Bench,
+        why: "a proxy to compare with",
+        is_missing: || no_program("haproxy"),
+    },
+    Package {
+        name: "nginx",
+        goal: Goal::Bench,
+        why: "a proxy to compare with",
+        is_missing: || no_program("nginx"),
+    },
+    Package {
+        name: "libnginx-mod-stream",
+        goal: Goal::Bench,
+        why: "nginx without HTTP",
+        is_missing: || !Path::new(NGINX_STREAM).is_file(),
+    },
+    Package {
+        name: "iproute2",
+        goal: Goal::Bench,
+        why: "network namespaces",
+        is_missing: || no_program("ip"),
     },
 ];
 

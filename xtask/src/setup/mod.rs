@@ -27,7 +27,7 @@ pub(crate) enum Goal {
     Test,
     /// Building, rustfmt and clippy
     Lint,
-    /// What the demo uses, and sysbench
+    /// What the demo uses, sysbench, and the proxies to compare with
     Bench,
     /// All of these
     All,

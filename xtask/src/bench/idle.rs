@@ -1,0 +1,149 @@
+//! Many sessions that do nothing: what they cost the process between client and node.
+
+use super::cpu;
+use super::interrupt::Interrupt;
+use super::peer::{Peer, Way};
+use super::stage::Place;
+use anyhow::{Context as _, Result};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use serde::Serialize;
+use sluice_tests::server::{PASSWORD, USER};
+use sluice_tests::wire::{Connection, Login};
+use sluice_tests::{memory, wait};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// Files that a process has open besides its sessions' sockets, with room.
+const OTHER_FILES: u64 = 300;
+/// For the node to notice that its clients have left.
+const LEAVE: Duration = Duration::from_mins(1);
+
+/// What was measured of one peer.
+#[derive(Debug, Serialize)]
+pub(super) struct Idle {
+    topology: &'static str,
+    peer: String,
+    sessions: usize,
+    /// Length of the measurement.
+    seconds: f64,
+    /// CPU time of the process, in percent of one core.
+    core_percent: f64,
+    /// Resident memory that the process has more with the sessions than without, over their number.
+    bytes_per_session: f64,
+    /// All of its resident memory with the sessions.
+    resident_bytes: u64,
+}
+
+/// MariaDB's options for so many sessions: threads for those only that do something.
+pub(super) fn node_options(sessions: usize) -> Vec<String> {
+    vec![
+        format!("--max-connections={}", sessions + 200),
+        "--thread-handling=pool-of-threads".to_owned(),
+        "--performance-schema=OFF".to_owned(),
+    ]
+}
+
+/// How many of the wanted sessions this machine allows: a proxy has two sockets for each. Raises the limit of open files as far as it goes.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn possible(wanted: usize) -> Result<usize> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("the limit of open files")?;
+    let files = limit.maximum.unwrap_or(u64::MAX);
+    let most = usize::try_from(files.saturating_sub(OTHER_FILES) / 2)?;
+    if most < wanted {
+        println!(
+            "{wanted} idle sessions are not possible: {files} open files are allowed (ulimit -Hn), so there are {most}"
+        );
+    }
+    Ok(most.min(wanted))
+}
+
+/// Measures every peer that has a process, one after the other, from the caller's host.
+///
+/// # Errors
+/// A session does not open, or a process is gone.
+pub(super) fn measure(
+    place: &Place,
+    peers: &[Peer],
+    sessions: usize,
+    span: Duration,
+    interrupt: &Interrupt,
+) -> Result<Vec<Idle>> {
+    let mut all = Vec::new();
+    for peer in peers {
+        if let (Some(pid), Way::Tcp(address)) = (peer.pid(), &peer.way) {
+            let pids = cpu::family(pid)?;
+            let before = resident_bytes(&pids)?;
+            let login = Login::new(USER, PASSWORD);
+            let mut open = Vec::with_capacity(sessions);
+            for _ in 0..sessions {
+                interrupt.check()?;
+                let mut session = Connection::open(*address, &login)
+                    .with_context(|| format!("session {} of {}", open.len() + 1, peer.name))?;
+                session.run("SELECT 1")?;
+                open.push(session);
+            }
+            let (start, used) = (Instant::now(), cpu::processes_us(&pids)?);
+            wait::throughout(span, || interrupt.check())?;
+            let seconds = start.elapsed().as_secs_f64();
+            #[expect(clippy::cast_precision_loss, reason = "microseconds of some seconds")]
+            let used = (cpu::processes_us(&pids)? - used) as f64 / 1e6;
+            let resident = resident_bytes(&pids)?;
+            #[expect(clippy::cast_precision_loss, reason = "bytes of one process")]
+            let more = resident.saturating_sub(before) as f64;
+            #[expect(clippy::cast_precision_loss, reason = "a number of sessions")]
+            let bytes_per_session = more / sessions as f64;
+            all.push(Idle {
+                topology: place.topology.name(),
+                peer: peer.name.clone(),
+                sessions,
+                seconds,
+                core_percent: 100.0 * used / seconds,
+                bytes_per_session,
+                resident_bytes: resident,
+            });
+            drop(open);
+            wait_for_leave(place)?;
+        }
+    }
+    Ok(all)
+}
+
+fn resident_bytes(pids: &[u32]) -> Result<u64> {
+    pids.iter().map(|pid| memory::resident_bytes(*pid)).sum()
+}
+
+/// Waits until the node has few sessions again.
+fn wait_for_leave(place: &Place) -> Result<()> {
+    let mut direct = Connection::open(place.node.address(), &Login::new(USER, PASSWORD))?;
+    let sql = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'THREADS_CONNECTED'";
+    wait::until_true("the node's idle sessions are gone", LEAVE, || {
+        Ok(direct.run(sql)?.text()?.parse::<usize>()? < 50)
+    })
+}
+
+/// A line per peer.
+pub(super) fn table(all: &[Idle]) -> String {
+    let mut text = format!(
+        "{:<14} {:>9} {:>10} {:>12} {:>8}\n",
+        "", "sessions", "core %", "KiB/session", "all MiB"
+    );
+    for idle in all {
+        #[expect(clippy::cast_precision_loss, reason = "shown in MiB")]
+        let mib = idle.resident_bytes as f64 / 1_048_576.0;
+        // Writing to a string cannot fail.
+        let _written = writeln!(
+            text,
+            "{:<14} {:>9} {:>10.2} {:>12.1} {:>8.1}",
+            idle.peer,
+            idle.sessions,
+            idle.core_percent,
+            idle.bytes_per_session / 1024.0,
+            mib
+        );
+    }
+    text
+}
