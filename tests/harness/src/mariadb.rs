@@ -50,8 +50,9 @@ pub fn start(options: &[&str], host: &Host) -> Result<Server> {
                 "--plugin-load-add=auth_ed25519",
                 "--local-infile=ON",
             ]);
+            // One server stands behind several settings, and in each a test may open 500 at once.
             command.args([
-                "--max-connections=1200",
+                "--max-connections=2400",
                 "--max-allowed-packet=256M",
                 "--performance-schema=ON",
             ]);

@@ -6,7 +6,7 @@ use crate::{
     place,
     server::{
         self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
-        USER_PLAIN,
+        USER_PLAIN, USER_ROOT,
     },
     wire::Login,
 };
@@ -77,6 +77,9 @@ fn accounts() -> String {
         format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
         format!("CREATE USER IF NOT EXISTS '{USER_MONITOR}'@'%' {sha2} BY '{PASSWORD}'"),
         format!("GRANT PROCESS, CONNECTION_ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+        // Also for clients that come from other hosts.
+        format!("CREATE USER IF NOT EXISTS '{USER_ROOT}'@'%' {sha2} BY ''"),
+        format!("GRANT ALL ON *.* TO '{USER_ROOT}'@'%' WITH GRANT OPTION"),
     ]
     .map(|statement| statement + ";\n")
     .concat()
