@@ -148,6 +148,13 @@ impl Kernel {
         Ok(())
     }
 
+    /// Whether there are programs of the wire.
+    pub fn can_cover(&self) -> bool {
+        interfaces::PROGRAMS
+            .iter()
+            .all(|(name, _)| self.ebpf.program(name).is_some())
+    }
+
     /// How interfaces stand, after [`Kernel::cover`].
     pub const fn coverage(&self) -> Option<&Coverage> {
         self.coverage.as_ref()

@@ -27,7 +27,7 @@ fn loaded() -> Option<Kernel> {
 
 /// The same, where the object has the wire's.
 fn loaded_wire() -> Option<Kernel> {
-    loaded().filter(|kernel| kernel.ebpf.program("wire_ingress").is_some())
+    loaded().filter(Kernel::can_cover)
 }
 
 /// The map of listeners, looked at while the daemon's half has it too.

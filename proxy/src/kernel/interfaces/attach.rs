@@ -12,7 +12,7 @@ use aya::{
 use crate::kernel::{KernelError, program};
 
 /// The programs, by their hook.
-pub(super) const PROGRAMS: [(&str, TcAttachType); 2] = [
+pub(in crate::kernel) const PROGRAMS: [(&str, TcAttachType); 2] = [
     ("wire_ingress", TcAttachType::Ingress),
     ("wire_egress", TcAttachType::Egress),
 ];

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use aya::Ebpf;
 
+pub(super) use attach::PROGRAMS;
 pub use attach::Way;
 pub use changes::{Changes, Watch};
 pub use choice::{Choice, Legs, Why, choose};

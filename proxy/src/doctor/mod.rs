@@ -1,5 +1,7 @@
 //! `sluice doctor`: what this host offers, which sessions will be spliced, and a live test that splices bytes.
 
+mod wire;
+
 use std::fmt;
 
 use crate::kernel::{probe, self_test};
@@ -38,7 +40,7 @@ pub fn report() -> Report {
             },
         ),
     ];
-    let tested = self_test::load_and_test(1);
+    let mut tested = self_test::load_and_test(1);
     lines.push((
         "BPF self-test",
         match &tested {
@@ -47,13 +49,16 @@ pub fn report() -> Report {
             Err(error) => format!("failed: {}", self_test::explain(error)),
         },
     ));
-    if let Ok((_, found)) = &tested {
+    if let Ok((kernel, found)) = &mut tested {
         let counts = if found.counts_unread_bytes {
             "counts all bytes"
         } else {
             "counts spliced bytes only (a defect of this kernel)"
         };
         lines.push(("FIONREAD on clients", counts.to_owned()));
+        if kernel.can_cover() {
+            lines.extend(wire::lines(kernel));
+        }
     }
     let can_splice = tested.is_ok();
     let local = if can_splice {
