@@ -88,8 +88,8 @@ fn refusals_equal_direct(stage: &Stage) -> Result<()> {
         let refused = refusal(stage.address(), &login).with_context(|| format!("{login:?}"))?;
         assert_eq!(refused.code(), code, "{login:?}: {refused}");
         // The server names the host that it sees.
-        let from_proxy = || refusal(stage.node(), &login);
-        let direct = stage.hosts().proxy.enter(from_proxy)??;
+        let refused_direct = || refusal(stage.node(), &login);
+        let direct = stage.where_node_sees_sessions_from(refused_direct)??;
         assert_eq!(refused, direct, "{login:?}");
     }
     stage.open()?.run(WHO)?;

@@ -57,7 +57,7 @@ fn change_user_refused(stage: &Stage) -> Result<()> {
         connection.change_user(USER, "wrong", "")
     };
     // The server names the host that it sees.
-    let direct = stage.hosts().proxy.enter(|| stage.open_direct())?;
+    let direct = stage.where_node_sees_sessions_from(|| stage.open_direct())?;
     let (ours, theirs) = (refuse(stage.open()?)?, refuse(direct?)?);
     assert_eq!(theirs.code(), 1045);
     assert_eq!(ours, theirs);

@@ -278,6 +278,21 @@ impl Stage {
         mariadb::start(options, &self.hosts.node)
     }
 
+    /// Runs `body` on the host from which the stage's sessions come to the node: the proxy's or, on [`Path::Direct`], the client's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::enter`].
+    pub fn where_node_sees_sessions_from<T: Send>(
+        &self,
+        body: impl FnOnce() -> T + Send,
+    ) -> Result<T> {
+        match self.path() {
+            Path::Direct => Ok(body()),
+            Path::Spliced | Path::Wire | Path::Relayed => self.hosts.proxy.enter(body),
+        }
+    }
+
     /// A listener on the node's host, to act a node.
     ///
     /// # Errors
