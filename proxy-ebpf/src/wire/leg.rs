@@ -1,6 +1,6 @@
 //! What is known of one of a session's TCP connections.
 
-use super::verdict::Segment;
+use super::verdict::{Segment, tcp};
 
 /// Bits of [`Leg::flags`].
 pub mod flag {
@@ -22,6 +22,8 @@ pub mod flag {
     pub const SPOKEN: u32 = 0x80;
     /// The path to the peer carries less than the segments that bypassed towards it (ICMP "fragmentation needed", "packet too big").
     pub const NARROW: u32 = 0x100;
+    /// In a regime the peer has sent again what was relayed before: the local socket's answer is for it.
+    pub const REPEATED: u32 = 0x200;
 }
 
 /// One TCP connection between a peer and a local socket. Real numbers, modulo 2^32.
@@ -56,7 +58,10 @@ pub struct Leg {
     pub rcv_edge: u32,
     /// `snd_nxt` where the last regime ended; while nothing bypassed is outstanding it follows `snd_una`.
     pub snd_edge: u32,
-    reserved: [u32; 2],
+    /// Where the last command that bypassed begins, of the client's leg.
+    pub rcv_last: u32,
+    /// Where the one before it begins. Earlier ones are acknowledged.
+    pub rcv_before_last: u32,
 }
 
 /// Whether `a` comes after `b`, both within 2^31 of each other (RFC 9293, section 3.4).
@@ -89,6 +94,9 @@ impl Leg {
     pub(super) const fn learn_from_peer(&mut self, first: &Segment) {
         self.learn(first.seq, first.ack);
         self.rcv_nxt = first.end();
+        if first.has(tcp::FIN) {
+            self.flags |= flag::FIN_IN;
+        }
     }
 
     /// Learns the numbers from the connection's first segment with payload, sent by the local socket.
@@ -96,6 +104,9 @@ impl Leg {
     pub(super) const fn learn_from_local(&mut self, first: &Segment) {
         self.learn(first.ack, first.seq);
         self.snd_nxt = first.end();
+        if first.has(tcp::FIN) {
+            self.flags |= flag::FIN_OUT;
+        }
     }
 
     #[inline]
@@ -135,16 +146,31 @@ impl Leg {
         self.snd_una == self.snd_nxt
     }
 
-    /// Nothing that bypassed towards the peer is outstanding, once the regime has ended.
+    /// Nothing that bypassed towards the peer is outstanding, once the regime has ended; or nobody is left to acknowledge it.
     #[inline]
     pub(super) const fn is_drained(&self) -> bool {
-        !after(self.snd_edge, self.snd_una)
+        !after(self.snd_edge, self.snd_una) || self.is(flag::RESET)
     }
 
-    /// Both ends have said that they are done, and were heard.
+    /// Whether these are exactly the numbers of one of the last two commands, where bytes up to `edge` have bypassed: a command that is sent
+    /// again must not become several, nor the tail of an old one follow another text.
+    #[inline]
+    pub(super) const fn was_command(&self, seq: u32, end: u32, edge: u32) -> bool {
+        (seq == self.rcv_last && end == edge)
+            || (seq == self.rcv_before_last && end == self.rcv_last)
+    }
+
+    /// Whether this is the connection's own SYN, which was sent again or comes late.
+    #[inline]
+    pub(super) const fn began_with(&self, syn: &Segment) -> bool {
+        self.is(flag::KNOWN) && syn.seq.wrapping_add(1) == self.rcv_base
+    }
+
+    /// Both ends have said that they are done, and were heard; or another connection has taken the tuple.
     #[inline]
     pub const fn is_over(&self) -> bool {
         self.is(flag::RESET)
+            || self.is(flag::GONE)
             || (self.is(flag::FIN_IN | flag::FIN_OUT)
                 && self.snd_una == self.snd_nxt
                 && self.rcv_acked == self.rcv_nxt)

@@ -11,6 +11,7 @@
 //! Pure: every call is one segment at one hook, under the session's lock; the caller moves the packet. `shared/wire.md` has the
 //! measurements and RFC 9293 the rules of TCP that this leans on.
 
+mod half;
 mod leg;
 mod tracker;
 mod verdict;

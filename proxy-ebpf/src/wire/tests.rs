@@ -145,3 +145,232 @@ fn nobody_acknowledges_for_the_other_peer() {
         CLIENT + 110
     );
 }
+
+/// What the first segments of [`logged_in`] are followed by: a spliced command of 30 bytes, acknowledged by the node or not.
+fn spliced(acknowledged: bool) -> (Wire, Offer) {
+    let (mut wire, offer) = logged_in();
+    let command = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 30);
+    wire.from_peer(Side::Client, &command, Content::Command(30), &offer, false);
+    if acknowledged {
+        let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
+        wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, true);
+    }
+    (wire, offer)
+}
+
+fn trap(wire: &mut Wire, offer: &Offer, seq: u32, ack: u32) {
+    let content = Content::Trap(TrapReason::Command);
+    let trapped = wire.from_peer(Side::Client, &segment(seq, ack, 20), content, offer, false);
+    assert_eq!((trapped.to, trapped.ended), (To::Addressee, true));
+}
+
+/// The client's acknowledgement of what the daemon has written since is none of what the node has sent.
+#[test]
+fn what_the_daemon_wrote_is_not_acknowledged_to_the_other_peer() {
+    let (mut wire, offer) = spliced(false);
+    trap(&mut wire, &offer, CLIENT + 80, DAEMON_TO_CLIENT + 100);
+    let answer = segment(DAEMON_TO_CLIENT + 100, CLIENT + 70, 40);
+    wire.from_local(Side::Client, &answer, &offer);
+    let again = segment(CLIENT + 50, DAEMON_TO_CLIENT + 140, 30);
+    let again = wire.from_peer(Side::Client, &again, Content::Command(30), &offer, false);
+    assert_eq!((again.to, again.ack), (To::OtherPeer, NODE + 100));
+    assert_eq!(
+        again.sack_shift,
+        (NODE - DAEMON_TO_CLIENT).wrapping_sub(1 << 30)
+    );
+}
+
+/// A copy in the drain: the local socket's own new bytes are not acknowledged by it, nor do its bytes stand where new ones may be missing.
+#[test]
+fn a_copy_in_the_drain_stands_where_the_regime_ended() {
+    let (mut wire, offer) = spliced(false);
+    let keepalive = segment(DAEMON_TO_CLIENT + 99, CLIENT + 50, 0);
+    wire.from_local(Side::Client, &keepalive, &offer);
+    assert!(wire.client.is(flag::PROBED));
+    let content = Content::Trap(TrapReason::Command);
+    let gap = segment(CLIENT + 90, DAEMON_TO_CLIENT + 100, 20);
+    wire.from_peer(Side::Client, &gap, content, &offer, true);
+    wire.from_local(
+        Side::Client,
+        &segment(DAEMON_TO_CLIENT + 100, CLIENT + 50, 40),
+        &offer,
+    );
+    wire.client.flags |= flag::PROBED;
+    let again = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 30);
+    let again = wire.from_peer(Side::Client, &again, Content::Command(30), &offer, false);
+    assert_eq!(again.copy, Some((CLIENT + 20, DAEMON_TO_CLIENT + 100)));
+}
+
+/// A lost command is sent again as two: with the tail of the first text behind the first half of the second, a third one would be read.
+#[test]
+fn a_command_sent_again_has_the_numbers_that_it_had() {
+    let (mut wire, offer) = spliced(false);
+    let start = CLIENT + 50;
+    let ack = DAEMON_TO_CLIENT + 100;
+    let mut send = |seq, length| {
+        let content = Content::Command(length);
+        wire.from_peer(
+            Side::Client,
+            &segment(seq, ack, length),
+            content,
+            &offer,
+            true,
+        )
+        .to
+    };
+    assert_eq!(send(start, 20), To::Dropped);
+    assert_eq!(send(start + 20, 10), To::Dropped);
+    assert_eq!(send(start, 30), To::OtherPeer);
+}
+
+/// Of three commands without an answer the tracker would not remember where the first begins.
+#[test]
+fn two_commands_are_unacknowledged_at_most() {
+    let (mut wire, offer) = spliced(false);
+    let ack = DAEMON_TO_CLIENT + 100;
+    let mut send = |seq| {
+        let content = Content::Command(30);
+        wire.from_peer(Side::Client, &segment(seq, ack, 30), content, &offer, false)
+    };
+    assert!(send(CLIENT + 80).passed);
+    assert_eq!(send(CLIENT + 110).trap, Some(TrapReason::Pipelined));
+    assert_eq!(send(CLIENT + 50).to, To::OtherPeer);
+    assert_eq!(send(CLIENT + 80).to, To::OtherPeer);
+}
+
+/// The acknowledgement of relayed bytes was lost; together with the command behind them they would be dropped for ever.
+#[test]
+fn what_straddles_the_start_is_answered_by_the_local_socket() {
+    let (mut wire, offer) = spliced(false);
+    let both = segment(CLIENT + 30, DAEMON_TO_CLIENT + 100, 50);
+    let content = Content::Trap(TrapReason::Framing);
+    let front = wire.from_peer(Side::Client, &both, content, &offer, true);
+    assert_eq!(
+        (front.to, front.length, front.ended),
+        (To::Addressee, 20, false)
+    );
+    let duplicate = segment(DAEMON_TO_CLIENT + 100, CLIENT + 50, 0);
+    let answer = wire.from_local(Side::Client, &duplicate, &offer);
+    assert_eq!((answer.to, answer.ack), (To::Addressee, CLIENT + 50));
+    let next = wire.from_local(Side::Client, &duplicate, &offer);
+    assert_eq!(next.to, To::Dropped);
+}
+
+/// The node's acknowledgement was lost once: said again it is still for the client.
+#[test]
+fn an_acknowledgement_in_the_drain_is_passed_on_each_time() {
+    let (mut wire, offer) = spliced(false);
+    let second = segment(CLIENT + 80, DAEMON_TO_CLIENT + 100, 30);
+    wire.from_peer(Side::Client, &second, Content::Command(30), &offer, false);
+    trap(&mut wire, &offer, CLIENT + 110, DAEMON_TO_CLIENT + 100);
+    let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
+    for _ in 0..2 {
+        let passed = wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, false);
+        assert_eq!((passed.to, passed.ack), (To::OtherPeer, CLIENT + 80));
+    }
+}
+
+/// A number comes before another only within 2^31: the regime's start follows.
+#[test]
+fn a_regime_of_gigabytes_keeps_its_numbers() {
+    let (mut wire, offer) = spliced(true);
+    let mut seq = NODE + 100;
+    let mut to = DAEMON_TO_CLIENT + 100;
+    for _ in 0..3 << 14 {
+        let data = segment(seq, DAEMON_TO_NODE + 80, 1 << 16);
+        let passed = wire.from_peer(Side::Node, &data, Content::Walked(seq), &offer, true);
+        assert_eq!(
+            (passed.to, passed.seq, passed.passed),
+            (To::OtherPeer, to, true)
+        );
+        seq = seq.wrapping_add(1 << 16);
+        to = to.wrapping_add(1 << 16);
+        let ack = segment(CLIENT + 80, to, 0);
+        let passed = wire.from_peer(Side::Client, &ack, Content::Unknown, &offer, true);
+        assert_eq!((passed.to, passed.ack), (To::OtherPeer, seq));
+    }
+    let again = segment(seq.wrapping_sub(1 << 16), DAEMON_TO_NODE + 80, 1 << 16);
+    let again = wire.from_peer(Side::Node, &again, Content::Unknown, &offer, true);
+    assert_eq!(again.to, To::OtherPeer);
+}
+
+/// Linux takes a RST at its own number only, and a closed socket sends it at the number that it is told.
+#[test]
+fn who_has_reset_the_connection_is_told_the_true_numbers() {
+    let (mut wire, offer) = spliced(false);
+    let reset = Segment {
+        flags: tcp::RST | tcp::ACK,
+        ..segment(CLIENT + 90, DAEMON_TO_CLIENT + 100, 0)
+    };
+    wire.from_peer(Side::Client, &reset, Content::Unknown, &offer, true);
+    let challenge = segment(DAEMON_TO_CLIENT + 100, CLIENT + 50, 0);
+    let challenge = wire.from_local(Side::Client, &challenge, &offer);
+    assert_eq!(challenge.ack, CLIENT + 80);
+
+    // The other way round: the local socket's RST comes behind a gap, and the node's answer is for this host.
+    let reset = Segment {
+        flags: tcp::RST | tcp::ACK,
+        ..segment(DAEMON_TO_NODE + 50, NODE + 100, 0)
+    };
+    assert!(wire.is_owed(Side::Node));
+    let sent = wire.from_local(Side::Node, &reset, &offer);
+    assert_eq!(sent.seq, DAEMON_TO_NODE + 80);
+    let challenge = segment(NODE + 100, DAEMON_TO_NODE + 50, 0);
+    let challenge = wire.from_peer(Side::Node, &challenge, Content::Unknown, &offer, false);
+    assert_eq!(
+        (challenge.to, challenge.ack),
+        (To::Addressee, DAEMON_TO_NODE + 20)
+    );
+    assert!(wire.is_over());
+}
+
+/// In the drain the peer's acknowledgements are the other peer's: the local socket's keep-alive would go unanswered.
+#[test]
+fn a_keep_alive_in_the_drain_is_answered() {
+    let (mut wire, offer) = spliced(true);
+    let data = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
+    wire.from_peer(Side::Node, &data, Content::Walked(NODE + 100), &offer, true);
+    let stopped = Offer {
+        stopped: 1,
+        ..offer
+    };
+    let keepalive = segment(DAEMON_TO_CLIENT + 99, CLIENT + 50, 0);
+    let asked = wire.from_local(Side::Client, &keepalive, &stopped);
+    assert_eq!((asked.seq, asked.ended), (DAEMON_TO_CLIENT + 99, true));
+    let full = segment(CLIENT + 80, DAEMON_TO_CLIENT + 100, 0);
+    let full = wire.from_peer(Side::Client, &full, Content::Unknown, &stopped, false);
+    assert_eq!(full.to, To::OtherPeer);
+    assert_eq!(full.copy, Some((CLIENT + 50, DAEMON_TO_CLIENT + 100)));
+}
+
+/// The connection's own SYN, late, is not another connection's.
+#[test]
+fn a_late_syn_takes_no_tuple() {
+    let (mut wire, offer) = logged_in();
+    let closed = Offer {
+        stopped: u64::MAX,
+        ..offer
+    };
+    let mut syn = |seq| {
+        let syn = Segment {
+            flags: tcp::SYN,
+            ..segment(seq, 0, 0)
+        };
+        wire.from_peer(Side::Client, &syn, Content::Unknown, &closed, false);
+        wire.client.is(flag::GONE)
+    };
+    assert!(!syn(CLIENT - 1));
+    assert!(syn(CLIENT + 7777));
+}
+
+/// The first segment of a connection that anything is learned from may be its last.
+#[test]
+fn a_fin_is_noted_with_the_first_segment() {
+    let mut wire = Wire::default();
+    let fin = Segment {
+        flags: tcp::FIN | tcp::ACK,
+        ..segment(NODE, DAEMON_TO_NODE, 10)
+    };
+    wire.from_peer(Side::Node, &fin, Content::Unknown, &Offer::default(), false);
+    assert!(wire.node.is(flag::FIN_IN));
+}

@@ -1,0 +1,78 @@
+//! What the runs have met: a model that never comes to a place finds nothing there.
+
+use std::collections::BTreeMap;
+
+/// How often each thing has happened, and how often it must have in a million steps.
+#[derive(Default)]
+pub(crate) struct Counts(BTreeMap<&'static str, u64>);
+
+/// What must have been met, how often in a million steps at least.
+const LEAST: &[(&str, u64)] = &[
+    ("regime", 2000),
+    ("trap: command", 500),
+    ("trap: not one whole packet", 100),
+    ("trap: pipelined", 100),
+    ("trap: missing segment", 100),
+    ("trap: larger than a segment", 5),
+    ("handed over", 200),
+    ("stopped by the daemon", 50),
+    ("copy", 2000),
+    ("clamped", 200),
+    ("trimmed", 20),
+    ("passed again", 200),
+    ("straddles the start", 1),
+    ("dropped: from a peer", 20),
+    ("dropped: from a local socket", 500),
+    ("asks the peer", 100),
+    ("admin", 100),
+    ("killed: FIN", 5),
+    ("killed: RST", 5),
+    ("FIN of a peer", 50),
+    ("RST of a peer", 5),
+    ("half-closed", 5),
+    ("SYN", 20),
+    ("keep-alive", 100),
+    ("gigabytes in one regime", 2),
+    ("another text", 50),
+    ("session", 100),
+];
+
+impl Counts {
+    pub(crate) fn add(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    pub(crate) fn add_all(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    pub(crate) fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+
+    /// What was met too seldom.
+    pub(crate) fn missing(&self, steps: u64) -> Vec<String> {
+        LEAST
+            .iter()
+            .filter(|(what, least)| self.of(what) < least * steps / 1_000_000)
+            .map(|(what, least)| {
+                format!(
+                    "{what}: {}, at least {}",
+                    self.of(what),
+                    least * steps / 1_000_000
+                )
+            })
+            .collect()
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (what, count) in &self.0 {
+            writeln!(f, "{count:>9} {what}")?;
+        }
+        Ok(())
+    }
+}
