@@ -94,10 +94,11 @@ fn message(msg: *mut sk_msg_md) -> Option<()> {
     // SAFETY: socket storage of the message's own socket, whose lock is held.
     let leg = unsafe { &mut *leg };
     if !holds(&leg.binding) {
-        leg.binding = sys::binding(&tuple!(msg))?;
-        if !holds(&leg.binding) {
+        let connection = sys::connection(&tuple!(msg))?;
+        if !leg.is_end_of(&connection) || !holds(&connection.binding) {
             return None;
         }
+        leg.binding = connection.binding;
     }
     let record = sys::session(leg.binding.slot)?;
     // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.

@@ -11,9 +11,9 @@ use aya_ebpf::{
         bpf_probe_read_kernel, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
     },
 };
-use sluice_ebpf::record::{Binding, HEAD_BYTES, Leg, Listener, Session, Tuple};
+use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple};
 
-use crate::maps::{BINDINGS, LEGS, LISTENERS, SESSIONS, SOCKETS};
+use crate::maps::{BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, SESSIONS, SOCKETS};
 
 /// `bpf_sock_hash_update` flag: the cookie is new.
 const BPF_NOEXIST: u64 = 1;
@@ -27,7 +27,7 @@ static OFFSET_WRITE_SEQ: u32 = 0;
 /// `struct sock.sk_backlog.rmem_alloc`.
 #[unsafe(no_mangle)]
 static OFFSET_RMEM_ALLOC: u32 = 0;
-/// The daemon's network namespace (`SO_NETNS_COOKIE`): sockets of others are not ours.
+/// The daemon's network namespace (`SO_NETNS_COOKIE`): only there our listeners are ours.
 #[unsafe(no_mangle)]
 static NETNS_COOKIE: u64 = 0;
 
@@ -209,9 +209,58 @@ pub(crate) fn session(slot: u32) -> Option<*mut Session> {
     SESSIONS.get_ptr_mut(slot)
 }
 
-/// The session of a connection.
+/// What one of the daemon's own sockets carries with it.
 #[inline(always)]
-pub(crate) fn binding(tuple: &Tuple) -> Option<Binding> {
+pub(crate) fn end(sk: *mut bpf_sock) -> Option<*mut Connection> {
+    // SAFETY: `sk` is not null (checked by the caller, demanded by the verifier); the storage lives as long as the socket.
+    let end = unsafe {
+        bpf_sk_storage_get(
+            (&raw const ENDS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::null_mut(),
+            0,
+        )
+    };
+    (!end.is_null()).then_some(end.cast())
+}
+
+/// Creates what one of the daemon's own sockets carries with it. Without it a connection is relayed.
+#[inline(always)]
+pub(crate) fn create_end(sk: *mut bpf_sock, end: &mut Connection) {
+    // SAFETY: `sk` is not null (checked by the caller, demanded by the verifier); `end` is copied.
+    unsafe {
+        bpf_sk_storage_get(
+            (&raw const ENDS).cast_mut().cast(),
+            sk.cast(),
+            core::ptr::from_mut(end).cast(),
+            BPF_SK_STORAGE_GET_F_CREATE.into(),
+        )
+    };
+}
+
+/// Remembers that a listener of ours answers a client's SYN.
+#[inline(always)]
+pub(crate) fn begin_handshake(client: &Tuple) {
+    // An LRU map makes room; if it cannot, a client of another namespace is relayed.
+    let _ = HANDSHAKES.insert(client, 0, 0);
+}
+
+/// Forgets a handshake. Whether there was one: of several who ask, one is told so.
+#[inline(always)]
+pub(crate) fn end_handshake(client: &Tuple) -> bool {
+    HANDSHAKES.remove(client).is_ok()
+}
+
+/// Says to which session a connection belongs.
+#[inline(always)]
+pub(crate) fn bind(app: &Tuple, connection: &Connection) {
+    // Where the map is full the session is relayed.
+    let _ = BINDINGS.insert(app, connection, 0);
+}
+
+/// The daemon's connection that an app socket with this tuple may be the other end of.
+#[inline(always)]
+pub(crate) fn connection(tuple: &Tuple) -> Option<Connection> {
     // SAFETY: the map holds only plain integers; a torn read is impossible, entries are written once.
     let found = unsafe {
         bpf_map_lookup_elem(
@@ -220,7 +269,7 @@ pub(crate) fn binding(tuple: &Tuple) -> Option<Binding> {
         )
     };
     // SAFETY: not null, typed by the map.
-    (!found.is_null()).then(|| unsafe { *found.cast::<Binding>() })
+    (!found.is_null()).then(|| unsafe { *found.cast::<Connection>() })
 }
 
 /// Whether the daemon listens on this address.

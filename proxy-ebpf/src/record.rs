@@ -30,6 +30,20 @@ pub struct Tuple {
     pub remote_port: u32,
 }
 
+impl Tuple {
+    /// The same connection as its other end sees it.
+    #[inline]
+    #[must_use]
+    pub const fn mirrored(&self) -> Self {
+        Self {
+            local_ip: self.remote_ip,
+            remote_ip: self.local_ip,
+            local_port: self.remote_port,
+            remote_port: self.local_port,
+        }
+    }
+}
+
 /// An address that the daemon listens on; the form of the addresses is that of [`Tuple`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 #[repr(C)]
@@ -62,6 +76,19 @@ pub struct Binding {
     pub role: u32,
 }
 
+/// One of the daemon's connections, as the app socket at its other end must see it. Two network namespaces of a host may hold sockets with
+/// one and the same tuple; what both ends of a connection share, and nobody else, are its two initial sequence numbers, 64 random bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Connection {
+    /// The session; `session` is 0 where the daemon has not told it yet.
+    pub binding: Binding,
+    /// The app socket's [`Leg::received_base`].
+    pub received_base: u32,
+    /// The app socket's [`Leg::sent_base`].
+    pub sent_base: u32,
+}
+
 /// What a captured app socket carries with it (socket storage: it dies with the socket).
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -74,6 +101,14 @@ pub struct Leg {
     pub received_base: u32,
     /// `tcp_sock.write_seq` when the connection was established.
     pub sent_base: u32,
+}
+
+impl Leg {
+    /// Whether this app socket is the other end of the daemon's connection.
+    #[inline]
+    pub const fn is_end_of(&self, connection: &Connection) -> bool {
+        self.received_base == connection.received_base && self.sent_base == connection.sent_base
+    }
 }
 
 /// Bytes of both TCP streams that went through the daemon, each counted from its connection's first byte, modulo 2^32. Equal to
@@ -239,6 +274,7 @@ pub struct Session {
 
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
+const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
     size_of::<Session>() == 1856,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
@@ -263,5 +299,5 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for super::Listener {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for super::Binding {}
+    unsafe impl aya::Pod for super::Connection {}
 }

@@ -20,6 +20,7 @@ mod case;
 mod client_left;
 mod close;
 mod command_line;
+mod containers;
 mod daemon_away;
 mod driver;
 mod fixtures;
@@ -95,6 +96,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),
     ("foreign_sockets", foreign_sockets::CASES),
+    ("containers", containers::CASES),
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),
     ("proxyconfig", proxyconfig::CASES),

@@ -4,11 +4,11 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, BorrowedFd},
 };
 
-use aya::maps::{HashMap, Map, MapData};
-use sluice_ebpf::record::{Binding, Listener, Role, Tuple};
+use aya::maps::{HashMap, Map, MapData, MapError, SkStorage};
+use sluice_ebpf::record::{Binding, Connection, Listener, Role, Tuple};
 
 use super::KernelError;
 
@@ -18,43 +18,75 @@ const SO_NETNS_COOKIE: libc::c_int = 71;
 /// The connections of one worker's sessions.
 #[derive(Debug)]
 pub struct Bindings {
-    map: HashMap<MapData, Tuple, Binding>,
+    map: HashMap<MapData, Tuple, Connection>,
+    ends: SkStorage<MapData, Connection>,
 }
 
 impl Bindings {
-    pub(super) fn new(data: MapData) -> Result<Self, KernelError> {
-        let map = HashMap::try_from(Map::HashMap(data))
-            .map_err(|error| KernelError::Map("BINDINGS", error))?;
-        Ok(Self { map })
+    pub(super) fn new(map: MapData, ends: MapData) -> Result<Self, KernelError> {
+        Ok(Self {
+            map: HashMap::try_from(Map::HashMap(map))
+                .map_err(|error| KernelError::Map("BINDINGS", error))?,
+            ends: SkStorage::try_from(Map::SkStorage(ends))
+                .map_err(|error| KernelError::Map("ENDS", error))?,
+        })
     }
 
-    /// Says that the connection which its app socket sees as `local` to `remote` belongs to a session. For a node's connection this
-    /// must be said before it is opened: the program looks when it is established, and only then.
+    /// Says that the connection of `client` that `listener` has accepted as `socket` belongs to a session.
     ///
     /// # Errors
-    /// Where the map is full.
-    pub fn insert(
+    /// Where the map is full, or the program has not seen the connection: it was there before the program, or it came by another address
+    /// than those that were known at the start.
+    pub fn accepted(
         &mut self,
-        role: Role,
-        local: SocketAddr,
-        remote: SocketAddr,
+        socket: BorrowedFd<'_>,
+        client: SocketAddr,
+        listener: SocketAddr,
         session: u64,
         slot: u32,
     ) -> Result<(), KernelError> {
-        let binding = Binding {
+        let mut connection = self
+            .ends
+            .get(&socket, 0)
+            .map_err(|error| KernelError::Map("ENDS", error))?;
+        connection.binding = Binding {
             session,
             slot,
-            role: role as u32,
+            role: Role::Client as u32,
         };
         self.map
-            .insert(tuple(local, remote), binding, 0)
+            .insert(tuple(client, listener), connection, 0)
             .map_err(|error| KernelError::Map("BINDINGS", error))
     }
 
-    /// Forgets a connection; nothing happens if it is not there.
+    /// Says that the connection which `socket` is about to open to a node belongs to a session. The program does the rest when it is
+    /// established; [`Bindings::remove`] ends it.
+    ///
+    /// # Errors
+    /// What the kernel says, memory mostly.
+    pub fn dialling(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        session: u64,
+        slot: u32,
+    ) -> Result<(), KernelError> {
+        let connection = Connection {
+            binding: Binding {
+                session,
+                slot,
+                role: Role::Node as u32,
+            },
+            ..Connection::default()
+        };
+        self.ends
+            .insert(&socket, connection, 0)
+            .map_err(|error| KernelError::Map("ENDS", error))
+    }
+
+    /// Forgets the connection that its app socket sees as `local` to `remote`; nothing happens if it is not there.
     pub fn remove(&mut self, local: SocketAddr, remote: SocketAddr) {
         match self.map.remove(&tuple(local, remote)) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => {}
+            Ok(()) | Err(MapError::KeyNotFound) => {}
             Err(error) => tracing::debug!(%error, "a connection's entry could not be removed"),
         }
     }

@@ -203,16 +203,20 @@ impl Kernel {
     /// # Errors
     /// Where file descriptors run out.
     pub fn bindings(&self) -> Result<Bindings, KernelError> {
-        let Some(Map::HashMap(data)) = self.ebpf.map("BINDINGS") else {
-            return Err(KernelError::Missing("map BINDINGS"));
+        Bindings::new(self.copy("BINDINGS")?, self.copy("ENDS")?)
+    }
+
+    /// A descriptor of one's own for a map.
+    fn copy(&self, name: &'static str) -> Result<MapData, KernelError> {
+        let Some(Map::HashMap(data) | Map::SkStorage(data)) = self.ebpf.map(name) else {
+            return Err(KernelError::Missing(name));
         };
         let fd = data
             .fd()
             .as_fd()
             .try_clone_to_owned()
-            .map_err(io_error("BINDINGS"))?;
-        let data = MapData::from_fd(fd).map_err(|error| KernelError::Map("BINDINGS", error))?;
-        Bindings::new(data)
+            .map_err(io_error(name))?;
+        MapData::from_fd(fd).map_err(|error| KernelError::Map(name, error))
     }
 }
 

@@ -4,11 +4,11 @@
 use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    os::fd::AsRawFd,
+    os::fd::{AsFd as _, AsRawFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
-use sluice_ebpf::record::{Offsets, Role};
+use sluice_ebpf::record::Offsets;
 
 use super::{Kernel, KernelError, capture::Bindings, record::Slot};
 use crate::gate::{Gate, Left, Standing};
@@ -107,25 +107,25 @@ impl TestSession {
         let (front, back) = (bound("listen")?, bound("listen")?);
         let node_address = back.local_addr().map_err(socket("listen"))?;
         kernel.listen(front.local_addr().map_err(socket("listen"))?)?;
-        let client = connect(front.local_addr().map_err(socket("listen"))?, |_| Ok(()))?;
+        let client = TcpStream::connect(front.local_addr().map_err(socket("listen"))?)
+            .map_err(socket("connect"))?;
         let (proxy_to_client, client_address) = front.accept().map_err(socket("accept"))?;
         let front_tuple = (
             client_address,
             proxy_to_client.local_addr().map_err(socket("accept"))?,
         );
-        bindings.insert(
-            Role::Client,
+        bindings.accepted(
+            proxy_to_client.as_fd(),
             front_tuple.0,
             front_tuple.1,
             session,
             slot.index(),
         )?;
-        let mut back_tuple = (node_address, node_address);
-        let proxy_to_node = connect(node_address, |local| {
-            back_tuple.1 = local;
-            Ok(bindings.insert(Role::Node, node_address, local, session, slot.index())?)
+        let proxy_to_node = dial(node_address, |socket| {
+            Ok(bindings.dialling(socket, session, slot.index())?)
         })?;
-        let (node, _) = back.accept().map_err(socket("accept"))?;
+        let (node, proxy_address) = back.accept().map_err(socket("accept"))?;
+        let back_tuple = (node_address, proxy_address);
         for stream in [&client, &proxy_to_client, &proxy_to_node, &node] {
             stream
                 .set_read_timeout(Some(STEP_TIMEOUT))
@@ -326,22 +326,14 @@ fn bound(step: &'static str) -> Result<TcpListener, SelfTestError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(socket(step))
 }
 
-/// Connects from a port that `on_bound` is told of before the SYN goes out.
-fn connect(
+/// Connects a socket that `announce` is told of before the SYN goes out.
+fn dial(
     to: SocketAddr,
-    on_bound: impl FnOnce(SocketAddr) -> Result<(), SelfTestError>,
+    announce: impl FnOnce(BorrowedFd<'_>) -> Result<(), SelfTestError>,
 ) -> Result<TcpStream, SelfTestError> {
     let stream = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
         .map_err(socket("socket"))?;
-    stream
-        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-        .map_err(socket("bind"))?;
-    let local = stream.local_addr().map_err(socket("bind"))?;
-    on_bound(
-        local
-            .as_socket()
-            .ok_or_else(|| wrong("bind", "not an IP socket"))?,
-    )?;
+    announce(stream.as_fd())?;
     stream
         .connect_timeout(&to.into(), STEP_TIMEOUT)
         .map_err(socket("connect"))?;

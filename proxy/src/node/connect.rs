@@ -1,26 +1,22 @@
-//! Dialling a node. Where the node is on this host, the kernel's capture is told this end's address before the first SYN.
+//! Dialling a node. Whoever captures the node's end is told of the socket before the first SYN.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use tokio::net::TcpSocket;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::{
-    Leg,
-    path::{is_local, limit_segments},
-};
+use crate::net::{Leg, path::limit_segments};
 
-/// How often a port is chosen anew before the socket is connected without being announced.
-const ATTEMPTS: usize = 4;
-
-/// Who must know the local address of a connection to a node on this host as long as it exists. The node's end is captured
-/// when it is established, at its SYN's answer: by then the address must be known.
+/// Who must know a connection to a node as long as it exists. If the node is on this host its end is captured when it is
+/// established, at its SYN's answer: by then the connection must be known.
 pub trait Announce {
-    /// A socket is bound to `local` and about to connect to `node`.
-    fn bound(&self, node: SocketAddr, local: SocketAddr);
-    /// That socket is about to be closed. Called for sockets that never became a session's only.
-    fn unbound(&self, node: SocketAddr, local: SocketAddr);
+    /// This socket is about to connect to a node.
+    fn dialling(&self, socket: BorrowedFd<'_>);
+    /// That connection, as `local` to `node`, is to be forgotten. Called for those that never became a session's only.
+    fn given_up(&self, node: SocketAddr, local: SocketAddr);
     /// Payload bytes that the node's segments may carry at most: what the path to the client carries, where they go there as they are
     /// ([`crate::net::path::segment_of`]).
     fn segment_max(&self) -> Option<u32> {
@@ -29,8 +25,8 @@ pub trait Announce {
 }
 
 impl Announce for () {
-    fn bound(&self, _node: SocketAddr, _local: SocketAddr) {}
-    fn unbound(&self, _node: SocketAddr, _local: SocketAddr) {}
+    fn dialling(&self, _socket: BorrowedFd<'_>) {}
+    fn given_up(&self, _node: SocketAddr, _local: SocketAddr) {}
 }
 
 /// Why a node cannot be reached; the texts are the reasons in the client's error 2003.
@@ -44,9 +40,9 @@ pub enum ConnectError {
     Timeout,
 }
 
-/// A connection to a node. Dropped before [`Dialled::keep`], its address is revoked and then its socket closed.
+/// A connection to a node. Dropped before [`Dialled::keep`], it is forgotten and then closed.
 pub struct Dialled<'a, A: Announce> {
-    announced: Option<Announced<'a, A>>,
+    announced: Announced<'a, A>,
     leg: Leg,
 }
 
@@ -56,21 +52,14 @@ impl<A: Announce> Dialled<'_, A> {
         &self.leg
     }
 
-    /// Whether its local address was announced: the node is on this host.
-    pub const fn is_announced(&self) -> bool {
-        self.announced.is_some()
-    }
-
-    /// Takes the connection over, and with it the duty to revoke its address before the socket is closed.
+    /// Takes the connection over, and with it the duty to have it forgotten before the socket is closed.
     pub fn keep(self) -> Leg {
-        if let Some(announced) = self.announced {
-            announced.keep();
-        }
+        self.announced.keep();
         self.leg
     }
 }
 
-/// An announced address, revoked when dropped.
+/// An announced connection, given up when dropped.
 struct Announced<'a, A: Announce> {
     to: &'a A,
     node: SocketAddr,
@@ -86,16 +75,12 @@ impl<A: Announce> Announced<'_, A> {
 impl<A: Announce> Drop for Announced<'_, A> {
     fn drop(&mut self) {
         if let Some(local) = self.local {
-            self.to.unbound(self.node, local);
+            self.to.given_up(self.node, local);
         }
     }
 }
 
 /// Connects to a node before `deadline`.
-///
-/// The socket to a node on this host is bound to the node's own address and a free port, and announced before it connects. If no
-/// port can be had so (each is taken until its last connection has left `TIME_WAIT`), it is connected without: the session is
-/// then relayed instead of refused.
 ///
 /// # Errors
 /// [`ConnectError`].
@@ -104,67 +89,41 @@ pub async fn connect<A: Announce>(
     deadline: Instant,
     announce: &A,
 ) -> Result<Dialled<'_, A>, ConnectError> {
-    let address = reachable(address);
-    let attempt = async {
-        if is_local(address.ip()) {
-            for attempt in 0..ATTEMPTS {
-                match connect_bound(address, announce, attempt > 0).await {
-                    Ok(dialled) => return Ok(dialled),
-                    Err(error) if is_port_taken(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let socket = socket(address, announce)?;
-        let leg = Leg::new(socket.connect(address).await?)?;
-        Ok(Dialled {
-            announced: None,
-            leg,
-        })
-    };
-    match timeout_at(deadline, attempt).await {
+    match timeout_at(deadline, dial(reachable(address), announce)).await {
         Ok(connected) => Ok(connected?),
         Err(_elapsed) => Err(ConnectError::Timeout),
     }
 }
 
-/// A socket that is not connected yet.
-fn socket(address: SocketAddr, announce: &impl Announce) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+async fn dial<A: Announce>(address: SocketAddr, announce: &A) -> io::Result<Dialled<'_, A>> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking(),
+        Some(Protocol::TCP),
+    )?;
     if let Some(bytes) = announce.segment_max() {
         limit_segments(&socket, Some(bytes))?;
     }
-    Ok(socket)
-}
-
-async fn connect_bound<A: Announce>(
-    address: SocketAddr,
-    announce: &A,
-    reuse: bool,
-) -> io::Result<Dialled<'_, A>> {
-    let socket = socket(address, announce)?;
-    // Where no port is free, one whose last connection is in TIME_WAIT will do.
-    socket.set_reuseaddr(reuse)?;
-    let mut source = address;
-    source.set_port(0);
-    socket.bind(source)?;
-    let local = socket.local_addr()?;
-    announce.bound(address, local);
-    // Declared before the stream exists and dropped after it on failure: the address is then stale for the moment in between,
-    // in which no connection with it can be established.
+    announce.dialling(socket.as_fd());
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    // It may be established already. Declared before the stream, and so dropped after it: once the socket is closed nothing can be
+    // established that nobody would forget. (Another connection that takes the port in between is forgotten too; its session is relayed.)
     let announced = Announced {
         to: announce,
         node: address,
-        local: Some(local),
+        local: socket.local_addr()?.as_socket(),
     };
-    let leg = Leg::new(socket.connect(address).await?)?;
+    let stream = TcpStream::from_std(socket.into())?;
+    stream.writable().await?;
+    if let Some(error) = stream.take_error()? {
+        return Err(error);
+    }
     Ok(Dialled {
-        announced: Some(announced),
-        leg,
+        announced,
+        leg: Leg::new(stream)?,
     })
 }
 
@@ -176,13 +135,6 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         IpAddr::V4(_) | IpAddr::V6(_) => {}
     }
     address
-}
-
-fn is_port_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
-    )
 }
 
 /// An error's reason in a few words, without the number that the operating system adds.
@@ -199,20 +151,29 @@ pub(super) fn reason(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::time::Duration;
 
     use super::*;
 
+    /// Sockets that were announced, and those given up.
     #[derive(Default)]
-    struct Book(RefCell<Vec<SocketAddr>>);
+    struct Book {
+        dialling: Cell<usize>,
+        given_up: RefCell<Vec<(SocketAddr, SocketAddr)>>,
+    }
 
     impl Announce for Book {
-        fn bound(&self, _node: SocketAddr, local: SocketAddr) {
-            self.0.borrow_mut().push(local);
+        fn dialling(&self, socket: BorrowedFd<'_>) {
+            let socket = socket2::SockRef::from(&socket);
+            assert_eq!(
+                socket.peer_addr().unwrap_err().kind(),
+                io::ErrorKind::NotConnected
+            );
+            self.dialling.set(self.dialling.get() + 1);
         }
-        fn unbound(&self, _node: SocketAddr, local: SocketAddr) {
-            self.0.borrow_mut().retain(|known| *known != local);
+        fn given_up(&self, node: SocketAddr, local: SocketAddr) {
+            self.given_up.borrow_mut().push((node, local));
         }
     }
 
@@ -221,24 +182,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_local_node_is_announced_until_the_connection_goes() {
+    async fn a_connection_is_announced_before_and_given_up_with_its_address() {
         let listener = tokio::net::TcpListener::bind("127.0.0.2:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let book = Book::default();
         let dialled = connect(address, soon(), &book).await.unwrap();
+        assert_eq!(book.dialling.get(), 1);
         let (_, peer) = listener.accept().await.unwrap();
         assert_eq!(dialled.leg().local_addr(), peer);
-        assert_eq!(peer.ip(), address.ip());
-        assert!(dialled.is_announced());
-        assert_eq!(*book.0.borrow(), [peer]);
+        assert_eq!(*book.given_up.borrow(), []);
         drop(dialled);
-        assert!(book.0.borrow().is_empty());
+        assert_eq!(*book.given_up.borrow(), [(address, peer)]);
         let kept = connect(address, soon(), &book).await.unwrap().keep();
-        assert_eq!(*book.0.borrow(), [kept.local_addr()]);
+        drop(kept);
+        assert_eq!(book.given_up.borrow().len(), 1);
     }
 
     #[tokio::test]
-    async fn a_refused_connection_is_revoked_and_named() {
+    async fn a_refused_connection_is_given_up_and_named() {
         let address = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -248,14 +209,14 @@ mod tests {
             panic!("somebody listens at {address}")
         };
         assert_eq!(error.to_string(), "connection refused");
-        assert!(book.0.borrow().is_empty());
+        assert_eq!(book.dialling.get(), 1);
     }
 
     struct Narrow;
 
     impl Announce for Narrow {
-        fn bound(&self, _node: SocketAddr, _local: SocketAddr) {}
-        fn unbound(&self, _node: SocketAddr, _local: SocketAddr) {}
+        fn dialling(&self, _socket: BorrowedFd<'_>) {}
+        fn given_up(&self, _node: SocketAddr, _local: SocketAddr) {}
         fn segment_max(&self) -> Option<u32> {
             Some(1_380)
         }
@@ -270,5 +231,22 @@ mod tests {
         let facts = crate::net::facts::Facts::of(&node).unwrap();
         let options = if facts.timestamps { 12 } else { 0 };
         assert_eq!(facts.sent_segment + options, 1_380);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_too_long_is_given_up() {
+        // Its backlog is full: the second connection's handshake is never answered.
+        let listener = tokio::net::TcpSocket::new_v4().unwrap();
+        listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let _first = TcpStream::connect(address).await.unwrap();
+        let book = Book::default();
+        let soon = Instant::now() + Duration::from_millis(50);
+        let Err(error) = connect(address, soon, &book).await else {
+            panic!("the backlog has room")
+        };
+        assert_eq!(error.to_string(), "connect timed out");
+        assert!(matches!(book.given_up.borrow()[..], [(node, _)] if node == address));
     }
 }

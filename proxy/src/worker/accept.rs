@@ -386,7 +386,7 @@ fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<
     let progress = slot.progress();
     if !progress.client_captured {
         Some(RelayReason::ClientRemote)
-    } else if !logged_in.node_is_local || !progress.node_captured {
+    } else if !progress.node_captured {
         Some(RelayReason::NodeRemote)
     } else if !charset::is_safe_collation(logged_in.identity.request.packet.collation()) {
         Some(RelayReason::Charset)

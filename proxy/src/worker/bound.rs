@@ -1,14 +1,15 @@
 //! A session's connections in the kernel's map of connections: by them the programs know whose an app socket is.
 
-use std::net::SocketAddr;
-
-use sluice_ebpf::record::Role;
+use std::{
+    net::SocketAddr,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 use super::{
     Worker,
     registry::{Entry, Place},
 };
-use crate::{net::Leg, node::Announce, session::CsId};
+use crate::{kernel::KernelError, net::Leg, node::Announce, session::CsId};
 
 /// A connection in the map, for as long as this lives. It goes before its socket: no stale entry meets a reused port.
 pub(super) struct Bound<'a> {
@@ -30,10 +31,10 @@ impl<'a> Bound<'a> {
     }
 
     /// A node's connection, told by [`Capture`] already.
-    pub(super) const fn node(worker: &'a Worker, node: SocketAddr, leg: &Leg) -> Self {
+    pub(super) const fn node(worker: &'a Worker, leg: &Leg) -> Self {
         Self {
             worker,
-            local: node,
+            local: leg.peer_addr(),
             remote: leg.local_addr(),
         }
     }
@@ -45,10 +46,19 @@ impl Drop for Bound<'_> {
     }
 }
 
-/// Says where the session of a client's connection is, anew where it has moved.
+/// Says where the session of a client's connection is, anew where it has moved. Where the kernel cannot be told the session is relayed.
 pub(super) fn tell_client(worker: &Worker, cs_id: CsId, place: &Place, leg: &Leg) {
-    let (local, remote) = (leg.peer_addr(), leg.local_addr());
-    insert(worker, cs_id, place, Role::Client, local, remote);
+    if let (Some(bindings), Some(slot)) = (&worker.bindings, &place.slot) {
+        let (client, listener) = (leg.peer_addr(), leg.local_addr());
+        let told = bindings.borrow_mut().accepted(
+            leg.as_fd(),
+            client,
+            listener,
+            place.number,
+            slot.index(),
+        );
+        warn(cs_id, told);
+    }
 }
 
 /// Tells the kernel of a node's connection before it is opened.
@@ -71,37 +81,24 @@ impl<'a> Capture<'a> {
 }
 
 impl Announce for Capture<'_> {
-    fn bound(&self, node: SocketAddr, local: SocketAddr) {
-        let Self {
-            worker,
-            cs_id,
-            place,
-        } = self;
-        insert(worker, *cs_id, place, Role::Node, node, local);
+    fn dialling(&self, socket: BorrowedFd<'_>) {
+        if let (Some(bindings), Some(slot)) = (&self.worker.bindings, &self.place.slot) {
+            let mut bindings = bindings.borrow_mut();
+            warn(
+                self.cs_id,
+                bindings.dialling(socket, self.place.number, slot.index()),
+            );
+        }
     }
 
-    fn unbound(&self, node: SocketAddr, local: SocketAddr) {
+    fn given_up(&self, node: SocketAddr, local: SocketAddr) {
         remove(self.worker, node, local);
     }
 }
 
-/// Where a map is full the session is relayed.
-fn insert(
-    worker: &Worker,
-    cs_id: CsId,
-    place: &Place,
-    role: Role,
-    local: SocketAddr,
-    remote: SocketAddr,
-) {
-    if let (Some(bindings), Some(slot)) = (&worker.bindings, &place.slot) {
-        let inserted =
-            bindings
-                .borrow_mut()
-                .insert(role, local, remote, place.number, slot.index());
-        if let Err(error) = inserted {
-            tracing::warn!(cs_id = cs_id.0, %error, "a session cannot be spliced");
-        }
+fn warn(cs_id: CsId, told: Result<(), KernelError>) {
+    if let Err(error) = told {
+        tracing::warn!(cs_id = cs_id.0, %error, "a session cannot be spliced");
     }
 }
 

@@ -89,7 +89,7 @@ impl<'a> Serving<'a> {
             entry.watch(ConnectionKind::Connected(ss_id), &from.node);
         }
         Self {
-            bound: Bound::node(worker, from.node.peer_addr(), &from.node),
+            bound: Bound::node(worker, &from.node),
             worker,
             entry,
             client: from.client,

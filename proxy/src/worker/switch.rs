@@ -69,7 +69,6 @@ struct Fresh<'a> {
     bound: Bound<'a>,
     leg: Leg,
     rest: BytesMut,
-    is_local: bool,
     greeting: Greeting,
 }
 
@@ -267,13 +266,11 @@ impl<'a> Serving<'a> {
             Err(_elapsed) => return Err("the login to the node timed out".to_owned()),
         }
         let rest = node.into_rest();
-        let is_local = dialled.is_announced();
         let leg = dialled.keep();
         Ok(Fresh {
-            bound: Bound::node(self.worker, self.target.address, &leg),
+            bound: Bound::node(self.worker, &leg),
             leg,
             rest,
-            is_local,
             greeting,
         })
     }
@@ -327,11 +324,10 @@ impl<'a> Serving<'a> {
         };
         let ss_id = server.ss_id;
         tell_client(self.worker, self.entry.cs_id, &place, &self.client);
-        let is_captured = fresh.is_local
-            && place.slot.as_ref().is_some_and(|slot| {
-                slot.set_format(self.capabilities.format());
-                slot.progress().node_captured
-            });
+        let is_captured = place.slot.as_ref().is_some_and(|slot| {
+            slot.set_format(self.capabilities.format());
+            slot.progress().node_captured
+        });
         let kind = ConnectionKind::Connected(ss_id);
         self.entry.watch(kind, &fresh.leg);
         self.entry.move_to(place);

@@ -192,8 +192,6 @@ pub(super) struct LoggedIn {
     pub node_greeting: Greeting,
     /// The node.
     pub target: Target,
-    /// Whether the node's leg has been announced: the node is on this host.
-    pub node_is_local: bool,
     /// The node's OK.
     pub ok: OkPacket,
 }
@@ -232,7 +230,6 @@ struct NodeSide {
     rest: BytesMut,
     greeting: Greeting,
     target: Target,
-    is_local: bool,
     ok: OkPacket,
     proof: Option<Proof>,
 }
@@ -285,7 +282,6 @@ pub(super) async fn login<A: Announce>(
                 },
                 node_greeting: node.greeting,
                 target: node.target,
-                node_is_local: node.is_local,
                 ok: node.ok,
             })));
         }
@@ -420,13 +416,11 @@ async fn join<A: Announce>(
     )
     .await?;
     let rest = node.into_rest();
-    let is_local = dialled.is_announced();
     Ok(NodeSide {
         leg: dialled.keep(),
         rest,
         greeting,
         target,
-        is_local,
         ok,
         proof,
     })

@@ -210,12 +210,8 @@ async fn a_login_connects_two_legs_and_loses_no_byte() {
         (0x900, Some("shop"))
     );
     assert_eq!(
-        (
-            session.node_greeting.thread_id,
-            session.ok.status,
-            session.node_is_local
-        ),
-        (77, 2, true)
+        (session.node_greeting.thread_id, session.ok.status),
+        (77, 2)
     );
     assert_eq!(session.identity.request.name.to_string(), "app@t1#c1");
 }

@@ -1,0 +1,217 @@
+//! Clients and nodes in other network namespaces of the daemon's host are spliced as those in its own; sockets that only have the same addresses
+//! are left alone.
+
+mod double;
+mod hosts;
+mod program;
+
+use crate::{attribute, case::Case};
+use anyhow::{Result, ensure};
+use double::Double;
+use hosts::{CLIENT, Hosts, address, gate};
+use program::Program;
+use sluice_tests::{
+    path::{Path, Stage},
+    pattern::Random,
+    wait,
+    wire::Connection,
+};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("spliced", spliced).only(Path::Spliced).root(),
+    Case::new("same_tuple", same_tuple)
+        .only(Path::Spliced)
+        .root(),
+    Case::new("same_tuple_in_a_handshake", same_tuple_in_a_handshake)
+        .only(Path::Spliced)
+        .root(),
+    Case::new("two_daemons", two_daemons)
+        .only(Path::Spliced)
+        .root(),
+    Case::new("foreign_program", foreign_program)
+        .only(Path::Spliced)
+        .root(),
+];
+
+const PORT: u16 = 4000;
+const OTHER_PORT: u16 = 4001;
+
+/// Commands of many kinds; those that can be are spliced.
+fn moves_in_the_kernel(connection: &mut Connection, seed: u64) -> Result<()> {
+    let before = attribute::splice(connection)?;
+    assert_eq!(before.text("path")?, "local", "{before:?}");
+    works(connection, seed)?;
+    let after = attribute::splice(connection)?;
+    // Right after a SET and what it left the session is relayed.
+    ensure!(
+        after.grown(&before, "spliced_commands")? >= 25
+            && after.grown(&before, "spliced_bytes_to_client")? > 8 * 400_000,
+        "{before:?} {after:?}"
+    );
+    Ok(())
+}
+
+/// Whatever the path is.
+fn works(connection: &mut Connection, seed: u64) -> Result<()> {
+    let mut random = Random::new(seed);
+    for (round, length) in (0..10).flat_map(|round| [(round, 500), (round, 400_000)]) {
+        let number = connection.run(&format!("SELECT {round}"))?.text()?;
+        assert_eq!(number, round.to_string());
+        let text = String::from_utf8(random.letters(length / 1000 + 500))?;
+        let sql = format!("SELECT CONCAT('{text}', REPEAT('r', {length}))");
+        let value = connection.run(&sql)?.text()?;
+        ensure!(value == text + &"r".repeat(length), "the value differs");
+    }
+    for round in 0..5 {
+        connection.run(&format!("SET @v = {round}"))?;
+        let number = connection.run("SELECT @v")?.text()?;
+        assert_eq!(number, round.to_string());
+        let text = String::from_utf8(random.letters(30_000))?;
+        let value = connection.run(&format!("SELECT '{text}'"))?.text()?;
+        ensure!(value == text, "the value differs");
+    }
+    Ok(())
+}
+
+fn spliced(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    for family in [0, 1] {
+        let _daemon = hosts.daemon(PORT, hosts.node(family)?)?;
+        for client in [&hosts.client, &hosts.own] {
+            moves_in_the_kernel(&mut hosts::open(client, gate(family, PORT)?)?, 1)?;
+        }
+        // The client has the address family of the listener's other half.
+        moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(1 - family, PORT)?)?, 2)?;
+    }
+    Ok(())
+}
+
+/// While a session lives, another network has connections with the tuples of both of its legs.
+fn same_tuple(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let node = hosts.node(0)?;
+    let _daemon = hosts.daemon(PORT, node)?;
+    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    works(&mut session, 3)?;
+    let client = session.stream().local_addr()?;
+    let host = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
+    let leg = session.run(host)?.text()?.parse()?;
+    let mut doubles = [
+        Double::open(&hosts, client, gate(0, PORT)?)?,
+        Double::open(&hosts, leg, node)?,
+    ];
+    for double in &mut doubles {
+        double.is_left_alone()?;
+        double.talk()?;
+    }
+    moves_in_the_kernel(&mut session, 4)?;
+    for double in &mut doubles {
+        double.talk()?;
+    }
+    // The session's end is not theirs, and what comes after it is not theirs either.
+    drop(session);
+    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, PORT)?)?, 5)?;
+    for double in &mut doubles {
+        double.talk()?;
+        double.is_left_alone()?;
+    }
+    Ok(())
+}
+
+/// The one moment at which a tuple is all that is known: a listener answers a SYN, and the answer does not arrive. Who has the same tuple in
+/// another network and is established just then is taken for the client, and must be found out.
+fn same_tuple_in_a_handshake(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let _daemon = hosts.daemon(PORT, hosts.node(0)?)?;
+    let at = gate(0, PORT)?;
+    let logged_in = &AtomicBool::new(false);
+    double::lose_answers(&hosts, CLIENT[0], true)?;
+    thread::scope(|scope| {
+        let opening = scope.spawn(|| hosts::open(&hosts.client, at));
+        let port = hosts.client.enter(|| double::port_of_unanswered(PORT))??;
+        let mut double = Double::open(&hosts, address(CLIENT, 0, port)?, at)?;
+        double::lose_answers(&hosts, CLIENT[0], false)?;
+        let talking = scope.spawn(move || -> Result<Double> {
+            while !logged_in.load(Ordering::Relaxed) {
+                double.talk()?;
+            }
+            Ok(double)
+        });
+        let session = wait::joined(opening.join(), "the client");
+        logged_in.store(true, Ordering::Relaxed);
+        let mut double = wait::joined(talking.join(), "the double")??;
+        let mut session = session??;
+        assert_eq!(session.stream().local_addr()?.port(), port);
+        let splice = attribute::splice(&mut session)?;
+        assert_eq!(splice.text("path")?, "relay", "{splice:?}");
+        works(&mut session, 6)?;
+        double.talk()
+    })?;
+    moves_in_the_kernel(&mut hosts::open(&hosts.client, at)?, 7)
+}
+
+/// Two daemons on one host, both at once, and one in front of the other.
+fn two_daemons(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let first = hosts.daemon(PORT, hosts.node(0)?)?;
+    let mut second = hosts.daemon(OTHER_PORT, hosts.node(0)?)?;
+    thread::scope(|scope| {
+        let clients: Vec<_> = [PORT, OTHER_PORT, PORT, OTHER_PORT]
+            .into_iter()
+            .zip(10..)
+            .map(|(port, seed)| {
+                let hosts = &hosts;
+                scope.spawn(move || {
+                    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, port)?)?, seed)
+                })
+            })
+            .collect();
+        clients
+            .into_iter()
+            .try_for_each(|client| wait::joined(client.join(), "a client")?)
+    })?;
+    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    second.kill()?;
+    moves_in_the_kernel(&mut session, 14)?;
+    let _before_it = hosts.daemon(OTHER_PORT, gate(0, PORT)?)?;
+    let mut chained = hosts::open(&hosts.client, gate(0, OTHER_PORT)?)?;
+    works(&mut chained, 15)?;
+    moves_in_the_kernel(&mut session, 16)?;
+    works(&mut chained, 17)?;
+    drop(first);
+    Ok(())
+}
+
+/// Somebody else's `sock_ops` programs, attached before the daemon's and after, miss nothing and make nobody miss anything.
+fn foreign_program(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let before = Program::attach()?;
+    let mut daemon = hosts.daemon(PORT, hosts.node(0)?)?;
+    let after = Program::attach()?;
+    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    moves_in_the_kernel(&mut session, 20)?;
+    let grows = |program: &Program| -> Result<()> {
+        let seen = program.established()?;
+        hosts::open(&hosts.client, gate(0, PORT)?)?;
+        // The client's connection, and the daemon's.
+        let now = program.established()?;
+        ensure!(now >= seen + 2, "{seen}, then {now}");
+        Ok(())
+    };
+    grows(&before)?;
+    grows(&after)?;
+    drop(before);
+    moves_in_the_kernel(&mut session, 21)?;
+    grows(&after)?;
+    daemon.kill()?;
+    let seen = after.established()?;
+    let node = hosts.node(0)?;
+    hosts::open(&hosts.client, node).err();
+    hosts::open(&hosts.node, node)?;
+    ensure!(after.established()? > seen, "it sees nothing any more");
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Somebody else's `sock_ops` program on the cgroup v2 root: counts connections that are opened.
+#![expect(unsafe_code, reason = "bpf(2) has no wrapper in std")]
+
+use anyhow::{Context as _, Result, bail};
+use std::{
+    fs::{self, File},
+    io,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+};
+
+/// `enum bpf_cmd`.
+const MAP_CREATE: libc::c_int = 0;
+const MAP_LOOKUP: libc::c_int = 1;
+const PROG_LOAD: libc::c_int = 5;
+const LINK_CREATE: libc::c_int = 28;
+/// `BPF_MAP_TYPE_ARRAY`.
+const ARRAY: u32 = 2;
+/// `BPF_PROG_TYPE_SOCK_OPS`.
+const SOCK_OPS: u32 = 13;
+/// `BPF_CGROUP_SOCK_OPS`.
+const CGROUP_SOCK_OPS: u32 = 3;
+
+/// An attached program; dropping it detaches it.
+pub(super) struct Program {
+    map: OwnedFd,
+    _loaded: OwnedFd,
+    _link: OwnedFd,
+}
+
+impl Program {
+    pub(super) fn attach() -> Result<Self> {
+        // Type, key size, value size, entries.
+        let map = opened("map", MAP_CREATE, &words(&[ARRAY, 4, 8, 1]))?;
+        let code = code(u32::try_from(map.as_raw_fd())?);
+        let licence = c"GPL";
+        let mut attributes = words(&[SOCK_OPS, u32::try_from(code.len())?]);
+        attributes.extend((code.as_ptr() as u64).to_ne_bytes());
+        attributes.extend((licence.as_ptr() as u64).to_ne_bytes());
+        let program = opened("program", PROG_LOAD, &attributes)?;
+        let cgroup = File::open(root()?)?;
+        let target = [program.as_raw_fd(), cgroup.as_raw_fd()].map(i32::cast_unsigned);
+        let attributes = words(&[target[0], target[1], CGROUP_SOCK_OPS, 0]);
+        let link = opened("link", LINK_CREATE, &attributes)?;
+        Ok(Self {
+            map,
+            _loaded: program,
+            _link: link,
+        })
+    }
+
+    /// Connections that it has seen opened.
+    pub(super) fn established(&self) -> Result<u64> {
+        let (key, mut count) = (0_u32, 0_u64);
+        let mut attributes = words(&[u32::try_from(self.map.as_raw_fd())?, 0]);
+        attributes.extend((&raw const key as u64).to_ne_bytes());
+        attributes.extend((&raw mut count as u64).to_ne_bytes());
+        attributes.extend([0; 8]);
+        bpf(MAP_LOOKUP, &attributes).context("lookup")?;
+        Ok(count)
+    }
+}
+
+/// `if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) atomic_add(map[0], 1); return 1;`, each instruction as opcode, registers, offset, constant.
+fn code(map: u32) -> Vec<u64> {
+    let one = |opcode: u64, registers: u64, offset: u64, constant: u32| {
+        opcode | registers << 8 | offset << 16 | u64::from(constant) << 32
+    };
+    vec![
+        one(0x61, 0x12, 0, 0),            // r2 = *(u32 *)(r1 + 0)
+        one(0x55, 0x02, 9, 4),            // if r2 != 4 goto +9
+        one(0x62, 0x0a, 0xfffc, 0),       // *(u32 *)(r10 - 4) = 0
+        one(0x18, 0x11, 0, map),          // r1 = map
+        0,                                // its upper half
+        one(0xbf, 0xa2, 0, 0),            // r2 = r10
+        one(0x07, 0x02, 0, u32::MAX - 3), // r2 += -4
+        one(0x85, 0, 0, 1),               // r0 = bpf_map_lookup_elem(r1, r2)
+        one(0x15, 0x00, 2, 0),            // if r0 == 0 goto +2
+        one(0xb7, 0x01, 0, 1),            // r1 = 1
+        one(0xdb, 0x10, 0, 0),            // lock *(u64 *)(r0 + 0) += r1
+        one(0xb7, 0x00, 0, 1),            // r0 = 1
+        one(0x95, 0, 0, 0),               // exit
+    ]
+}
+
+fn words(values: &[u32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| value.to_ne_bytes())
+        .collect()
+}
+
+fn opened(what: &'static str, command: libc::c_int, attributes: &[u8]) -> Result<OwnedFd> {
+    let fd = bpf(command, attributes).context(what)?;
+    // SAFETY: these commands return a new descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+}
+
+fn bpf(command: libc::c_int, attributes: &[u8]) -> Result<libc::c_long> {
+    // SAFETY: the kernel reads that many bytes; the addresses in them are of values that outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            attributes.as_ptr(),
+            attributes.len(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    Ok(result)
+}
+
+/// Where the cgroup v2 root is mounted.
+fn root() -> Result<String> {
+    for line in fs::read_to_string("/proc/mounts")?.lines() {
+        if let [_, place, "cgroup2", ..] = line.split(' ').collect::<Vec<_>>().as_slice() {
+            return Ok((*place).to_owned());
+        }
+    }
+    bail!("no cgroup v2")
+}
