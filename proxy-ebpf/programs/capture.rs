@@ -62,7 +62,8 @@ fn client(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     let leads_to_us = sys::is_listener(&Listener {
         ip: tuple.remote_ip,
         port: tuple.remote_port,
-    }) && (sys::is_our_namespace(ops) || sys::end_handshake(tuple));
+    }) && (sys::is_our_namespace(ops)
+        || sys::may_be_elsewhere() && sys::end_handshake(tuple));
     if leads_to_us {
         keep(ops, leg(ops));
     }
@@ -78,7 +79,8 @@ fn node(ops: *mut bpf_sock_ops, tuple: &Tuple) {
         binding: connection.binding,
         ..leg(ops)
     };
-    if !leg.is_end_of(&connection) {
+    let may_be_here = sys::may_be_elsewhere() || sys::is_our_namespace(ops);
+    if !may_be_here || !leg.is_end_of(&connection) {
         return;
     }
     let Some(record) = sys::session(connection.binding.slot) else {

@@ -31,6 +31,10 @@ static OFFSET_RMEM_ALLOC: u32 = 0;
 #[unsafe(no_mangle)]
 static NETNS_COOKIE: u64 = 0;
 
+/// Not 0: sockets of other network namespaces are left alone.
+#[unsafe(no_mangle)]
+static OWN_NAMESPACE_ONLY: u32 = 0;
+
 /// A constant that the daemon has set. Volatile: the compiler only knows the zero.
 macro_rules! constant {
     ($name:ident) => {
@@ -312,6 +316,12 @@ pub(crate) fn is_our_namespace(ops: *mut bpf_sock_ops) -> bool {
     // SAFETY: the context is valid.
     let cookie = unsafe { bpf_get_netns_cookie(ops.cast()) };
     cookie == constant!(NETNS_COOKIE)
+}
+
+/// Whether sockets of other network namespaces may be ours.
+#[inline(always)]
+pub(crate) fn may_be_elsewhere() -> bool {
+    constant!(OWN_NAMESPACE_ONLY) == 0
 }
 
 /// Marks the message for the ingress queue of the socket with this cookie. False where there is none: then the message must pass.

@@ -7,8 +7,8 @@ use std::{fs, io};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
-    self, ByteCount, ConfigError, LogFormat, LogLevel, MaxConnections, NodeAddress, Origin,
-    Overrides, Settings, Splice, Timeout, Workers,
+    self, ByteCount, ConfigError, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
+    Origin, Overrides, Settings, Splice, Timeout, Workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -69,6 +69,12 @@ pub struct RunArguments {
     /// daemon; `require` ends with exit code 3 on a host that cannot splice.
     #[arg(long, value_name = "auto|off|require")]
     splice: Option<Splice>,
+    /// Where on this host clients and servers of spliced sessions may be [default: all].
+    ///
+    /// `all`: in any network namespace, containers among them, unless addresses are translated in between; `own`: in the proxy's own. What
+    /// is spliced passes no firewall and no counter between namespaces.
+    #[arg(long, value_name = "all|own")]
+    namespaces: Option<Namespaces>,
     /// Worker threads, 1 to 1024 [default: one per core].
     #[arg(long, value_name = "N")]
     workers: Option<Workers>,
@@ -133,6 +139,7 @@ impl RunArguments {
             listen: self.listen,
             server: self.server,
             splice: self.splice,
+            namespaces: self.namespaces,
             workers: self.workers,
             max_connections: self.max_connections,
             login_timeout: self.login_timeout,

@@ -115,6 +115,16 @@ pub const KEYS: &[Key] = &[
         is_given: |line| line.splice.is_some(),
     },
     Key {
+        name: "namespaces",
+        flag: Some("--namespaces"),
+        default: "all",
+        range: "all, own",
+        help: "Splice with clients and servers in all network namespaces of this host, or only in the proxy's own.",
+        change: Change::Restart,
+        value: |settings| settings.namespaces.text().to_owned(),
+        is_given: |line| line.namespaces.is_some(),
+    },
+    Key {
         name: "workers",
         flag: Some("--workers"),
         default: "one per core",

@@ -15,8 +15,8 @@ pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use value::{
-    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, NodeAddress, ProxyId, Splice,
-    Timeout, Workers,
+    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress, ProxyId,
+    Splice, Timeout, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -26,6 +26,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Whether sessions are spliced.
     pub splice: Splice,
+    /// In which network namespaces the ends of a spliced session may be.
+    pub namespaces: Namespaces,
     /// Worker threads. `None`: one per core.
     pub workers: Option<u32>,
     /// Client sessions that may live at once.
@@ -73,6 +75,7 @@ pub struct Overrides {
     pub listen: Option<SocketAddr>,
     pub server: Option<NodeAddress>,
     pub splice: Option<Splice>,
+    pub namespaces: Option<Namespaces>,
     pub workers: Option<Workers>,
     pub max_connections: Option<MaxConnections>,
     pub login_timeout: Option<Timeout>,
@@ -131,6 +134,10 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .or(file.listen.map(value::Listen::address))
             .unwrap_or_else(|| (Ipv4Addr::LOCALHOST, PORT_DEFAULT).into()),
         splice: line.splice.or(file.splice).unwrap_or(Splice::Auto),
+        namespaces: line
+            .namespaces
+            .or(file.namespaces)
+            .unwrap_or(Namespaces::All),
         workers: line.workers.or(file.workers).map(Workers::get),
         max_connections: line
             .max_connections

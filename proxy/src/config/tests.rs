@@ -11,6 +11,7 @@ connect_timeout = "250ms"
 keepalive_idle = "20s"
 splice_limit = "64KiB"
 proxy_id = 8191
+namespaces = "own"
 default_tenant = "shop"
 default_cluster = "east"
 
@@ -84,6 +85,7 @@ fn every_key_of_the_file_is_read() {
         (settings.splice, settings.workers, settings.proxy_id),
         (Splice::Require, Some(4), 8191)
     );
+    assert_eq!(settings.namespaces, Namespaces::Own);
     assert_eq!(
         (settings.splice_limit, settings.max_connections),
         (65_536, 500)
@@ -131,6 +133,7 @@ fn the_command_line_wins() {
         listen: Some("127.0.0.1:0".parse().unwrap()),
         server: None,
         splice: Some(Splice::Off),
+        namespaces: Some(Namespaces::All),
         workers: Some("2".parse().unwrap()),
         max_connections: Some("7".parse().unwrap()),
         login_timeout: Some("1s".parse().unwrap()),
@@ -145,6 +148,7 @@ fn the_command_line_wins() {
         (both.splice, both.workers, both.max_connections),
         (Splice::Off, Some(2), 7)
     );
+    assert_eq!(both.namespaces, Namespaces::All);
     assert_eq!(
         (both.login_timeout.as_secs(), both.connect_timeout.as_secs()),
         (1, 2)
@@ -286,7 +290,7 @@ fn unknown_keys_are_named_with_the_known_ones() {
         ),
         (
             &FULL.replace("tenants", "tenant"),
-            "line 26: cluster: unknown field `tenant`, expected one of `name`",
+            "line 27: cluster: unknown field `tenant`, expected one of `name`",
         ),
     ] {
         assert!(message(text).starts_with(expected), "{}", message(text));

@@ -80,6 +80,16 @@ choices! {
 }
 
 choices! {
+    /// In which network namespaces of this host the ends of a spliced session may be.
+    Namespaces {
+        /// In any: clients and servers in containers, too.
+        All => "all",
+        /// In the daemon's own; what comes from another is remote.
+        Own => "own",
+    }
+}
+
+choices! {
     /// Form of a log line.
     LogFormat {
         /// For people.

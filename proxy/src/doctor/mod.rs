@@ -40,7 +40,7 @@ pub fn report() -> Report {
             },
         ),
     ];
-    let mut tested = self_test::load_and_test(1);
+    let mut tested = self_test::load_and_test(1, false);
     lines.push((
         "BPF self-test",
         match &tested {

@@ -80,11 +80,11 @@ pub struct Kernel {
 
 impl Kernel {
     /// Loads and attaches everything, with room for `sessions` sessions at once. From then on connections to
-    /// [`Kernel::listen`]ed addresses are captured.
+    /// [`Kernel::listen`]ed addresses are captured, `own_namespace_only` says from where.
     ///
     /// # Errors
     /// What is missing: capability, kernel option or cgroup v2.
-    pub fn load(sessions: u32) -> Result<Self, KernelError> {
+    pub fn load(sessions: u32, own_namespace_only: bool) -> Result<Self, KernelError> {
         let types = Types::of_this_kernel()?;
         let copied_seq = types.offset_of("tcp_sock", "copied_seq")?;
         let write_seq = types.offset_of("tcp_sock", "write_seq")?;
@@ -92,12 +92,14 @@ impl Kernel {
         // Before anything of the host is looked at: what changes after that is told.
         let changes = Changes::subscribe().map_err(io_error("rtnetlink"))?;
         let namespace = capture::namespace_cookie().map_err(io_error("SO_NETNS_COOKIE"))?;
+        let own_namespace_only = u32::from(own_namespace_only);
         let mut ebpf = EbpfLoader::new()
             .verifier_log_level(VerifierLogLevel::STATS)
             .override_global("OFFSET_COPIED_SEQ", &copied_seq, true)
             .override_global("OFFSET_WRITE_SEQ", &write_seq, true)
             .override_global("OFFSET_RMEM_ALLOC", &rmem_alloc, true)
             .override_global("NETNS_COOKIE", &namespace, true)
+            .override_global("OWN_NAMESPACE_ONLY", &own_namespace_only, true)
             .map_max_entries("SESSIONS", sessions)
             .map_max_entries("SOCKETS", sessions.saturating_mul(2))
             .map_max_entries("BINDINGS", sessions.saturating_mul(2))

@@ -53,12 +53,15 @@ pub struct Found {
     pub counts_unread_bytes: bool,
 }
 
-/// Loads the programs and proves them. The sockets of the test die before it returns.
+/// Loads the programs and proves them; [`Kernel::load`] says what the arguments are. The sockets of the test die before it returns.
 ///
 /// # Errors
 /// What is missing, or the first step that failed.
-pub fn load_and_test(sessions: u32) -> Result<(Kernel, Found), SelfTestError> {
-    let mut kernel = Kernel::load(sessions)?;
+pub fn load_and_test(
+    sessions: u32,
+    own_namespace_only: bool,
+) -> Result<(Kernel, Found), SelfTestError> {
+    let mut kernel = Kernel::load(sessions, own_namespace_only)?;
     let session = TestSession::open(&mut kernel)?;
     session.run()?;
     let counts_unread_bytes = session.counts_unread_bytes()?;

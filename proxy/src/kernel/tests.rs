@@ -20,7 +20,7 @@ use super::{
 
 /// The programs, where this process may load them.
 fn loaded() -> Option<Kernel> {
-    Kernel::load(1)
+    Kernel::load(1, false)
         .inspect_err(|error| println!("left out: {}", chain(error)))
         .ok()
 }

@@ -29,7 +29,7 @@ use super::{
     registry::Registry,
 };
 use crate::{
-    config::{Origin, Settings, Splice},
+    config::{Namespaces, Origin, Settings, Splice},
     kernel::{Kernel, capture::Bindings, self_test},
     log::LogHandle,
     net,
@@ -119,7 +119,8 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
         tracing::info!(mode = "relay", reason = RelayReason::Off.text(), "splice");
         return Ok((None, RelayReason::Off));
     }
-    match self_test::load_and_test(settings.max_connections) {
+    let own_namespace_only = settings.namespaces == Namespaces::Own;
+    match self_test::load_and_test(settings.max_connections, own_namespace_only) {
         Ok((kernel, _found)) => {
             tracing::info!(mode = "local", reason = "self-test passed", "splice");
             Ok((Some(kernel), RelayReason::Login))

@@ -1,29 +1,26 @@
 //! A machine with containers: the daemon's network, a client's behind a bridge, a node's at the end of a veth, and one that is
 //! connected to nothing and has everybody's addresses.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use sluice_tests::{
+    host::Host,
     mariadb,
     netns::Netns,
-    process::{self, Process},
-    server::{self, PASSWORD, Server, USER},
-    sluice, wait,
+    server::{PASSWORD, Server, USER},
+    sluice::Sluice,
     wire::{Connection, Login},
 };
 use std::{
-    net::{IpAddr, SocketAddr, TcpStream},
-    process::{Command, Stdio},
-    time::Duration,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
 };
 
-/// Loading the programs on a busy machine of two cores, with room.
-const START: Duration = Duration::from_secs(30);
 /// The daemon, for clients.
-pub(super) const GATE: [&str; 2] = ["10.78.1.1", "fd78:1::1"];
+const GATE: [&str; 2] = ["10.78.1.1", "fd78:1::1"];
 /// The client.
 pub(super) const CLIENT: [&str; 2] = ["10.78.1.2", "fd78:1::2"];
 /// The daemon, for nodes.
-const BACK: [&str; 2] = ["10.78.2.1", "fd78:2::1"];
+pub(super) const BACK: [&str; 2] = ["10.78.2.1", "fd78:2::1"];
 /// The node.
 const NODE: [&str; 2] = ["10.78.2.2", "fd78:2::2"];
 
@@ -31,16 +28,16 @@ const NODE: [&str; 2] = ["10.78.2.2", "fd78:2::2"];
 pub(super) struct Hosts {
     // Servers go before their networks.
     server: Server,
-    pub(super) own: Netns,
+    pub(super) own: Arc<Netns>,
     pub(super) client: Netns,
-    pub(super) node: Netns,
+    pub(super) node: Arc<Netns>,
     pub(super) double: Netns,
 }
 
 impl Hosts {
     pub(super) fn new() -> Result<Self> {
-        let (own, client, node, double) =
-            (Netns::new()?, Netns::new()?, Netns::new()?, Netns::new()?);
+        let (client, double) = (Netns::new()?, Netns::new()?);
+        let (own, node) = (Arc::new(Netns::new()?), Arc::new(Netns::new()?));
         ip(&own, "link add bridge type bridge")?;
         ip(&own, "link set bridge up")?;
         join(&own, "front", &client)?;
@@ -53,7 +50,7 @@ impl Hosts {
         for addresses in [GATE, CLIENT, BACK, NODE] {
             give(&double, "lo", addresses)?;
         }
-        let server = mariadb::start(&["--bind-address=*"], Some(&node))?;
+        let server = mariadb::start(&[], &Host::new(&node, NODE[0].parse()?))?;
         Ok(Self {
             server,
             own,
@@ -69,24 +66,15 @@ impl Hosts {
     }
 
     /// A daemon that listens on all addresses of its network.
-    pub(super) fn daemon(&self, port: u16, node: SocketAddr) -> Result<Process> {
-        let (listen, node) = (format!("[::]:{port}"), node.to_string());
-        let arguments = [
-            "run", "--splice", "require", "--listen", &listen, "--server", &node,
-        ];
-        let mut command = self.own.inside(&sluice::command(&arguments)?)?;
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let mut daemon = process::spawn("sluice", command)?;
-        let at = gate(0, port)?;
-        wait::until_true("the daemon listens", START, || {
-            let ended = daemon.ended()?;
-            ensure!(ended.is_none(), "the daemon ended: {ended:?}");
-            self.own.enter(|| Ok(TcpStream::connect(at).is_ok()))?
-        })?;
-        Ok(daemon)
+    pub(super) fn daemon(&self, node: SocketAddr) -> Result<Sluice> {
+        self.daemon_of(node, "all")
+    }
+
+    /// The same, for sessions of these namespaces.
+    pub(super) fn daemon_of(&self, node: SocketAddr, namespaces: &str) -> Result<Sluice> {
+        let host = Host::new(&self.own, Ipv6Addr::UNSPECIFIED.into());
+        let flags = ["--splice", "require", "--namespaces", namespaces];
+        Sluice::start(&host, node, &flags, &[])
     }
 }
 
@@ -95,9 +83,9 @@ pub(super) fn open(from: &Netns, at: SocketAddr) -> Result<Connection> {
     from.enter(|| Connection::open(at, &Login::new(USER, PASSWORD)))?
 }
 
-/// The daemon at a port, as clients reach it.
-pub(super) fn gate(family: usize, port: u16) -> Result<SocketAddr> {
-    address(GATE, family, port)
+/// The daemon as clients reach it.
+pub(super) fn gate(family: usize, daemon: &Sluice) -> Result<SocketAddr> {
+    address(GATE, family, daemon.address().port())
 }
 
 pub(super) fn address(of: [&str; 2], family: usize, port: u16) -> Result<SocketAddr> {
@@ -107,22 +95,17 @@ pub(super) fn address(of: [&str; 2], family: usize, port: u16) -> Result<SocketA
 
 /// Runs `ip` in a network.
 pub(super) fn ip(netns: &Netns, arguments: &str) -> Result<String> {
-    let mut command = Command::new("ip");
-    command.args(arguments.split(' '));
-    server::run(&mut netns.inside(&command)?)
+    netns.ip(&arguments.split(' ').collect::<Vec<_>>())
 }
 
 /// A veth from one network to `eth0` of another.
 fn join(from: &Netns, name: &str, to: &Netns) -> Result<()> {
-    to.enter(|| {
-        #[expect(unsafe_code, reason = "gettid(2) has no safe wrapper in std")]
-        // SAFETY: no arguments, cannot fail.
-        let here = unsafe { libc::gettid() };
-        ip(
-            from,
-            &format!("link add {name} type veth peer name eth0 netns {here}"),
-        )
-    })??;
+    let path = to.path();
+    let path = path.display();
+    ip(
+        from,
+        &format!("link add {name} type veth peer name eth0 netns {path}"),
+    )?;
     ip(from, &format!("link set {name} up"))?;
     ip(to, "link set eth0 up")?;
     Ok(())

@@ -6,39 +6,42 @@ mod hosts;
 mod program;
 
 use crate::{attribute, case::Case};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use double::Double;
-use hosts::{CLIENT, Hosts, address, gate};
+use hosts::{BACK, CLIENT, Hosts, address, gate};
 use program::Program;
-use sluice_tests::{
-    path::{Path, Stage},
-    pattern::Random,
-    wait,
-    wire::Connection,
-};
+use sluice_tests::{path::Path, pattern::Random, stage::Stage, wait, wire::Connection};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("spliced", spliced).only(Path::Spliced).root(),
+    Case::new("spliced", spliced)
+        .only(Path::Spliced)
+        .local()
+        .root(),
     Case::new("same_tuple", same_tuple)
         .only(Path::Spliced)
+        .local()
         .root(),
     Case::new("same_tuple_in_a_handshake", same_tuple_in_a_handshake)
         .only(Path::Spliced)
+        .local()
+        .root(),
+    Case::new("own_namespace_only", own_namespace_only)
+        .only(Path::Spliced)
+        .local()
         .root(),
     Case::new("two_daemons", two_daemons)
         .only(Path::Spliced)
+        .local()
         .root(),
     Case::new("foreign_program", foreign_program)
         .only(Path::Spliced)
+        .local()
         .root(),
 ];
-
-const PORT: u16 = 4000;
-const OTHER_PORT: u16 = 4001;
 
 /// Commands of many kinds; those that can be are spliced.
 fn moves_in_the_kernel(connection: &mut Connection, seed: u64) -> Result<()> {
@@ -80,12 +83,15 @@ fn works(connection: &mut Connection, seed: u64) -> Result<()> {
 fn spliced(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
     for family in [0, 1] {
-        let _daemon = hosts.daemon(PORT, hosts.node(family)?)?;
+        let daemon = hosts.daemon(hosts.node(family)?)?;
         for client in [&hosts.client, &hosts.own] {
-            moves_in_the_kernel(&mut hosts::open(client, gate(family, PORT)?)?, 1)?;
+            moves_in_the_kernel(&mut hosts::open(client, gate(family, &daemon)?)?, 1)?;
         }
         // The client has the address family of the listener's other half.
-        moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(1 - family, PORT)?)?, 2)?;
+        moves_in_the_kernel(
+            &mut hosts::open(&hosts.client, gate(1 - family, &daemon)?)?,
+            2,
+        )?;
     }
     Ok(())
 }
@@ -94,14 +100,16 @@ fn spliced(_stage: &Stage) -> Result<()> {
 fn same_tuple(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
     let node = hosts.node(0)?;
-    let _daemon = hosts.daemon(PORT, node)?;
-    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    let daemon = hosts.daemon(node)?;
+    let mut session = hosts::open(&hosts.client, gate(0, &daemon)?)?;
     works(&mut session, 3)?;
     let client = session.stream().local_addr()?;
     let host = "SELECT host FROM information_schema.processlist WHERE id = CONNECTION_ID()";
-    let leg = session.run(host)?.text()?.parse()?;
+    let leg = session.run(host)?.text()?;
+    let port = leg.rsplit(':').next().context("a port")?.parse()?;
+    let leg = address(BACK, 0, port)?;
     let mut doubles = [
-        Double::open(&hosts, client, gate(0, PORT)?)?,
+        Double::open(&hosts, client, gate(0, &daemon)?)?,
         Double::open(&hosts, leg, node)?,
     ];
     for double in &mut doubles {
@@ -114,7 +122,7 @@ fn same_tuple(_stage: &Stage) -> Result<()> {
     }
     // The session's end is not theirs, and what comes after it is not theirs either.
     drop(session);
-    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, PORT)?)?, 5)?;
+    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, &daemon)?)?, 5)?;
     for double in &mut doubles {
         double.talk()?;
         double.is_left_alone()?;
@@ -126,13 +134,15 @@ fn same_tuple(_stage: &Stage) -> Result<()> {
 /// another network and is established just then is taken for the client, and must be found out.
 fn same_tuple_in_a_handshake(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
-    let _daemon = hosts.daemon(PORT, hosts.node(0)?)?;
-    let at = gate(0, PORT)?;
+    let daemon = hosts.daemon(hosts.node(0)?)?;
+    let at = gate(0, &daemon)?;
     let logged_in = &AtomicBool::new(false);
     double::lose_answers(&hosts, CLIENT[0], true)?;
     thread::scope(|scope| {
         let opening = scope.spawn(|| hosts::open(&hosts.client, at));
-        let port = hosts.client.enter(|| double::port_of_unanswered(PORT))??;
+        let port = hosts
+            .client
+            .enter(|| double::port_of_unanswered(at.port()))??;
         let mut double = Double::open(&hosts, address(CLIENT, 0, port)?, at)?;
         double::lose_answers(&hosts, CLIENT[0], false)?;
         let talking = scope.spawn(move || -> Result<Double> {
@@ -154,19 +164,36 @@ fn same_tuple_in_a_handshake(_stage: &Stage) -> Result<()> {
     moves_in_the_kernel(&mut hosts::open(&hosts.client, at)?, 7)
 }
 
+/// Where the operator does not want it, what is in another namespace is remote.
+fn own_namespace_only(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let daemon = hosts.daemon_of(hosts.node(0)?, "own")?;
+    for (client, reason) in [
+        (&hosts.client, "client is remote"),
+        (&hosts.own, "node is remote"),
+    ] {
+        let mut session = hosts::open(client, gate(0, &daemon)?)?;
+        works(&mut session, 8)?;
+        let splice = attribute::splice(&mut session)?;
+        assert_eq!(splice.text("path")?, "relay", "{splice:?}");
+        assert_eq!(splice.text("relay_reason")?, reason, "{splice:?}");
+    }
+    Ok(())
+}
+
 /// Two daemons on one host, both at once, and one in front of the other.
 fn two_daemons(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
-    let first = hosts.daemon(PORT, hosts.node(0)?)?;
-    let mut second = hosts.daemon(OTHER_PORT, hosts.node(0)?)?;
+    let first = hosts.daemon(hosts.node(0)?)?;
+    let second = hosts.daemon(hosts.node(0)?)?;
     thread::scope(|scope| {
-        let clients: Vec<_> = [PORT, OTHER_PORT, PORT, OTHER_PORT]
+        let clients: Vec<_> = [&first, &second, &first, &second]
             .into_iter()
             .zip(10..)
-            .map(|(port, seed)| {
+            .map(|(daemon, seed)| {
                 let hosts = &hosts;
                 scope.spawn(move || {
-                    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, port)?)?, seed)
+                    moves_in_the_kernel(&mut hosts::open(&hosts.client, gate(0, daemon)?)?, seed)
                 })
             })
             .collect();
@@ -174,15 +201,14 @@ fn two_daemons(_stage: &Stage) -> Result<()> {
             .into_iter()
             .try_for_each(|client| wait::joined(client.join(), "a client")?)
     })?;
-    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    let mut session = hosts::open(&hosts.client, gate(0, &first)?)?;
     second.kill()?;
     moves_in_the_kernel(&mut session, 14)?;
-    let _before_it = hosts.daemon(OTHER_PORT, gate(0, PORT)?)?;
-    let mut chained = hosts::open(&hosts.client, gate(0, OTHER_PORT)?)?;
+    let before_it = hosts.daemon(gate(0, &first)?)?;
+    let mut chained = hosts::open(&hosts.client, gate(0, &before_it)?)?;
     works(&mut chained, 15)?;
     moves_in_the_kernel(&mut session, 16)?;
     works(&mut chained, 17)?;
-    drop(first);
     Ok(())
 }
 
@@ -190,13 +216,13 @@ fn two_daemons(_stage: &Stage) -> Result<()> {
 fn foreign_program(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
     let before = Program::attach()?;
-    let mut daemon = hosts.daemon(PORT, hosts.node(0)?)?;
+    let daemon = hosts.daemon(hosts.node(0)?)?;
     let after = Program::attach()?;
-    let mut session = hosts::open(&hosts.client, gate(0, PORT)?)?;
+    let mut session = hosts::open(&hosts.client, gate(0, &daemon)?)?;
     moves_in_the_kernel(&mut session, 20)?;
     let grows = |program: &Program| -> Result<()> {
         let seen = program.established()?;
-        hosts::open(&hosts.client, gate(0, PORT)?)?;
+        hosts::open(&hosts.client, gate(0, &daemon)?)?;
         // The client's connection, and the daemon's.
         let now = program.established()?;
         ensure!(now >= seen + 2, "{seen}, then {now}");

@@ -70,9 +70,18 @@ impl Setting {
     fn flags(self) -> Option<&'static [&'static str]> {
         match (self.path, self.topology) {
             (Path::Spliced, _) => Some(&["--splice", "require"]),
-            (Path::Wire, _) => Some(&["--splice", "require", "--path", "wire"]),
-            // `auto` has to find out by itself that it cannot splice there.
-            (Path::Relayed, topology) if topology.is_remote() => Some(&["--splice", "auto"]),
+            (Path::Wire, _) => Some(&[
+                "--splice",
+                "require",
+                "--path",
+                "wire",
+                "--namespaces",
+                "own",
+            ]),
+            // `auto` has to find out by itself that it cannot splice there: to the daemon other hosts are what is not in its own namespace.
+            (Path::Relayed, topology) if topology.is_remote() => {
+                Some(&["--splice", "auto", "--namespaces", "own"])
+            }
             (Path::Relayed, _) => Some(&["--splice", "off"]),
             (Path::Direct, _) => None,
         }
