@@ -83,7 +83,7 @@ mod tests {
     fn every_interface_has_a_line() {
         network(|network| {
             network.ip("link add spare type veth peer name other");
-            let Ok(mut kernel) = Kernel::load(1) else {
+            let Ok(mut kernel) = Kernel::load(1, false) else {
                 return println!("left out: the programs cannot be loaded");
             };
             if !kernel.can_cover() {

@@ -169,8 +169,9 @@ impl Peer {
                 (Way::Tcp(address), Some(Running::Other(process)))
             }
             Kind::Auto | Kind::Local | Kind::Wire | Kind::Sock | Kind::Relay => {
-                let sluice =
-                    Sluice::start(host, node, &kind.flags()?, &["--max-connections", "20000"])?;
+                // The hosts are namespaces of one machine; to the daemon they must be other hosts.
+                let flags = ["--max-connections", "20000", "--namespaces", "own"];
+                let sluice = Sluice::start(host, node, &kind.flags()?, &flags)?;
                 let taken = place
                     .hosts
                     .client
