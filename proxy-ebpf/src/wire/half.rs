@@ -62,6 +62,7 @@ impl Half<'_> {
     #[inline]
     pub(super) const fn deliver(&mut self, segment: &Segment) -> Verdict {
         let own = &mut *self.own;
+        own.begin_from_peer(segment);
         own.rcv_nxt = later(segment.end(), own.rcv_nxt);
         own.flags &= !flag::PROBED;
         if segment.has(tcp::FIN) {
@@ -290,7 +291,8 @@ impl Half<'_> {
         };
         let length = earlier(segment.end(), edge).wrapping_sub(segment.seq);
         let forth = self.other.snd_start.wrapping_sub(self.own.rcv_start);
-        let end = segment.seq.wrapping_add(length).wrapping_add(forth);
+        let start = segment.seq.wrapping_add(forth);
+        let end = start.wrapping_add(length);
         let is_known = !after(end, self.other.snd_una);
         match (side, content) {
             _ if is_known => self.pass(segment, length),
@@ -302,6 +304,10 @@ impl Half<'_> {
                         .was_command(segment.seq, segment.seq.wrapping_add(bytes), edge) =>
             {
                 self.pass(segment, bytes)
+            }
+            // Its front is what the other peer has acknowledged, and says again when it comes again.
+            (Side::Client, _) if after(self.other.snd_una, start) => {
+                self.pass(segment, self.other.snd_una.wrapping_sub(start))
             }
             (Side::Client, _) => Verdict::DROPPED,
         }
@@ -397,6 +403,7 @@ impl Half<'_> {
             let known = self.other.snd_una.wrapping_sub(self.other.snd_start);
             ack = earlier(ack, own.rcv_start.wrapping_add(known));
         }
+        own.begin_from_local(segment);
         own.snd_nxt = later(end, own.snd_nxt);
         if segment.has(tcp::ACK) {
             own.rcv_acked = later(ack, own.rcv_acked);

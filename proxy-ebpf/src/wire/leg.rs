@@ -64,6 +64,9 @@ pub struct Leg {
     pub rcv_before_last: u32,
 }
 
+/// Bytes of a stream's front, within which its first segments may come in another order.
+const FRONT: u32 = 1 << 20;
+
 /// Whether `a` comes after `b`, both within 2^31 of each other (RFC 9293, section 3.4).
 #[inline]
 pub(super) const fn after(a: u32, b: u32) -> bool {
@@ -122,6 +125,31 @@ impl Leg {
         self.snd_una = send;
         self.snd_start = send;
         self.snd_edge = send;
+    }
+
+    /// The first segment seen may not have been the connection's first: what comes from before it says where the stream begins. Only near
+    /// there, or a number would come before the first one again after 2^31 bytes.
+    #[inline]
+    pub(super) const fn begin_from_peer(&mut self, segment: &Segment) {
+        if segment.length != 0
+            && self.rcv_bypassed == 0
+            && self.rcv_nxt.wrapping_sub(self.rcv_base) < FRONT
+            && self.rcv_base.wrapping_sub(segment.seq) < FRONT
+        {
+            self.rcv_base = segment.seq;
+        }
+    }
+
+    /// The same for what the local socket sends.
+    #[inline]
+    pub(super) const fn begin_from_local(&mut self, segment: &Segment) {
+        if segment.length != 0
+            && self.snd_bypassed == 0
+            && self.snd_nxt.wrapping_sub(self.snd_base) < FRONT
+            && self.snd_base.wrapping_sub(segment.seq) < FRONT
+        {
+            self.snd_base = segment.seq;
+        }
     }
 
     /// Bytes that the local socket has received, from the connection's first one.

@@ -374,3 +374,32 @@ fn a_fin_is_noted_with_the_first_segment() {
     wire.from_peer(Side::Node, &fin, Content::Unknown, &Offer::default(), false);
     assert!(wire.node.is(flag::FIN_IN));
 }
+
+/// The connection's first segment was lost before the hook: with the second one's numbers as the first, unread bytes would look read.
+#[test]
+fn the_first_segment_seen_may_not_be_the_first() {
+    let mut wire = Wire::default();
+    let none = Offer::default();
+    for seq in [CLIENT + 50, CLIENT] {
+        let segment = segment(seq, DAEMON_TO_CLIENT, 50);
+        wire.from_peer(Side::Client, &segment, Content::Unknown, &none, false);
+    }
+    assert_eq!(
+        (wire.client.rcv_base, wire.client.received()),
+        (CLIENT, 100)
+    );
+}
+
+/// The client has not heard that the first of its commands has arrived, and sends them all again in one segment.
+#[test]
+fn an_acknowledged_command_before_the_remembered_ones_is_acknowledged_again() {
+    let (mut wire, offer) = spliced(true);
+    for seq in [CLIENT + 80, CLIENT + 110] {
+        let next = segment(seq, DAEMON_TO_CLIENT + 100, 30);
+        let next = wire.from_peer(Side::Client, &next, Content::Command(30), &offer, false);
+        assert!(next.passed);
+    }
+    let all = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 90);
+    let all = wire.from_peer(Side::Client, &all, Content::Command(30), &offer, false);
+    assert_eq!((all.to, all.length), (To::OtherPeer, 30));
+}
