@@ -5,6 +5,7 @@ use sluice_ebpf::wire::{Side, flag};
 use crate::{
     packet::{End, Packet, after},
     session::{Session, side},
+    tcp::{KEEPALIVE, Tcp},
 };
 
 /// Without progress for so long, on a network that loses nothing, a session is stuck.
@@ -118,7 +119,15 @@ impl Session {
         let wire = &self.hook.wire;
         let known = wire.client.is(flag::KNOWN) && wire.node.is(flag::KNOWN);
         assert!(wire.is_over() || !known, "not over: {}", self.describe());
-        let was_broken = self.daemon.was_killed || self.node.has_died || self.client.aborts();
+        // On a bad network all of a socket's probes may be lost; on a clean one they are answered.
+        let gave_up = |tcp: &Tcp| {
+            tcp.gave_up_at
+                .is_some_and(|at| at < self.clean_at + KEEPALIVE)
+        };
+        let was_broken = self.daemon.was_killed
+            || self.node.has_died
+            || self.client.aborts()
+            || self.ends.iter().any(gave_up);
         if !was_broken {
             assert!(
                 self.client.is_satisfied(),

@@ -287,6 +287,8 @@ impl Session {
         let Some(mut packet) = burst.next() else {
             return;
         };
+        // What the hook sees and the node does not take is what another text can be put over.
+        packet.damaged = end == End::Client && self.client.is_hostile && self.dice.permille(200);
         for next in burst {
             let merges = matches!(end, End::Client | End::Node)
                 && self.dice.permille(self.faults.merged)

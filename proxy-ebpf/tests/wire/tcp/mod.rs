@@ -11,6 +11,8 @@ use crate::packet::{End, Packet};
 
 pub(crate) const RTO_MIN: u64 = 200;
 const RTO_MAX: u64 = 3200;
+/// Longer than all probes of one idle time take.
+pub(crate) const KEEPALIVE: u64 = 8000;
 const KEEPALIVE_IDLE: u64 = 3000;
 const KEEPALIVE_INTERVAL: u64 = 400;
 const KEEPALIVE_PROBES: u32 = 9;
@@ -90,6 +92,8 @@ pub(crate) struct Tcp {
     keepalive_at: u64,
     pub(crate) probes: u32,
     gone_at: Option<u64>,
+    /// None of its keep-alive probes was answered.
+    pub(crate) gave_up_at: Option<u64>,
 
     /// Segments to send.
     pub(crate) out: Vec<Packet>,
@@ -153,6 +157,7 @@ impl Tcp {
             keepalive_at: KEEPALIVE_IDLE,
             probes: 0,
             gone_at: None,
+            gave_up_at: None,
             out: Vec::new(),
             accepted: Vec::new(),
         }
@@ -294,6 +299,7 @@ impl Tcp {
             return;
         }
         if self.probes >= KEEPALIVE_PROBES {
+            self.gave_up_at = Some(now);
             self.abort();
             return;
         }
