@@ -15,11 +15,11 @@ use crate::{
 };
 
 /// A packet's header.
-const HEADER_BYTES: u32 = 4;
+pub(crate) const HEADER_BYTES: u32 = 4;
 /// Header and command byte.
-const COMMAND_BYTES: u32 = 5;
+pub(crate) const COMMAND_BYTES: u32 = 5;
 /// Header, command byte and statement id.
-const STATEMENT_BYTES: u32 = 9;
+pub(crate) const STATEMENT_BYTES: u32 = 9;
 
 /// A message of the client program.
 #[inline(always)]
@@ -148,7 +148,7 @@ fn command(
     };
     let expect = Expect::of(byte);
     send(msg, record)?;
-    note(record, &data, length, seen);
+    note(record, data.at(HEADER_BYTES), sys::now(), length, seen);
     publish!(record.client.remaining, length + 4 - size);
     publish!(record.client.bytes, record.client.bytes + u64::from(size));
     publish!(record.client.expect, expect as u32);
@@ -204,12 +204,12 @@ fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
     }
 }
 
-/// Keeps what the command is, for who asks what the session does. The stores below are seen in their order, as on x86 all are.
+/// Keeps what the command is, for who asks what the session does: `seen` bytes of its payload, which lies at `from`. The stores below are seen in their order, as on x86 all are.
 #[inline(always)]
-fn note(record: &mut Session, data: &Data, length: u32, seen: u32) {
+pub(crate) fn note(record: &mut Session, from: usize, now: u64, length: u32, seen: u32) {
     let sequence = record.client.head_sequence;
     publish!(record.client.head_sequence, sequence.wrapping_add(1));
-    publish!(record.client.began_at, sys::now());
+    publish!(record.client.began_at, now);
     publish!(record.client.command_bytes, length + HEADER_BYTES);
     publish!(record.client.head_length, seen);
     // Read back: the compiler must not trade the comparison for one that the verifier cannot follow.
@@ -218,7 +218,7 @@ fn note(record: &mut Session, data: &Data, length: u32, seen: u32) {
         kept = HEAD_BYTES as u32;
     }
     publish!(record.client.head_length, kept);
-    sys::copy_head(&mut record.client.head, data.at(HEADER_BYTES), kept);
+    sys::copy_head(&mut record.client.head, from, kept);
     publish!(record.client.head_sequence, sequence.wrapping_add(2));
 }
 

@@ -25,6 +25,7 @@ mod maps;
 mod msg;
 mod node;
 mod sys;
+mod wire;
 
 /// The kernel lends its helpers to programs that say this.
 #[unsafe(link_section = "license")]

@@ -1,10 +1,18 @@
 //! Every map, once. Sizes are set by the daemon when it loads them.
 
 use aya_ebpf::{
-    btf_maps::{Array, HashMap, LruHashMap, SkStorage, SockHash},
+    bindings::bpf_spin_lock,
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage, SockHash},
     macros::btf_map,
 };
-use sluice_ebpf::record::{Connection, Leg, Listener, Session, Tuple};
+use sluice_ebpf::{
+    classify::SCAN_BYTES_MAX,
+    record::{Connection, Leg, Listener, Session, Tuple},
+    response::Response,
+    wire::Verdict,
+};
+
+use crate::wire::header::Packet;
 
 /// `BPF_F_MMAPABLE`: the daemon reads and writes records without a system call.
 const MMAPABLE: usize = 1 << 10;
@@ -38,3 +46,42 @@ pub(crate) static ENDS: SkStorage<Connection> = SkStorage::new();
 /// What each captured app socket carries with it.
 #[btf_map]
 pub(crate) static LEGS: SkStorage<Leg> = SkStorage::new();
+
+/// Guards what the `tc` programs write into a session's record. A map of its own: one with locks cannot be mapped into the daemon.
+#[repr(C)]
+pub(crate) struct Lock {
+    pub(crate) lock: bpf_spin_lock,
+}
+
+/// One lock a session, by slot.
+#[btf_map]
+pub(crate) static LOCKS: Array<Lock, 1> = Array::new();
+
+/// Bytes of a segment's front that are copied to be looked at: more than the longest text. A power of two: an index can be masked.
+pub(crate) const TEXT_BYTES: usize = 8192;
+
+const _: () = assert!(TEXT_BYTES.is_power_of_two() && TEXT_BYTES > SCAN_BYTES_MAX + 64);
+
+/// What a `tc` program works with: more than its stack holds.
+#[repr(C)]
+pub(crate) struct Scratch {
+    /// The session's response, taken over the segment. First: the compiler knows bounds of indices into it that the verifier does not, which sees
+    /// that they stay inside the whole.
+    pub(crate) response: Response,
+    /// The front of the segment's payload.
+    pub(crate) text: [u8; TEXT_BYTES],
+    /// The packet's headers. Here, as the next, and not on the stack: what is there the verifier follows along every path.
+    pub(crate) packet: Packet,
+    /// What the tracker says.
+    pub(crate) verdict: Verdict,
+    /// How far a loop has got.
+    pub(crate) position: u32,
+    /// Where it ends.
+    pub(crate) end: u32,
+    /// What it has found: the automaton's state, or the length of an option.
+    pub(crate) found: u32,
+}
+
+/// Each CPU's own: these programs do not interrupt each other.
+#[btf_map]
+pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();

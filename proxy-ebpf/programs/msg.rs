@@ -6,7 +6,7 @@ use aya_ebpf::{
     programs::SkMsgContext,
 };
 use sluice_ebpf::{
-    record::{Binding, Leg, Role, Session},
+    record::{Binding, Leg, Role, Session, path},
     response::Window,
 };
 
@@ -103,12 +103,18 @@ fn message(msg: *mut sk_msg_md) -> Option<()> {
     let record = sys::session(leg.binding.slot)?;
     // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
     let record = unsafe { &mut *record };
-    let streams = sys::streams(msg)?;
-    if leg.binding.role == Role::Node as u32 {
-        node::message(msg, leg, record, &streams);
-    } else {
+    let is_client = leg.binding.role != Role::Node as u32;
+    if is_client {
         bind_client(msg, leg, record);
+    }
+    if shared!(record.host.path) != path::LOCAL {
+        return None;
+    }
+    let streams = sys::streams(msg)?;
+    if is_client {
         client::message(msg, leg, record, &streams);
+    } else {
+        node::message(msg, leg, record, &streams);
     }
     Some(())
 }

@@ -49,7 +49,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
             keep(record);
             hand_over(record, commands);
         } else if record.node.response.is_done() {
-            answered(record, commands);
+            answered(record, commands, sys::now());
         }
     } else {
         publish!(record.node.passed, sent.wrapping_add(size));
@@ -57,13 +57,12 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
     }
 }
 
-/// The response is complete.
+/// The response is complete. No helper is called here: on the wire the session's lock is held.
 #[inline(always)]
-fn answered(record: &mut Session, commands: u64) {
+pub(crate) fn answered(record: &mut Session, commands: u64, now: u64) {
     if record.node.response.ends_transaction() {
         publish!(record.node.transactions, record.node.transactions + 1);
     }
-    let now = sys::now();
     let insert_id = record.node.response.last_insert_id();
     if insert_id != 0 {
         publish!(record.node.insert_id, insert_id);

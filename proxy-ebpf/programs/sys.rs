@@ -9,11 +9,14 @@ use aya_ebpf::{
         bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_loop,
         bpf_map_lookup_elem, bpf_msg_apply_bytes, bpf_msg_pull_data, bpf_msg_redirect_hash,
         bpf_probe_read_kernel, bpf_sk_storage_get, bpf_skc_to_tcp_sock, bpf_sock_hash_update,
+        bpf_spin_lock, bpf_spin_unlock,
     },
 };
 use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple};
 
-use crate::maps::{BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, SESSIONS, SOCKETS};
+use crate::maps::{
+    BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, SCRATCH, SESSIONS, SOCKETS, Scratch,
+};
 
 /// `bpf_sock_hash_update` flag: the cookie is new.
 const BPF_NOEXIST: u64 = 1;
@@ -165,8 +168,8 @@ pub(crate) fn outstanding(address: u64) -> Option<u32> {
 /// copies words.
 #[inline(always)]
 pub(crate) fn copy_head(to: &mut [u8; HEAD_BYTES], from: usize, length: u32) {
-    // SAFETY: the verifier bounds the length by the record's field. The caller has looked at the window's bytes up to there, so the helper
-    // cannot fail.
+    // SAFETY: the verifier bounds the length by the record's field. The caller has looked at the bytes up to there, so the helper cannot
+    // fail.
     unsafe { bpf_probe_read_kernel(to.as_mut_ptr().cast(), length, from as *const _) };
 }
 
@@ -211,6 +214,32 @@ pub(crate) fn create_leg(sk: *mut bpf_sock, leg: &mut Leg) -> bool {
 #[inline(always)]
 pub(crate) fn session(slot: u32) -> Option<*mut Session> {
     SESSIONS.get_ptr_mut(slot)
+}
+
+/// A session's lock.
+#[inline(always)]
+pub(crate) fn lock(slot: u32) -> Option<*mut Lock> {
+    LOCKS.get_ptr_mut(slot)
+}
+
+/// Takes a session's lock. Until it is released no helper may be called.
+#[inline(always)]
+pub(crate) fn acquire(lock: *mut Lock) {
+    // SAFETY: a map value; the verifier sees that it is released on every path.
+    unsafe { bpf_spin_lock(&raw mut (*lock).lock) };
+}
+
+/// Releases a session's lock.
+#[inline(always)]
+pub(crate) fn release(lock: *mut Lock) {
+    // SAFETY: as for `acquire`.
+    unsafe { bpf_spin_unlock(&raw mut (*lock).lock) };
+}
+
+/// This CPU's working memory.
+#[inline(always)]
+pub(crate) fn scratch() -> Option<*mut Scratch> {
+    SCRATCH.get_ptr_mut(0)
 }
 
 /// What one of the daemon's own sockets carries with it.

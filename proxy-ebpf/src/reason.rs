@@ -92,5 +92,13 @@ reasons! {
         Login = 10 => "login",
         /// A session of the proxy's own: there is no node.
         OwnSession = 11 => "session of the proxy itself",
+        /// No program of ours stands on an interface of the session's.
+        Interface = 12 => "interface not covered",
+        /// IPv4 on one side, IPv6 on the other.
+        Families = 13 => "address families differ",
+        /// The configuration's `path` leaves no way for this session.
+        NotChosen = 14 => "path not allowed",
+        /// A packet with 127/8 addresses that is put back into lo would be dropped there.
+        RouteLocalnet = 15 => "net.ipv4.conf.lo.route_localnet is 0",
     }
 }

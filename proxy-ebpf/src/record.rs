@@ -169,8 +169,12 @@ pub struct Host {
     pub format: u32,
     /// By which way the session may be spliced: one of [`path`].
     pub path: u32,
-    /// Set before `path` says [`path::WIRE`].
+    /// Set before `path` says [`path::WIRE`], as are the next two.
     pub joint: Joint,
+    /// The client's connection, as the client sees it.
+    pub client_end: Tuple,
+    /// The node's connection, as the node sees it.
+    pub node_end: Tuple,
     /// Prepared statements that may be spliced: `1 << 32 | id`, or 0.
     pub statements: [u64; STATEMENTS],
 }
@@ -276,7 +280,7 @@ const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 1856,
+    size_of::<Session>() == 1920,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{
     self, ByteCount, ConfigError, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
-    Origin, Overrides, Settings, Splice, Timeout, Workers,
+    Origin, Overrides, PathChoice, Settings, Splice, Timeout, Workers,
 };
 
 const EXIT_CODES: &str = "\
@@ -75,6 +75,12 @@ pub struct RunArguments {
     /// is spliced passes no firewall and no counter between namespaces.
     #[arg(long, value_name = "all|own")]
     namespaces: Option<Namespaces>,
+    /// By which way sessions may be spliced [default: auto].
+    ///
+    /// `local`: between the sockets of programs on this host; `wire`: below the sockets, by the interfaces; `relay`: by none. `auto`
+    /// gives each session the best that it can have.
+    #[arg(long, value_name = "auto|local|wire|relay")]
+    path: Option<PathChoice>,
     /// Worker threads, 1 to 1024 [default: one per core].
     #[arg(long, value_name = "N")]
     workers: Option<Workers>,
@@ -140,6 +146,7 @@ impl RunArguments {
             server: self.server,
             splice: self.splice,
             namespaces: self.namespaces,
+            path: self.path,
             workers: self.workers,
             max_connections: self.max_connections,
             login_timeout: self.login_timeout,

@@ -24,7 +24,7 @@ pub(super) struct Half<'a> {
 
 impl Half<'_> {
     /// Takes note of what the peer acknowledges. Whether that was news.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn acknowledge(&mut self, segment: &Segment) -> bool {
         let own = &mut *self.own;
         let news = segment.has(tcp::ACK)
@@ -37,7 +37,7 @@ impl Half<'_> {
     }
 
     /// Once all bytes of the regime are acknowledged the session is an ordinary relayed one.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn drain(&mut self) {
         if *self.phase == phase::DRAINING && self.own.is_drained() && self.other.is_drained() {
             *self.phase = phase::RELAYED;
@@ -49,7 +49,7 @@ impl Half<'_> {
     }
 
     /// The regime is over.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn end(&mut self) {
         *self.phase = phase::DRAINING;
         self.own.rcv_edge = self.own.rcv_nxt;
@@ -59,7 +59,7 @@ impl Half<'_> {
     }
 
     /// To the local socket, with virtual numbers.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn deliver(&mut self, segment: &Segment) -> Verdict {
         let own = &mut *self.own;
         own.begin_from_peer(segment);
@@ -82,7 +82,7 @@ impl Half<'_> {
     }
 
     /// To the local socket, of a segment that begins before the last regime, what was relayed: it answers an old duplicate.
-    #[inline]
+    #[inline(always)]
     const fn deliver_relayed(&mut self, segment: &Segment) -> Verdict {
         let relayed = self.own.rcv_start.wrapping_sub(segment.seq);
         if relayed >= segment.length {
@@ -96,7 +96,7 @@ impl Half<'_> {
     }
 
     /// To the other peer, with its numbers. At most `length` bytes.
-    #[inline]
+    #[inline(always)]
     const fn pass(&mut self, segment: &Segment, length: u32) -> Verdict {
         let (own, other) = (&mut *self.own, &mut *self.other);
         let forth = other.snd_start.wrapping_sub(own.rcv_start);
@@ -138,7 +138,7 @@ impl Half<'_> {
     }
 
     /// To the other peer; the bytes up to `end` are new, and bypass.
-    #[inline]
+    #[inline(always)]
     const fn pass_new(&mut self, segment: &Segment) -> Verdict {
         let (own, other) = (&mut *self.own, &mut *self.other);
         let new = segment.end().wrapping_sub(own.rcv_nxt);
@@ -156,7 +156,7 @@ impl Half<'_> {
     }
 
     /// A command that bypasses.
-    #[inline]
+    #[inline(always)]
     const fn pass_command(&mut self, segment: &Segment) -> Verdict {
         self.own.rcv_before_last = self.own.rcv_last;
         self.own.rcv_last = segment.seq;
@@ -164,14 +164,14 @@ impl Half<'_> {
     }
 
     /// The other peer has acknowledged all but one command at most: with a next one there are no more than the tracker remembers.
-    #[inline]
+    #[inline(always)]
     const fn remembers(&self) -> bool {
         let forth = self.other.snd_start.wrapping_sub(self.own.rcv_start);
         !after(self.own.rcv_last.wrapping_add(forth), self.other.snd_una)
     }
 
     /// A client's segment at the moment that the daemon's offer names.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn offered(&mut self, segment: &Segment, content: Content) -> Verdict {
         match content {
             Content::Command(bytes) if bytes == segment.length => {
@@ -199,7 +199,7 @@ impl Half<'_> {
     }
 
     /// The regime ends with this segment, which is the local socket's.
-    #[inline]
+    #[inline(always)]
     const fn hand_up(&mut self, segment: &Segment, reason: Option<TrapReason>) -> Verdict {
         self.end();
         let mut verdict = self.deliver(segment);
@@ -209,7 +209,7 @@ impl Half<'_> {
     }
 
     /// A peer's segment in a regime.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn spliced(
         &mut self,
         side: Side,
@@ -251,7 +251,7 @@ impl Half<'_> {
     }
 
     /// A segment in a regime that begins with bytes which have passed before.
-    #[inline]
+    #[inline(always)]
     const fn repeated(
         &mut self,
         side: Side,
@@ -282,7 +282,7 @@ impl Half<'_> {
 
     /// Bytes of the last regime, sent again. Beyond what the other peer has acknowledged a client's must be commands that may be spliced,
     /// this time too: or two texts could be sent under one sequence number.
-    #[inline]
+    #[inline(always)]
     const fn again(&mut self, side: Side, segment: &Segment, content: Content) -> Verdict {
         let edge = if *self.phase == phase::SPLICED {
             self.own.rcv_nxt
@@ -314,7 +314,7 @@ impl Half<'_> {
     }
 
     /// A peer's segment while bytes of the last regime are outstanding. `advanced`: it acknowledges something new.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn draining(
         &mut self,
         side: Side,
@@ -353,7 +353,7 @@ impl Half<'_> {
     }
 
     /// A segment of the local socket.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn local(&mut self, segment: &Segment) -> Verdict {
         let mut ended = false;
         if *self.phase == phase::SPLICED {
@@ -427,7 +427,7 @@ impl Half<'_> {
 
     /// Has the peer say where it stands: a segment wholly of numbers that it has acknowledged is answered with an acknowledgement, and of
     /// that the local socket gets a copy. So its keep-alive works in a regime too.
-    #[inline]
+    #[inline(always)]
     const fn ask(&mut self, length: u32) -> Verdict {
         let own = &mut *self.own;
         own.flags |= flag::PROBED;
@@ -444,7 +444,7 @@ impl Half<'_> {
 }
 
 /// A regime begins where both legs stand.
-#[inline]
+#[inline(always)]
 const fn for_both(half: &mut Half<'_>) {
     half.own.rcv_start = half.own.rcv_nxt;
     half.own.snd_start = half.own.snd_nxt;
@@ -455,7 +455,7 @@ const fn for_both(half: &mut Half<'_>) {
 impl Leg {
     /// The numbers of a segment of this many bytes that ends where the local socket stood in the regime, and acknowledges all that it had
     /// sent: real, up to `received` and `sent`.
-    #[inline]
+    #[inline(always)]
     const fn old_duplicate(&self, received: u32, sent: u32, length: u32) -> (u32, u32) {
         (
             received

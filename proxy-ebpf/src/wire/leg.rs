@@ -68,32 +68,32 @@ pub struct Leg {
 const FRONT: u32 = 1 << 20;
 
 /// Whether `a` comes after `b`, both within 2^31 of each other (RFC 9293, section 3.4).
-#[inline]
+#[inline(always)]
 pub(super) const fn after(a: u32, b: u32) -> bool {
     a != b && a.wrapping_sub(b) < 1 << 31
 }
 
 /// The later of two numbers.
-#[inline]
+#[inline(always)]
 pub(super) const fn later(a: u32, b: u32) -> u32 {
     if after(a, b) { a } else { b }
 }
 
 /// The earlier of two numbers.
-#[inline]
+#[inline(always)]
 pub(super) const fn earlier(a: u32, b: u32) -> u32 {
     if after(a, b) { b } else { a }
 }
 
 impl Leg {
     /// Whether all of these flags are set.
-    #[inline]
+    #[inline(always)]
     pub const fn is(&self, flags: u32) -> bool {
         self.flags & flags == flags
     }
 
     /// Learns the numbers from the connection's first segment with payload, sent by the peer.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn learn_from_peer(&mut self, first: &Segment) {
         self.learn(first.seq, first.ack);
         self.rcv_nxt = first.end();
@@ -103,7 +103,7 @@ impl Leg {
     }
 
     /// Learns the numbers from the connection's first segment with payload, sent by the local socket.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn learn_from_local(&mut self, first: &Segment) {
         self.learn(first.ack, first.seq);
         self.snd_nxt = first.end();
@@ -112,7 +112,7 @@ impl Leg {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     const fn learn(&mut self, receive: u32, send: u32) {
         self.flags |= flag::KNOWN;
         self.rcv_base = receive;
@@ -153,7 +153,7 @@ impl Leg {
     }
 
     /// Bytes that the local socket has received, from the connection's first one.
-    #[inline]
+    #[inline(always)]
     pub const fn received(&self) -> u32 {
         self.rcv_nxt
             .wrapping_sub(self.rcv_base)
@@ -161,7 +161,7 @@ impl Leg {
     }
 
     /// Bytes that the local socket has sent, from the connection's first one.
-    #[inline]
+    #[inline(always)]
     pub const fn sent(&self) -> u32 {
         self.snd_nxt
             .wrapping_sub(self.snd_base)
@@ -169,33 +169,33 @@ impl Leg {
     }
 
     /// The peer has acknowledged everything that was sent to it.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn is_acknowledged(&self) -> bool {
         self.snd_una == self.snd_nxt
     }
 
     /// Nothing that bypassed towards the peer is outstanding, once the regime has ended; or nobody is left to acknowledge it.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn is_drained(&self) -> bool {
         !after(self.snd_edge, self.snd_una) || self.is(flag::RESET)
     }
 
     /// Whether these are exactly the numbers of one of the last two commands, where bytes up to `edge` have bypassed: a command that is sent
     /// again must not become several, nor the tail of an old one follow another text.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn was_command(&self, seq: u32, end: u32, edge: u32) -> bool {
         (seq == self.rcv_last && end == edge)
             || (seq == self.rcv_before_last && end == self.rcv_last)
     }
 
     /// Whether this is the connection's own SYN, which was sent again or comes late.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn began_with(&self, syn: &Segment) -> bool {
         self.is(flag::KNOWN) && syn.seq.wrapping_add(1) == self.rcv_base
     }
 
     /// Both ends have said that they are done, and were heard; or another connection has taken the tuple.
-    #[inline]
+    #[inline(always)]
     pub const fn is_over(&self) -> bool {
         self.is(flag::RESET)
             || self.is(flag::GONE)

@@ -11,6 +11,11 @@
 //! Pure: every call is one segment at one hook, under the session's lock; the caller moves the packet. `shared/wire.md` has the
 //! measurements and RFC 9293 the rules of TCP that this leans on.
 
+#![expect(
+    clippy::inline_always,
+    reason = "one function for the verifier, under a lock in which none may be called"
+)]
+
 mod half;
 mod leg;
 mod tracker;

@@ -82,7 +82,7 @@ const _: () = assert!(
 impl Wire {
     /// Whether a look into the payload of this segment from `side`'s peer can matter: where not, [`Content::Unknown`] will do. Read without
     /// the lock: a guess, which costs a trap at most.
-    #[inline]
+    #[inline(always)]
     pub const fn wants_content(&self, side: Side, offer: &Offer) -> bool {
         let is_offered = offer.allowed && offer.armed > self.regime && offer.armed > offer.stopped;
         match side {
@@ -115,8 +115,14 @@ impl Wire {
         self.regime != 0 || self.client.rcv_bypassed != 0 || self.client.snd_bypassed != 0
     }
 
+    /// Ends the regime: what comes next is the local sockets'.
+    #[inline(always)]
+    pub const fn end(&mut self) {
+        self.half(Side::Client).end();
+    }
+
     /// A segment that came from a peer. `outstanding`: a spliced command's response is not complete.
-    #[inline]
+    #[inline(always)]
     pub fn from_peer(
         &mut self,
         side: Side,
@@ -163,7 +169,7 @@ impl Wire {
     }
 
     /// A segment that the local socket of `side` sends.
-    #[inline]
+    #[inline(always)]
     pub fn from_local(&mut self, side: Side, segment: &Segment, offer: &Offer) -> Verdict {
         let ended = self.end_if_stopped(offer);
         let mut half = self.half(side);
@@ -189,7 +195,7 @@ impl Wire {
     }
 
     /// The daemon's stop is a regime's end, whatever passes next.
-    #[inline]
+    #[inline(always)]
     fn end_if_stopped(&mut self, offer: &Offer) -> bool {
         let stopped = self.phase == phase::SPLICED && self.regime <= offer.stopped;
         if stopped {
@@ -200,7 +206,7 @@ impl Wire {
 
     /// The one moment at which a regime may begin: the daemon's four offsets are true, and nothing that was sent to either peer is
     /// unacknowledged, nor anything that the client has sent.
-    #[inline]
+    #[inline(always)]
     fn may_begin(&self, segment: &Segment, offer: &Offer) -> bool {
         let (client, node) = (&self.client, &self.node);
         let broken = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE | flag::NARROW;
@@ -222,7 +228,7 @@ impl Wire {
             && offer.offsets.written_to_node == node.sent()
     }
 
-    #[inline]
+    #[inline(always)]
     const fn half(&mut self, side: Side) -> Half<'_> {
         let Self {
             phase,

@@ -31,13 +31,13 @@ pub struct Segment {
 
 impl Segment {
     /// Whether any of these flags is set.
-    #[inline]
+    #[inline(always)]
     pub const fn has(&self, flags: u8) -> bool {
         self.flags & flags != 0
     }
 
     /// The sequence number behind its last byte, a FIN included.
-    #[inline]
+    #[inline(always)]
     pub const fn end(&self) -> u32 {
         self.seq
             .wrapping_add(self.length)

@@ -6,8 +6,8 @@ use toml::Spanned;
 use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
 use super::value::{
-    ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces, NodeAddress, ProxyId,
-    Splice, Timeout, Workers,
+    ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces, NodeAddress,
+    PathChoice, ProxyId, Splice, Timeout, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -19,6 +19,7 @@ pub(super) struct File {
     monitor: Option<Spanned<Account>>,
     pub(super) splice: Option<Splice>,
     pub(super) namespaces: Option<Namespaces>,
+    pub(super) path: Option<PathChoice>,
     pub(super) workers: Option<Workers>,
     pub(super) max_connections: Option<MaxConnections>,
     pub(super) login_timeout: Option<Timeout>,

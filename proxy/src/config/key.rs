@@ -115,6 +115,16 @@ pub const KEYS: &[Key] = &[
         is_given: |line| line.splice.is_some(),
     },
     Key {
+        name: "path",
+        flag: Some("--path"),
+        default: "auto",
+        range: "auto, local, wire, relay",
+        help: "By which way sessions may be spliced: each by its best; on this host only; below the sockets only; by none.",
+        change: live!(path, NEW_LOGINS),
+        value: |settings| settings.path.text().to_owned(),
+        is_given: |line| line.path.is_some(),
+    },
+    Key {
         name: "namespaces",
         flag: Some("--namespaces"),
         default: "all",

@@ -15,8 +15,8 @@ pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use value::{
-    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress, ProxyId,
-    Splice, Timeout, Workers,
+    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
+    PathChoice, ProxyId, Splice, Timeout, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub splice: Splice,
     /// In which network namespaces the ends of a spliced session may be.
     pub namespaces: Namespaces,
+    /// By which way they may be.
+    pub path: PathChoice,
     /// Worker threads. `None`: one per core.
     pub workers: Option<u32>,
     /// Client sessions that may live at once.
@@ -76,6 +78,7 @@ pub struct Overrides {
     pub server: Option<NodeAddress>,
     pub splice: Option<Splice>,
     pub namespaces: Option<Namespaces>,
+    pub path: Option<PathChoice>,
     pub workers: Option<Workers>,
     pub max_connections: Option<MaxConnections>,
     pub login_timeout: Option<Timeout>,
@@ -138,6 +141,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .namespaces
             .or(file.namespaces)
             .unwrap_or(Namespaces::All),
+        path: line.path.or(file.path).unwrap_or(PathChoice::Auto),
         workers: line.workers.or(file.workers).map(Workers::get),
         max_connections: line
             .max_connections

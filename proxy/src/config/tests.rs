@@ -134,6 +134,7 @@ fn the_command_line_wins() {
         server: None,
         splice: Some(Splice::Off),
         namespaces: Some(Namespaces::All),
+        path: None,
         workers: Some("2".parse().unwrap()),
         max_connections: Some("7".parse().unwrap()),
         login_timeout: Some("1s".parse().unwrap()),

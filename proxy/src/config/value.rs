@@ -90,6 +90,20 @@ choices! {
 }
 
 choices! {
+    /// By which way sessions may be spliced.
+    PathChoice {
+        /// Each by the best that it can have.
+        Auto => "auto",
+        /// From app socket to app socket only: where both ends are on this host.
+        Local => "local",
+        /// Below the sockets only.
+        Wire => "wire",
+        /// By none: through the daemon.
+        Relay => "relay",
+    }
+}
+
+choices! {
     /// Form of a log line.
     LogFormat {
         /// For people.

@@ -83,6 +83,14 @@ impl Bindings {
             .map_err(|error| KernelError::Map("ENDS", error))
     }
 
+    /// Forgets a connection if it is this session's still: the tuple may be another's by now.
+    pub fn remove_of(&mut self, session: u64, local: SocketAddr, remote: SocketAddr) {
+        let found = self.map.get(&tuple(local, remote), 0);
+        if found.is_ok_and(|connection| connection.binding.session == session) {
+            self.remove(local, remote);
+        }
+    }
+
     /// Forgets the connection that its app socket sees as `local` to `remote`; nothing happens if it is not there.
     pub fn remove(&mut self, local: SocketAddr, remote: SocketAddr) {
         match self.map.remove(&tuple(local, remote)) {
@@ -93,7 +101,7 @@ impl Bindings {
 }
 
 /// A connection as one of its ends sees it, in the maps' form.
-fn tuple(local: SocketAddr, remote: SocketAddr) -> Tuple {
+pub fn tuple(local: SocketAddr, remote: SocketAddr) -> Tuple {
     Tuple {
         local_ip: words(local.ip()),
         remote_ip: words(remote.ip()),

@@ -100,9 +100,11 @@ impl Kernel {
             .override_global("OFFSET_RMEM_ALLOC", &rmem_alloc, true)
             .override_global("NETNS_COOKIE", &namespace, true)
             .override_global("OWN_NAMESPACE_ONLY", &own_namespace_only, true)
+            .override_global("WIRE_MARK", &0x51_1ce_u32, true)
             .map_max_entries("SESSIONS", sessions)
             .map_max_entries("SOCKETS", sessions.saturating_mul(2))
             .map_max_entries("BINDINGS", sessions.saturating_mul(2))
+            .map_max_entries("LOCKS", sessions)
             .load(PROGRAMS)?;
         let records = match ebpf.map("SESSIONS") {
             Some(Map::Array(data)) => {
@@ -195,6 +197,11 @@ impl Kernel {
         }
     }
 
+    /// Whether the programs of the wire stand at this host's interfaces.
+    pub const fn has_wire(&self) -> bool {
+        self.coverage.is_some()
+    }
+
     /// The sessions' records.
     pub const fn records(&self) -> &Arc<Records> {
         &self.records
@@ -223,7 +230,7 @@ impl Kernel {
 }
 
 /// An error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

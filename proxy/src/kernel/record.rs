@@ -14,7 +14,8 @@ use std::{
 use sluice_ebpf::{
     latency::Histogram,
     reason::TrapReason,
-    record::{HEAD_BYTES, Offsets, STATEMENTS, Session, TRAPS},
+    record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Session, TRAPS, Tuple, path},
+    wire::Wire,
 };
 
 use crate::{
@@ -144,6 +145,45 @@ impl Slot {
     pub fn set_format(&self, format: u8) {
         // SAFETY: aligned, in the mapping; the programs read it only in a regime.
         unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
+    }
+
+    /// Lets the session be spliced below the sockets. `client` and `node` are its two connections as those peers see them; before the first
+    /// [`Slot::arm`].
+    pub fn join(&self, joint: Joint, client: Tuple, node: Tuple) {
+        let at = self.at();
+        // SAFETY: aligned, in the mapping; the programs read them only once `path` says so.
+        unsafe {
+            (&raw mut (*at).host.joint).write_volatile(joint);
+            (&raw mut (*at).host.client_end).write_volatile(client);
+            (&raw mut (*at).host.node_end).write_volatile(node);
+            fence(Ordering::Release);
+            (&raw mut (*at).host.path).write_volatile(path::WIRE);
+        }
+    }
+
+    /// Whether the session may be spliced below the sockets.
+    pub fn is_joined(&self) -> bool {
+        half!(self, host.path) == path::WIRE
+    }
+
+    /// What the `tc` programs know of the session's two connections. Torn where they write meanwhile: each number is one that was true.
+    pub fn wire(&self) -> Wire {
+        // SAFETY: in the mapping and aligned; every bit pattern is a value.
+        unsafe { (&raw const (*self.at()).wire).read_volatile() }
+    }
+
+    /// Takes over what is known of the client's connection from the record that the session had, where no regime is live and nothing that
+    /// bypassed is outstanding. What the programs learn meanwhile heals with the next segment: numbers only grow.
+    pub fn inherit(&self, earlier: &Self) {
+        let client = earlier.wire().client;
+        // SAFETY: aligned, in the mapping; no program knows this record for the client's connection yet.
+        unsafe { (&raw mut (*self.at()).wire.client).write_volatile(client) };
+    }
+
+    /// The session has ended; the record goes on to translate what its connections still say.
+    pub fn part(&self) {
+        self.withdraw();
+        self.stop(u64::MAX);
     }
 
     /// Takes the record from its session: whatever its app sockets send from now on passes.

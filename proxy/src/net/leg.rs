@@ -118,6 +118,14 @@ impl Leg {
         super::keep_alive(&SockRef::from(&self.stream), idle)
     }
 
+    /// Whether closing it resets the connection, rather than end it in order: so both peers of a daemon that is killed learn of it at once.
+    ///
+    /// # Errors
+    /// Those of `setsockopt`.
+    pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
+        SockRef::from(&self.stream).set_linger(reset.then_some(Duration::ZERO))
+    }
+
     /// What others may know of it.
     pub fn watch(&self) -> Watch {
         Watch {

@@ -80,6 +80,8 @@ pub struct Session {
     pub ties: Ties,
     /// A prepared statement of the binary protocol may be open.
     pub has_prepared: bool,
+    /// By which way the session is spliced where nothing stands against it.
+    pub way: Path,
     /// Where the session's bytes move.
     pub path: Path,
     /// How they move now.
@@ -171,6 +173,7 @@ impl Session {
             insert_id: InsertId::default(),
             ties: Ties::default(),
             has_prepared: false,
+            way: Path::Relay,
             path: Path::Relay,
             mode: Mode::Relayed,
             relay_reason: Some(RelayReason::Login),
@@ -196,6 +199,17 @@ impl Session {
     /// The server session last used, to change it.
     pub fn bound_server_mut(&mut self) -> Option<&mut ServerSession> {
         self.server_mut(self.bound?)
+    }
+
+    /// The session has this way, or none for a reason. `is_safe`: the classifier can read its character set.
+    pub fn take_way(&mut self, way: Result<Path, RelayReason>, is_safe: bool) {
+        self.way = way.unwrap_or(Path::Relay);
+        self.relay_reason = way.err().or((!is_safe).then_some(RelayReason::Charset));
+        self.path = if self.relay_reason.is_none() {
+            self.way
+        } else {
+            Path::Relay
+        };
     }
 
     /// The bound server session has answered with these status flags.

@@ -9,6 +9,8 @@ use super::{Latency, Session};
 pub enum Path {
     /// In the kernel, between two sockets of this host's programs.
     Local,
+    /// In the kernel, below the sockets: from interface to interface.
+    Wire,
     /// Through the daemon.
     Relay,
 }
@@ -18,6 +20,7 @@ impl Path {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Local => "local",
+            Self::Wire => "wire",
             Self::Relay => "relay",
         }
     }

@@ -20,6 +20,7 @@ use super::{
     nodes::{self, Front},
     registry::{Entry, Place, has_a_name},
     serve::Serving,
+    way::{self, Connections},
 };
 use crate::{
     admin::ConnectionKind,
@@ -28,8 +29,8 @@ use crate::{
     protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
     session::{
-        Accepted, ClientState, ConnectionId, Login, Path, ProxySessionId, ServerSession,
-        ServerState, Session,
+        Accepted, ClientState, ConnectionId, Login, ProxySessionId, ServerSession, ServerState,
+        Session,
         auth_exchange::Style,
         charset,
         login_end::LoginReason,
@@ -142,7 +143,7 @@ async fn live(
         connect_timeout: settings.connect_timeout,
         cs_id: entry.cs_id.0,
     };
-    let node = Capture::of(worker, entry);
+    let node = Capture::of(worker, entry, &client);
     let tried = RefCell::new(None);
     let address = client.peer_addr().ip().to_canonical();
     let target = async |name: &LoginName| {
@@ -356,12 +357,19 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     server.state = ServerState::KeepAliveBound;
     server.opened_at_ns = clock::now_ns();
     session.bind(server);
-    session.relay_reason = relay_reason(worker, entry, logged_in);
-    session.path = if session.relay_reason.is_none() {
-        Path::Local
-    } else {
-        Path::Relay
+    let connections = Connections {
+        client: &logged_in.client,
+        node: &logged_in.node,
+        // Both ends have spoken by now, so their programs have run.
+        is_client_captured: entry
+            .slot()
+            .is_some_and(|slot| slot.progress().client_captured),
     };
+    let collation = logged_in.identity.request.packet.collation();
+    session.take_way(
+        way::choose(worker, &entry.place(), &connections),
+        charset::is_safe_collation(collation),
+    );
     if let Some(slot) = entry.slot() {
         slot.set_format(logged_in.identity.request.agreed.format());
     }
@@ -372,27 +380,6 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
         reason = session.relay_reason.map(RelayReason::text),
         "logged in"
     );
-}
-
-/// Why a session cannot be spliced; none where it can.
-fn relay_reason(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) -> Option<RelayReason> {
-    if let Err(reason) = worker.process.splicing {
-        return Some(reason);
-    }
-    let Some(slot) = entry.slot() else {
-        return Some(RelayReason::NoRecord);
-    };
-    // Both ends have spoken by now, so their programs have run.
-    let progress = slot.progress();
-    if !progress.client_captured {
-        Some(RelayReason::ClientRemote)
-    } else if !progress.node_captured {
-        Some(RelayReason::NodeRemote)
-    } else if !charset::is_safe_collation(logged_in.identity.request.packet.collation()) {
-        Some(RelayReason::Charset)
-    } else {
-        None
-    }
 }
 
 /// Says why there will be no greeting, in words for any client: this one has said nothing of itself yet.

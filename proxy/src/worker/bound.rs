@@ -9,11 +9,18 @@ use super::{
     Worker,
     registry::{Entry, Place},
 };
-use crate::{kernel::KernelError, net::Leg, node::Announce, session::CsId};
+use crate::{
+    kernel::KernelError,
+    net::{Leg, path::segment_of},
+    node::Announce,
+    session::CsId,
+};
 
-/// A connection in the map, for as long as this lives. It goes before its socket: no stale entry meets a reused port.
+/// A connection in the map, for as long as this lives. It goes before its socket: no stale entry meets a reused port. Where bytes have bypassed
+/// the socket it stays, until both ends of the connection are done.
 pub(super) struct Bound<'a> {
     worker: &'a Worker,
+    place: Place,
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -23,6 +30,7 @@ impl<'a> Bound<'a> {
     pub(super) fn client(worker: &'a Worker, entry: &Entry, leg: &Leg) -> Self {
         let bound = Self {
             worker,
+            place: entry.place(),
             local: leg.peer_addr(),
             remote: leg.local_addr(),
         };
@@ -31,9 +39,10 @@ impl<'a> Bound<'a> {
     }
 
     /// A node's connection, told by [`Capture`] already.
-    pub(super) const fn node(worker: &'a Worker, leg: &Leg) -> Self {
+    pub(super) const fn node(worker: &'a Worker, place: Place, leg: &Leg) -> Self {
         Self {
             worker,
+            place,
             local: leg.peer_addr(),
             remote: leg.local_addr(),
         }
@@ -42,7 +51,12 @@ impl<'a> Bound<'a> {
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        remove(self.worker, self.local, self.remote);
+        if self.place.is_used_below() {
+            let mut lingerers = self.worker.lingerers.borrow_mut();
+            lingerers.add_tuple(&self.place, self.local, self.remote);
+        } else {
+            remove(self.worker, self.local, self.remote);
+        }
     }
 }
 
@@ -67,12 +81,15 @@ pub(super) struct Capture<'a> {
     pub(super) cs_id: CsId,
     /// Where its session is, or will be.
     pub(super) place: Place,
+    /// Payload bytes that the node's segments may carry at most.
+    pub(super) segment_max: Option<u32>,
 }
 
 impl<'a> Capture<'a> {
     /// For a session that stays where it is.
-    pub(super) fn of(worker: &'a Worker, entry: &Entry) -> Self {
+    pub(super) fn of(worker: &'a Worker, entry: &Entry, client: &Leg) -> Self {
         Self {
+            segment_max: segment_max(worker, client),
             worker,
             cs_id: entry.cs_id,
             place: entry.place(),
@@ -80,7 +97,20 @@ impl<'a> Capture<'a> {
     }
 }
 
+/// What a node's segments may carry so that the client's path carries them too, where they may go there as they are.
+pub(super) fn segment_max(worker: &Worker, client: &Leg) -> Option<u32> {
+    worker
+        .process
+        .has_wire
+        .then(|| segment_of(client))
+        .flatten()
+}
+
 impl Announce for Capture<'_> {
+    fn segment_max(&self) -> Option<u32> {
+        self.segment_max
+    }
+
     fn dialling(&self, socket: BorrowedFd<'_>) {
         if let (Some(bindings), Some(slot)) = (&self.worker.bindings, &self.place.slot) {
             let mut bindings = bindings.borrow_mut();

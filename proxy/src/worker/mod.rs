@@ -12,11 +12,13 @@ mod clock;
 mod close;
 mod config_file;
 mod configure;
+mod cover;
 mod daemon;
 mod defaults;
 mod form;
 mod greeting;
 mod kill;
+mod linger;
 mod login;
 mod mailbox;
 mod nodes;
@@ -29,6 +31,7 @@ mod start;
 mod statement;
 mod switch;
 mod variables;
+mod way;
 
 use std::{
     cell::RefCell,
@@ -48,6 +51,7 @@ pub use start::run;
 use tokio::sync::mpsc::UnboundedSender;
 
 use self::{
+    linger::Lingerers,
     mailbox::Mail,
     nodes::{LastSeen, Nodes},
     registry::Registry,
@@ -100,6 +104,10 @@ struct Process {
     is_stopping: AtomicBool,
     /// Where session records are, or why there are none.
     splicing: Result<Arc<Records>, RelayReason>,
+    /// The programs of the wire stand at this host's interfaces.
+    has_wire: bool,
+    /// Packets with 127/8 addresses may be put back into lo.
+    can_loop: bool,
     ids: Mutex<Ids>,
     session_count: AtomicU64,
     server_session_count: AtomicU64,
@@ -208,6 +216,8 @@ struct Worker {
     bindings: Option<RefCell<Bindings>>,
     /// Records that no session uses; the longest unused comes first.
     free_slots: RefCell<VecDeque<u32>>,
+    /// Sessions that have ended, but whose connections have not.
+    lingerers: RefCell<Lingerers>,
     scratch: RefCell<Box<[u8]>>,
 }
 

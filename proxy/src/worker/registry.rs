@@ -13,7 +13,7 @@ use sluice_ebpf::{
 };
 use tokio::sync::{Notify, oneshot};
 
-use super::{SharedWorker, Worker, clock, close::End, report::Watched, switch::Stuck};
+use super::{SharedWorker, Worker, clock, close::End, linger, report::Watched, switch::Stuck};
 use crate::{
     admin::Connection,
     gate::{Gate, Progress, SplicedCommand, Standing},
@@ -38,6 +38,9 @@ impl Place {
         let number = worker.process.session_number();
         let records = worker.process.splicing.as_ref().ok();
         let slot = records.and_then(|records| {
+            if worker.free_slots.borrow().is_empty() {
+                linger::make_room(worker);
+            }
             let index = worker.free_slots.borrow_mut().pop_front()?;
             Slot::new(records, index)
         });
@@ -48,8 +51,27 @@ impl Place {
         Self { number, slot }
     }
 
-    /// Gives the record back. Whatever its app sockets send from now on takes its way through the daemon.
+    /// The session has ended. Its record goes back, unless what its peers still say must be translated.
     pub(super) fn close(&self, worker: &Worker) {
+        if self.is_used_below() {
+            if let Some(slot) = &self.slot {
+                slot.part();
+            }
+            worker.lingerers.borrow_mut().add_place(self);
+        } else {
+            self.free(worker);
+        }
+    }
+
+    /// Whether bytes have bypassed the daemon's sockets, so that these and their peers count differently.
+    pub(super) fn is_used_below(&self) -> bool {
+        self.slot
+            .as_ref()
+            .is_some_and(|slot| slot.is_joined() && slot.wire().is_used())
+    }
+
+    /// Gives the record back. Whatever its app sockets send from now on takes its way through the daemon.
+    pub(super) fn free(&self, worker: &Worker) {
         if let Some(slot) = &self.slot {
             slot.close();
             worker.free_slots.borrow_mut().push_back(slot.index());

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     net::{Leg, is_transient},
     protocol::packet,
-    session::{AnsweredBy, ClientState},
+    session::{AnsweredBy, ClientState, Path},
 };
 
 /// How long a client that has closed its sending half may read nothing of what waits for it. A driver closes both halves at once; one that
@@ -324,7 +324,9 @@ impl Serving<'_> {
     /// while the server's thread is still inside its `sendmsg`, and the server reads the next command only behind that. Needed before the
     /// daemon speaks for itself, as a client that pipelines may not have read that response yet.
     pub(super) async fn barrier(&mut self) -> Result<(), End> {
-        if !std::mem::take(&mut self.after_splice) {
+        // On the wire TCP's own numbers keep the order.
+        if !std::mem::take(&mut self.after_splice) || self.entry.session.borrow().way == Path::Wire
+        {
             return Ok(());
         }
         self.node

@@ -23,6 +23,7 @@ use super::{
     login::{Identity, LoggedIn, Target},
     registry::Entry,
     variables::{Tracking, change_database},
+    way,
 };
 use crate::{
     admin::{self, ConnectionKind, prepared::Statements},
@@ -30,7 +31,7 @@ use crate::{
     protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
     session::{
-        AnsweredBy, InsertId, Path, charset,
+        AnsweredBy, InsertId, charset,
         command::{Effect, Plan, plan},
         login_name::{LoginName, Rules, SEPARATORS},
         sticky::knots_of_command,
@@ -89,7 +90,7 @@ impl<'a> Serving<'a> {
             entry.watch(ConnectionKind::Connected(ss_id), &from.node);
         }
         Self {
-            bound: Bound::node(worker, &from.node),
+            bound: Bound::node(worker, entry.place(), &from.node),
             worker,
             entry,
             client: from.client,
@@ -354,7 +355,7 @@ impl<'a> Serving<'a> {
             None if !safe => session.relay_reason = Some(RelayReason::Charset),
             Some(RelayReason::Charset) if safe => {
                 session.relay_reason = None;
-                session.path = Path::Local;
+                session.path = session.way;
             }
             _ => {}
         }
@@ -477,6 +478,7 @@ impl Drop for Serving<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.entry.slot() {
             slot.stop(self.entry.gate.get().generation());
+            way::settle(&slot, &self.client, &self.node);
         }
     }
 }

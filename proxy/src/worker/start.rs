@@ -23,14 +23,14 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, daemon,
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, cover, daemon, linger,
     mailbox::{self, Mail},
     nodes::Nodes,
     registry::Registry,
 };
 use crate::{
     config::{Namespaces, Origin, Settings, Splice},
-    kernel::{Kernel, capture::Bindings, self_test},
+    kernel::{Kernel, capture::Bindings, chain, route_localnet::RouteLocalnet, self_test},
     log::LogHandle,
     net,
     node::Monitor,
@@ -50,9 +50,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
-    if let Some(kernel) = &mut kernel {
-        kernel.listen(address).map_err(failed)?;
-    }
+    // Put back at the end.
+    let route_localnet = stand_by(kernel.as_mut(), settings, &listeners, address)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
@@ -69,6 +68,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
             Some(kernel) => Ok(Arc::clone(kernel.records())),
             None => Err(splicing),
         },
+        has_wire: kernel.as_ref().is_some_and(Kernel::has_wire),
+        can_loop: route_localnet.as_ref().is_some_and(RouteLocalnet::can_loop),
         ids: Mutex::new(Ids::new(sequence)),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
@@ -139,6 +140,33 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
     }
 }
 
+/// Has the programs look out for this daemon's clients and nodes. Sessions with an end elsewhere are relayed where that fails, unless they must
+/// be spliced.
+fn stand_by(
+    kernel: Option<&mut Kernel>,
+    settings: &Settings,
+    listeners: &[TcpListener],
+    address: SocketAddr,
+) -> Result<Option<RouteLocalnet>, RunError> {
+    let Some(kernel) = kernel else {
+        return Ok(None);
+    };
+    kernel.listen(address).map_err(failed)?;
+    match cover::cover(kernel, settings, listeners, address) {
+        Ok(route_localnet) => Ok(route_localnet),
+        Err(error) if settings.splice == Splice::Require => {
+            Err(RunError::SpliceUnavailable(chain(&error)))
+        }
+        Err(error) => {
+            tracing::warn!(
+                reason = chain(&error),
+                "sessions with a remote end are relayed"
+            );
+            Ok(None)
+        }
+    }
+}
+
 /// One listener a worker, all on the same address.
 fn listen(address: SocketAddr, workers: usize) -> Result<Vec<TcpListener>, RunError> {
     let mut address = address;
@@ -184,11 +212,15 @@ fn work(
         closed: RefCell::default(),
         bindings: bindings.map(RefCell::new),
         free_slots: RefCell::new(own.collect()),
+        lingerers: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
         process,
     });
     let tasks = LocalSet::new();
     tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
+    if worker.process.has_wire {
+        tasks.spawn_local(linger::sweep(Rc::clone(&worker)));
+    }
     // Ends with `Mail::Stop`; the set's other tasks, and with them the sessions, are dropped then.
     tasks.block_on(&runtime, mailbox::serve(&worker, inbox));
     tracing::info!(

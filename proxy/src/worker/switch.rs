@@ -10,15 +10,17 @@ use super::{
     Worker,
     ask::Asked,
     auth::part_from_node,
-    bound::{Bound, Capture, tell_client},
+    bound::{Bound, Capture, segment_max, tell_client},
     clock,
     close::End,
     mailbox,
     registry::{Place, Switch},
     serve::Serving,
+    way::{self, Connections},
 };
 use crate::{
     admin::{AdminError, ConnectionKind},
+    kernel::record::Slot,
     net::Leg,
     node::{LoginError, LoginLeg, connect, greet, log_in},
     protocol::{command, handshake::Greeting, rows::Rows},
@@ -33,6 +35,10 @@ use sluice_ebpf::reason::RelayReason;
 
 /// From the dialling of the node to its last answer, at most.
 const SWITCH_TIME: Duration = Duration::from_secs(5);
+/// How long to wait for a client's acknowledgements, which come within its delay (40 ms on Linux, up to 500 elsewhere).
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How often to look for them.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// `COM_QUIT` as a packet.
 const QUIT: [u8; 5] = [1, 0, 0, 0, command::QUIT];
 
@@ -131,6 +137,9 @@ impl<'a> Serving<'a> {
         if !self.reclaim().await? {
             return Ok(Err(Stuck::Busy));
         }
+        if !self.is_drained().await {
+            return Ok(Err(Stuck::Busy));
+        }
         let reasons = self.entry.current().sticky_reasons();
         if !reasons.is_empty() {
             return Ok(Err(Stuck::Sticky(reasons)));
@@ -152,6 +161,22 @@ impl<'a> Serving<'a> {
         };
         spare.place = None;
         Ok(Ok(self.adopt(fresh, place).await))
+    }
+
+    /// Whether the client has acknowledged everything that bypassed the daemon's sockets: what it has not, only the old node can send again.
+    async fn is_drained(&self) -> bool {
+        let deadline = Instant::now() + DRAIN_TIME;
+        while let Some(slot) = self.entry.slot().filter(Slot::is_joined) {
+            let client = slot.wire().client;
+            if client.snd_una == client.snd_nxt {
+                return true;
+            }
+            if Instant::now() > deadline {
+                return false;
+            }
+            let _ = timeout_at(Instant::now() + DRAIN_LOOK, std::future::pending::<()>()).await;
+        }
+        true
     }
 
     /// What a fresh server session must be told, if anything.
@@ -224,6 +249,7 @@ impl<'a> Serving<'a> {
             worker: self.worker,
             cs_id: self.entry.cs_id,
             place: place.clone(),
+            segment_max: segment_max(self.worker, &self.client),
         };
         let dialled = connect(self.target.address, deadline, &capture)
             .await
@@ -268,7 +294,7 @@ impl<'a> Serving<'a> {
         let rest = node.into_rest();
         let leg = dialled.keep();
         Ok(Fresh {
-            bound: Bound::node(self.worker, &leg),
+            bound: Bound::node(self.worker, place.clone(), &leg),
             leg,
             rest,
             greeting,
@@ -323,11 +349,18 @@ impl<'a> Serving<'a> {
             )
         };
         let ss_id = server.ss_id;
-        tell_client(self.worker, self.entry.cs_id, &place, &self.client);
-        let is_captured = place.slot.as_ref().is_some_and(|slot| {
+        if let (Some(slot), Some(earlier)) = (&place.slot, self.entry.slot()) {
             slot.set_format(self.capabilities.format());
-            slot.progress().node_captured
-        });
+            slot.inherit(&earlier);
+        }
+        tell_client(self.worker, self.entry.cs_id, &place, &self.client);
+        let connections = Connections {
+            client: &self.client,
+            node: &fresh.leg,
+            // Its socket stays captured; the program looks it up anew with its next message.
+            is_client_captured: self.entry.session.borrow().way == Path::Local,
+        };
+        let way = way::choose(self.worker, &place, &connections);
         let kind = ConnectionKind::Connected(ss_id);
         self.entry.watch(kind, &fresh.leg);
         self.entry.move_to(place);
@@ -342,10 +375,8 @@ impl<'a> Serving<'a> {
                 session.remove_server(old);
             }
             session.bind(server);
-            if session.path == Path::Local && !is_captured {
-                session.path = Path::Relay;
-                session.relay_reason = Some(RelayReason::NoRecord);
-            }
+            let is_safe = session.relay_reason != Some(RelayReason::Charset);
+            session.take_way(way, is_safe);
         }
         // The old node closes when it reads this, or finds us gone.
         let _ = old.write_all(&QUIT).await;

@@ -1,0 +1,323 @@
+//! A packet's headers: read once, written back with new addresses and numbers.
+
+use aya_ebpf::bindings::__sk_buff;
+use sluice_ebpf::{
+    record::Tuple,
+    wire::{Segment, tcp},
+};
+
+use super::skb;
+use crate::sys::context;
+
+/// Length of an Ethernet header; interfaces without one are not ours.
+pub(super) const ETHERNET_BYTES: u32 = 14;
+/// `ETH_P_IP`.
+const IPV4: u32 = 0x0800;
+/// `ETH_P_IPV6`.
+const IPV6: u32 = 0x86dd;
+/// `IPPROTO_TCP`.
+const TCP: u8 = 6;
+/// Where the checksum stands in a TCP header.
+pub(super) const TCP_CHECKSUM: u32 = 16;
+/// A TCP header without options.
+pub(super) const TCP_BYTES: u32 = 20;
+/// ECN-Echo and Congestion Window Reduced in the TCP flags (RFC 3168, section 6.1).
+const ECN_FLAGS: u8 = 0xc0;
+
+/// An IPv4 header without options.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Ipv4 {
+    version_length: u8,
+    traffic_class: u8,
+    total_length: [u8; 2],
+    id: [u8; 2],
+    fragment: [u8; 2],
+    ttl: u8,
+    protocol: u8,
+    checksum: [u8; 2],
+    source: u32,
+    destination: u32,
+}
+
+/// An IPv6 header.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+struct Ipv6 {
+    version_class_flow: [u8; 4],
+    payload_length: [u8; 2],
+    next_header: u8,
+    hop_limit: u8,
+    source: [u32; 4],
+    destination: [u32; 4],
+}
+
+/// The first 16 bytes of a TCP header: all but checksum and urgent pointer.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Tcp {
+    pub(super) source: [u8; 2],
+    pub(super) destination: [u8; 2],
+    pub(super) seq: [u8; 4],
+    pub(super) ack: [u8; 4],
+    pub(super) offset: u8,
+    pub(super) flags: u8,
+    pub(super) window: [u8; 2],
+}
+
+impl Tcp {
+    const fn words(self) -> [u32; 4] {
+        [
+            u32::from_ne_bytes([
+                self.source[0],
+                self.source[1],
+                self.destination[0],
+                self.destination[1],
+            ]),
+            u32::from_ne_bytes(self.seq),
+            u32::from_ne_bytes(self.ack),
+            u32::from_ne_bytes([self.offset, self.flags, self.window[0], self.window[1]]),
+        ]
+    }
+}
+
+/// What is known of a TCP packet.
+#[repr(C)]
+pub(crate) struct Packet {
+    pub(super) v4: bool,
+    pub(super) is_fragment: bool,
+    pub(super) flags: u8,
+    pub(super) traffic_class: u8,
+    /// Offset of the TCP header.
+    pub(super) l4: u32,
+    /// Offset of the payload.
+    pub(super) payload: u32,
+    /// Payload bytes.
+    pub(super) length: u32,
+    pub(super) source: [u32; 4],
+    pub(super) destination: [u32; 4],
+    pub(super) tcp: Tcp,
+}
+
+impl Packet {
+    /// Reads the headers of `skb` into `self`. None: no TCP, or not in a form that we read.
+    #[inline(always)]
+    pub(super) fn read(&mut self, skb: *mut __sk_buff) -> Option<()> {
+        let protocol = u32::from(u16::from_be(context!((*skb).protocol) as u16));
+        if context!((*skb).vlan_present) != 0 {
+            // It belongs to an interface above this one.
+            return None;
+        }
+        match protocol {
+            IPV4 => self.read_v4(skb),
+            IPV6 => self.read_v6(skb),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn read_v4(&mut self, skb: *mut __sk_buff) -> Option<()> {
+        let mut ip = Ipv4::default();
+        if !skb::load(skb, ETHERNET_BYTES, &mut ip) || ip.protocol != TCP {
+            return None;
+        }
+        let ip_bytes = u32::from(ip.version_length & 0x0f) * 4;
+        let fragment = u16::from_be_bytes(ip.fragment);
+        // One that is not the first has no ports: whose it is cannot be known.
+        if ip_bytes < 20 || fragment & 0x1fff != 0 {
+            return None;
+        }
+        let total = u32::from(u16::from_be_bytes(ip.total_length));
+        *self = Self {
+            v4: true,
+            is_fragment: fragment & 0x2000 != 0,
+            flags: 0,
+            traffic_class: ip.traffic_class,
+            l4: ETHERNET_BYTES + ip_bytes,
+            payload: 0,
+            length: 0,
+            source: [0, 0, 0xffff_u32.to_be(), ip.source],
+            destination: [0, 0, 0xffff_u32.to_be(), ip.destination],
+            tcp: Tcp::default(),
+        };
+        self.read_tcp(skb, total, ETHERNET_BYTES + total)
+    }
+
+    #[inline(always)]
+    fn read_v6(&mut self, skb: *mut __sk_buff) -> Option<()> {
+        let mut ip = Ipv6::default();
+        if !skb::load(skb, ETHERNET_BYTES, &mut ip) || ip.next_header != TCP {
+            return None;
+        }
+        let total = u32::from(u16::from_be_bytes(ip.payload_length));
+        *self = Self {
+            v4: false,
+            is_fragment: false,
+            flags: 0,
+            traffic_class: ip.version_class_flow[0] << 4 | ip.version_class_flow[1] >> 4,
+            l4: ETHERNET_BYTES + 40,
+            payload: 0,
+            length: 0,
+            source: ip.source,
+            destination: ip.destination,
+            tcp: Tcp::default(),
+        };
+        self.read_tcp(skb, total, ETHERNET_BYTES + 40 + total)
+    }
+
+    /// `total`: 0 in a segment of more than 64 KiB that only exists in this host (BIG TCP); `end`: where the IP packet ends.
+    #[inline(always)]
+    fn read_tcp(&mut self, skb: *mut __sk_buff, total: u32, end: u32) -> Option<()> {
+        let mut tcp = Tcp::default();
+        if !skb::load(skb, self.l4, &mut tcp) {
+            return None;
+        }
+        self.tcp = tcp;
+        self.flags = self.tcp.flags;
+        let header = u32::from(self.tcp.offset >> 4) * 4;
+        self.payload = self.l4 + header;
+        let end = if total == 0 {
+            context!((*skb).len)
+        } else {
+            end
+        };
+        if header < TCP_BYTES || end < self.payload {
+            return None;
+        }
+        self.length = end - self.payload;
+        Some(())
+    }
+
+    /// The connection, as the end sees it that has sent this (`by_source`), or as the other one.
+    #[inline(always)]
+    pub(super) fn tuple(&self, by_source: bool) -> Tuple {
+        let source = u32::from(u16::from_be_bytes(self.tcp.source));
+        let destination = u32::from(u16::from_be_bytes(self.tcp.destination));
+        if by_source {
+            Tuple {
+                local_ip: self.source,
+                remote_ip: self.destination,
+                local_port: source,
+                remote_port: destination,
+            }
+        } else {
+            Tuple {
+                local_ip: self.destination,
+                remote_ip: self.source,
+                local_port: destination,
+                remote_port: source,
+            }
+        }
+    }
+
+    /// Its numbers.
+    #[inline(always)]
+    pub(super) fn segment(&self) -> Segment {
+        Segment {
+            seq: u32::from_be_bytes(self.tcp.seq),
+            ack: u32::from_be_bytes(self.tcp.ack),
+            length: self.length,
+            flags: self.flags,
+        }
+    }
+
+    /// Bytes of TCP options.
+    #[inline(always)]
+    pub(super) const fn option_bytes(&self) -> u32 {
+        self.payload - self.l4 - TCP_BYTES
+    }
+
+    /// Writes the TCP header with these numbers, and puts the checksum right.
+    #[inline(always)]
+    pub(super) fn renumber(&mut self, skb: *mut __sk_buff, seq: u32, ack: u32) -> bool {
+        let mut tcp = self.tcp;
+        tcp.seq = seq.to_be_bytes();
+        if self.flags & tcp::ACK != 0 {
+            tcp.ack = ack.to_be_bytes();
+        }
+        self.replace(skb, tcp)
+    }
+
+    /// Writes this TCP header in place of the packet's.
+    #[inline(always)]
+    pub(super) fn replace(&mut self, skb: *mut __sk_buff, tcp: Tcp) -> bool {
+        let (mut from, mut to) = (self.tcp.words(), tcp.words());
+        let change = skb::difference(&mut from, &mut to, 0);
+        self.tcp = tcp;
+        change_tcp(skb, self.l4, &tcp, change)
+    }
+
+    /// Writes these addresses in place of the packet's.
+    #[inline(always)]
+    pub(super) fn readdress(
+        &mut self,
+        skb: *mut __sk_buff,
+        source: [u32; 4],
+        destination: [u32; 4],
+    ) -> bool {
+        let change = if self.v4 {
+            let mut from = [self.source[3], self.destination[3]];
+            let mut to = [source[3], destination[3]];
+            let change = skb::difference(&mut from, &mut to, 0);
+            if !skb::change_l3(skb, ETHERNET_BYTES + 10, change)
+                || !skb::store(skb, ETHERNET_BYTES + 12, &to)
+            {
+                return false;
+            }
+            change
+        } else {
+            let change = skb::difference(&mut { self.source }, &mut { source }, 0);
+            let change = skb::difference(&mut { self.destination }, &mut { destination }, change);
+            if !skb::store(skb, ETHERNET_BYTES + 8, &[source, destination]) {
+                return false;
+            }
+            change
+        };
+        self.source = source;
+        self.destination = destination;
+        skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, true)
+    }
+
+    /// Clears the bits of congestion notification that the other connection has not negotiated (RFC 3168).
+    #[inline(always)]
+    pub(super) fn clear_ecn(&mut self, skb: *mut __sk_buff) -> bool {
+        self.tcp_without_ecn(skb) && self.ip_without_ecn(skb)
+    }
+
+    #[inline(always)]
+    fn tcp_without_ecn(&mut self, skb: *mut __sk_buff) -> bool {
+        if self.tcp.flags & ECN_FLAGS == 0 {
+            return true;
+        }
+        let mut tcp = self.tcp;
+        tcp.flags &= !ECN_FLAGS;
+        self.replace(skb, tcp)
+    }
+
+    #[inline(always)]
+    fn ip_without_ecn(&mut self, skb: *mut __sk_buff) -> bool {
+        if self.traffic_class & 3 == 0 {
+            return true;
+        }
+        let mut first = [0_u8; 4];
+        if !skb::load(skb, ETHERNET_BYTES, &mut first) {
+            return false;
+        }
+        let mut from = [u32::from_ne_bytes(first)];
+        if self.v4 {
+            first[1] &= !3;
+        } else {
+            first[1] &= !0x30;
+        }
+        let mut to = [u32::from_ne_bytes(first)];
+        let change = skb::difference(&mut from, &mut to, 0);
+        skb::store(skb, ETHERNET_BYTES, &first)
+            && (!self.v4 || skb::change_l3(skb, ETHERNET_BYTES + 10, change))
+    }
+}
+
+/// Writes the header and applies the change to its checksum.
+#[inline(always)]
+fn change_tcp(skb: *mut __sk_buff, l4: u32, tcp: &Tcp, change: u32) -> bool {
+    skb::change_l4(skb, l4 + TCP_CHECKSUM, change, false) && skb::store(skb, l4, tcp)
+}

@@ -1,0 +1,187 @@
+//! `tc` programs of the wire: each segment of a session's two connections goes through the tracker, and then where that says.
+
+mod act;
+mod cut;
+pub(crate) mod header;
+mod ledger;
+mod options;
+mod payload;
+mod skb;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    macros::classifier,
+    programs::TcContext,
+};
+use sluice_ebpf::{
+    record::{Listener, Role, Session, path},
+    wire::{Content, Offer, Side, tcp},
+};
+
+use self::header::Packet;
+use crate::sys::{self, context, shared};
+
+/// Goes on to whoever comes behind us: with any other verdict programs behind ours would be blind.
+const NEXT: i32 = TC_ACT_UNSPEC;
+/// Dropped: TCP sends it again.
+const DROP: i32 = TC_ACT_SHOT;
+
+/// Segments that arrive, before the sockets.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    if skb::is_marked(skb) {
+        // The copy for a local socket: it has its numbers.
+        skb::unmark(skb);
+        return NEXT;
+    }
+    ingress(skb).unwrap_or(NEXT)
+}
+
+/// Segments that leave, behind the sockets.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    if skb::is_marked(skb) {
+        // Bypassed: it was seen where it came in.
+        skb::unmark(skb);
+        return NEXT;
+    }
+    egress(skb).unwrap_or(NEXT)
+}
+
+/// Where a connection's session is.
+struct Place {
+    slot: u32,
+    side: Side,
+}
+
+/// The record and lock of a connection, if it is one of ours: `tuple` as its peer sees it.
+#[inline(always)]
+fn place(packet: &Packet, from_peer: bool) -> Option<Place> {
+    let tuple = packet.tuple(from_peer);
+    let binding = sys::connection(&tuple)?.binding;
+    let record = sys::session(binding.slot)?;
+    // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
+    let record = unsafe { &*record };
+    if binding.session == 0 || shared!(record.host.session) != binding.session {
+        return None;
+    }
+    let side = if binding.role == Role::Node as u32 {
+        Side::Node
+    } else {
+        Side::Client
+    };
+    Some(Place {
+        slot: binding.slot,
+        side,
+    })
+}
+
+/// What the daemon offers.
+#[inline(always)]
+fn offer(record: &Session) -> Offer {
+    let armed = shared!(record.host.armed);
+    let offsets = shared!(record.host.offsets);
+    Offer {
+        // It may have been replaced between these reads.
+        armed: if shared!(record.host.armed) == armed {
+            armed
+        } else {
+            0
+        },
+        stopped: shared!(record.host.stopped),
+        offsets,
+        allowed: shared!(record.host.path) == path::WIRE,
+    }
+}
+
+#[inline(always)]
+fn ingress(skb: *mut __sk_buff) -> Option<i32> {
+    // SAFETY: a map value of this CPU's own.
+    let scratch = unsafe { &mut *sys::scratch()? };
+    scratch.packet.read(skb)?;
+    let packet = &scratch.packet;
+    if packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
+        let tuple = packet.tuple(false);
+        if sys::is_listener(&Listener {
+            ip: tuple.local_ip,
+            port: tuple.local_port,
+        }) {
+            options::strip_timestamps(skb, scratch);
+        }
+    }
+    let Place { slot, side } = place(&scratch.packet, true)?;
+    if scratch.packet.is_fragment {
+        // Its numbers cannot be put right.
+        return Some(DROP);
+    }
+    let record = sys::session(slot)?;
+    // SAFETY: as in `place`.
+    let record = unsafe { &mut *record };
+    let lock = sys::lock(slot)?;
+    let offer = offer(record);
+    let content = if scratch.packet.length != 0 && record.wire.wants_content(side, &offer) {
+        payload::content(skb, scratch, record, side)
+    } else {
+        Content::Unknown
+    };
+    let segment = scratch.packet.segment();
+    let now = sys::now();
+    sys::acquire(lock);
+    let outstanding = record.client.commands != record.node.answered;
+    scratch.verdict = record
+        .wire
+        .from_peer(side, &segment, content, &offer, outstanding);
+    match side {
+        Side::Client => ledger::client(record, scratch),
+        Side::Node => ledger::node(record, scratch, now),
+    }
+    sys::release(lock);
+    if scratch.verdict.passed && matches!(side, Side::Client) {
+        payload::note(record, scratch, now);
+    }
+    Some(act::on(skb, scratch, record, side))
+}
+
+/// Whether a SYN is of a connection that the daemon opens to a node: its socket says so, as its tuple is not known yet.
+#[inline(always)]
+fn is_dialling(skb: *mut __sk_buff) -> bool {
+    let sk = skb::socket(skb);
+    !sk.is_null() && sys::end(sk).is_some()
+}
+
+#[inline(always)]
+fn egress(skb: *mut __sk_buff) -> Option<i32> {
+    // SAFETY: a map value of this CPU's own.
+    let scratch = unsafe { &mut *sys::scratch()? };
+    scratch.packet.read(skb)?;
+    if scratch.packet.flags & tcp::SYN != 0 {
+        if is_dialling(skb) {
+            options::strip_timestamps(skb, scratch);
+        }
+        return None;
+    }
+    let Place { slot, side } = place(&scratch.packet, false)?;
+    if scratch.packet.is_fragment {
+        return Some(DROP);
+    }
+    let record = sys::session(slot)?;
+    // SAFETY: as in `place`.
+    let record = unsafe { &mut *record };
+    let lock = sys::lock(slot)?;
+    let offer = offer(record);
+    let segment = scratch.packet.segment();
+    let ifindex = context!((*skb).ifindex);
+    sys::acquire(lock);
+    scratch.verdict = record.wire.from_local(side, &segment, &offer);
+    match side {
+        Side::Client => record.wire.client.ifindex = ifindex,
+        Side::Node => record.wire.node.ifindex = ifindex,
+    }
+    ledger::local(record, &scratch.verdict);
+    sys::release(lock);
+    Some(act::on(skb, scratch, record, side))
+}

@@ -1,0 +1,249 @@
+//! Looks into a segment's payload before the session's lock is taken: classifies a client's command, walks a node's response.
+
+use aya_ebpf::bindings::__sk_buff;
+use sluice_ebpf::{
+    automaton,
+    classify::{self, CommandClass, SCAN_BYTES_MAX},
+    reason::TrapReason,
+    record::{STATEMENTS, Session},
+    response::{Response, Window, format},
+    wire::{Content, Side},
+};
+
+use super::skb;
+use crate::{
+    client::{self, COMMAND_BYTES, HEADER_BYTES, STATEMENT_BYTES},
+    maps::{Scratch, TEXT_BYTES},
+    sys::{self, context, publish, shared},
+};
+
+/// Bytes of text that one call of the kernel's loop scans.
+const CHUNK: u32 = 64;
+/// Bytes of a segment's front that are looked at: a header, a command's byte and the longest text.
+const FRONT_BYTES: u32 = COMMAND_BYTES + SCAN_BYTES_MAX as u32;
+/// Chunks of the longest text.
+const CHUNKS_MAX: u32 = (SCAN_BYTES_MAX as u32).div_ceil(CHUNK);
+/// Steps of the response tracker in one segment; of one with more packets than that the rest is relayed.
+const STEPS_MAX: u32 = 8192;
+
+/// What the payload is.
+#[inline(always)]
+pub(super) fn content(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    record: &Session,
+    side: Side,
+) -> Content {
+    let limit = match side {
+        Side::Client => shared!(record.host.joint.segment_to_node),
+        Side::Node => shared!(record.host.joint.segment_to_client),
+    };
+    let pieces = context!((*skb).gso_size);
+    let largest = if pieces == 0 {
+        scratch.packet.length
+    } else {
+        pieces
+    };
+    match side {
+        Side::Client if largest > limit => Content::Trap(TrapReason::Segment),
+        Side::Node if largest > limit => Content::Unknown,
+        Side::Client => match command(skb, scratch, record) {
+            Ok(bytes) => Content::Command(bytes),
+            Err(reason) => Content::Trap(reason),
+        },
+        Side::Node => walk(skb, scratch, record),
+    }
+}
+
+/// Classifies the first packet of a client's segment. Returns its bytes, header included.
+#[inline(always)]
+fn command(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    record: &Session,
+) -> Result<u32, TrapReason> {
+    let (start, bytes) = (scratch.packet.payload, scratch.packet.length);
+    let mut wanted = bytes;
+    if wanted < COMMAND_BYTES {
+        return Err(TrapReason::Framing);
+    }
+    if wanted > FRONT_BYTES {
+        wanted = FRONT_BYTES;
+    }
+    if !skb::load_bytes(skb, start, scratch.text.as_mut_ptr(), wanted) {
+        return Err(TrapReason::Framing);
+    }
+    let text = &scratch.text;
+    let length = u32::from_le_bytes([text[0], text[1], text[2], 0]);
+    if text[3] != 0 || length == 0 || length == 0x00ff_ffff || length + HEADER_BYTES > bytes {
+        return Err(TrapReason::Framing);
+    }
+    match classify::command_class(text[4]) {
+        CommandClass::Trap(reason) => return Err(reason),
+        CommandClass::Simple(_) if length != 1 => return Err(TrapReason::Framing),
+        CommandClass::Simple(_) => {}
+        CommandClass::Statement(_) => {
+            if length < STATEMENT_BYTES - HEADER_BYTES {
+                return Err(TrapReason::Framing);
+            }
+            let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
+            let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
+            if known != (1 << 32 | u64::from(id)) {
+                return Err(TrapReason::UnknownStatement);
+            }
+        }
+        CommandClass::Text => {
+            if length > SCAN_BYTES_MAX as u32 {
+                return Err(TrapReason::TooLong);
+            }
+            scan(record, scratch, length)?;
+        }
+    }
+    Ok(length + HEADER_BYTES)
+}
+
+/// The automaton's way over a text. What a loop changes lies in the scratch memory: a number on the stack is one that the verifier follows
+/// through every step.
+struct Scan {
+    scratch: *mut Scratch,
+}
+
+/// Runs the automaton over the text of a command of `length` bytes.
+#[inline(always)]
+fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<(), TrapReason> {
+    let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
+    let start = if attributes {
+        automaton::START_WITH_ATTRIBUTES
+    } else {
+        automaton::START
+    };
+    publish!(scratch.position, COMMAND_BYTES);
+    publish!(scratch.end, length + HEADER_BYTES);
+    publish!(scratch.found, u32::from(start));
+    let mut scan = Scan {
+        scratch: &raw mut *scratch,
+    };
+    sys::repeat(CHUNKS_MAX, chunk, &mut scan);
+    match automaton::code(shared!(scratch.found) as u8) {
+        automaton::code::SPLICE.. => Ok(()),
+        reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
+    }
+}
+
+/// One chunk; called by the kernel's loop, so that the verifier looks at it once.
+extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
+    // SAFETY: this CPU's scratch memory, which the verifier follows through the loop's context.
+    let scratch = unsafe { &mut *scan.scratch };
+    let mut state = shared!(scratch.found) as u8;
+    let (start, end) = (shared!(scratch.position), shared!(scratch.end));
+    for offset in 0..CHUNK {
+        let at = start + offset;
+        if at >= end {
+            break;
+        }
+        let byte = scratch.text[at as usize & (TEXT_BYTES - 1)];
+        state = automaton::step(state, byte);
+    }
+    publish!(scratch.found, u32::from(state));
+    publish!(scratch.position, start + CHUNK);
+    i64::from(start + CHUNK >= end)
+}
+
+/// A window over a packet's payload.
+struct Payload {
+    skb: *mut __sk_buff,
+    /// Offset of the window's first byte in the packet.
+    start: u32,
+    /// Bytes of it.
+    length: u32,
+}
+
+impl Window for Payload {
+    #[inline(always)]
+    fn byte(&self, offset: u32) -> Option<u8> {
+        let mut byte = 0_u8;
+        (offset < self.length && skb::load(self.skb, self.start + offset, &mut byte))
+            .then_some(byte)
+    }
+
+    #[inline(always)]
+    fn head(&self, offset: u32) -> Option<u64> {
+        let mut head = [0_u8; 5];
+        if offset + 5 > self.length || !skb::load(self.skb, self.start + offset, &mut head) {
+            return None;
+        }
+        let [a, b, c, d, first] = head;
+        Some(u64::from(u32::from_le_bytes([a, b, c, d])) | u64::from(first) << 32)
+    }
+}
+
+/// The tracker's way through a segment.
+struct Walk {
+    scratch: *mut Scratch,
+    payload: Payload,
+}
+
+/// Takes a copy of the session's response over what is new of a node's segment.
+#[inline(always)]
+fn walk(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session) -> Content {
+    let packet = &scratch.packet;
+    let from = shared!(record.wire.node.rcv_nxt);
+    let seen = from.wrapping_sub(packet.segment().seq);
+    if seen >= packet.length {
+        // All of it was seen before, or something before it is missing.
+        return Content::Unknown;
+    }
+    let start = packet.payload + seen;
+    let length = packet.length - seen;
+    copy(&raw const record.node.response, &raw mut scratch.response);
+    publish!(scratch.position, 0);
+    let mut walk = Walk {
+        scratch: &raw mut *scratch,
+        payload: Payload { skb, start, length },
+    };
+    sys::repeat(STEPS_MAX, step, &mut walk);
+    if shared!(scratch.position) == length {
+        Content::Walked(from)
+    } else {
+        Content::Unknown
+    }
+}
+
+/// One step; called by the kernel's loop.
+extern "C" fn step(_index: u32, walk: &mut Walk) -> i64 {
+    // SAFETY: this CPU's scratch memory, which the verifier follows through the loop's context.
+    let scratch = unsafe { &mut *walk.scratch };
+    let before = shared!(scratch.position);
+    let after = scratch
+        .response
+        .step(&walk.payload, before, walk.payload.length);
+    publish!(scratch.position, after);
+    i64::from(after == before || after >= walk.payload.length)
+}
+
+/// Words of a [`Response`].
+const RESPONSE_WORDS: usize = size_of::<Response>() / 8;
+
+/// Copies a response. Word by word: LLVM 22 crashes over a copy of 64 bytes at once ("Post-RA pseudo instruction expansion").
+#[inline(always)]
+pub(super) fn copy(from: *const Response, to: *mut Response) {
+    let (from, to) = (from.cast::<u64>(), to.cast::<u64>());
+    for word in 0..RESPONSE_WORDS {
+        // SAFETY: both are aligned to 8 bytes and as long as that; integers have no invalid value.
+        unsafe { to.add(word).write_volatile(from.add(word).read_volatile()) };
+    }
+}
+
+/// Keeps what the command is that has just passed, for who asks what the session does.
+#[inline(always)]
+pub(super) fn note(record: &mut Session, scratch: &Scratch, now: u64) {
+    let text = &scratch.text;
+    let length = u32::from_le_bytes([text[0], text[1], text[2], 0]);
+    let seen = match classify::command_class(text[4]) {
+        CommandClass::Text => length,
+        CommandClass::Statement(_) => STATEMENT_BYTES - HEADER_BYTES,
+        CommandClass::Simple(_) | CommandClass::Trap(_) => 1,
+    };
+    let from = core::ptr::from_ref(&text[HEADER_BYTES as usize]) as usize;
+    client::note(record, from, now, length, seen);
+}

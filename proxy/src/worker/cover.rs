@@ -1,0 +1,95 @@
+//! Whether this daemon's sessions may need the wire, and what stands ready for it then: programs at the interfaces, segments that either path
+//! carries, and a loopback that takes back what it has lost the route of.
+
+use std::{
+    net::{IpAddr, SocketAddr, TcpListener},
+    os::fd::AsFd,
+};
+
+use crate::{
+    config::{NodeAddress, PathChoice, Settings},
+    kernel::{Kernel, KernelError, interfaces::Legs, route_localnet::RouteLocalnet},
+    net::path::{is_local, limit_segments, segment_to_all},
+};
+
+/// Has the programs of the wire see the segments of this daemon's clients and nodes, where some of them may be on other hosts.
+///
+/// # Errors
+/// Where the programs cannot be loaded. What stands against single interfaces is logged.
+pub(super) fn cover(
+    kernel: &mut Kernel,
+    settings: &Settings,
+    listeners: &[TcpListener],
+    address: SocketAddr,
+) -> Result<Option<RouteLocalnet>, KernelError> {
+    if !is_needed(settings, address) {
+        return Ok(None);
+    }
+    let legs = Legs {
+        loopback: true,
+        ipv4: address.is_ipv4() || address.ip().is_unspecified(),
+        ipv6: address.is_ipv6(),
+    };
+    kernel.cover(legs, address.port())?;
+    let limit = segment_to_all(nodes(settings).filter_map(ip));
+    for listener in listeners {
+        if let Err(error) = limit_segments(&listener.as_fd(), limit) {
+            tracing::debug!(%error, "larger commands of clients on this host are relayed");
+        }
+    }
+    Ok(Some(RouteLocalnet::turn_on()))
+}
+
+/// Whether an end of some session may be on another host, or the operator wants the wire in any case.
+fn is_needed(settings: &Settings, address: SocketAddr) -> bool {
+    match settings.path {
+        PathChoice::Local | PathChoice::Relay => false,
+        PathChoice::Wire => true,
+        PathChoice::Auto => {
+            let is_elsewhere = |node: &NodeAddress| !ip(node).is_some_and(is_local);
+            !address.ip().to_canonical().is_loopback() || nodes(settings).any(is_elsewhere)
+        }
+    }
+}
+
+fn nodes(settings: &Settings) -> impl Iterator<Item = &NodeAddress> {
+    settings.clusters.iter().flat_map(|cluster| &cluster.nodes)
+}
+
+/// A node's address, where it is given by one. What a name leads to may change.
+fn ip(node: &NodeAddress) -> Option<IpAddr> {
+    if node.host == "localhost" {
+        return Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    }
+    node.host.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Overrides};
+
+    fn needs(listen: &str, server: &str, path: &str) -> bool {
+        let line = Overrides {
+            listen: listen.parse().ok(),
+            server: server.parse().ok(),
+            path: path.parse().ok(),
+            ..Overrides::default()
+        };
+        let settings = config::settings("", line).unwrap();
+        is_needed(&settings, settings.listen)
+    }
+
+    #[test]
+    fn only_a_daemon_with_an_end_elsewhere_covers_interfaces() {
+        assert!(!needs("127.0.0.1:0", "127.0.0.1:3306", "auto"));
+        assert!(!needs("127.0.0.1:0", "localhost:3306", "auto"));
+        assert!(needs("0.0.0.0:0", "127.0.0.1:3306", "auto"));
+        // TEST-NET-3 (RFC 5737) is nobody's.
+        assert!(needs("127.0.0.1:0", "203.0.113.1:3306", "auto"));
+        assert!(needs("127.0.0.1:0", "db.example:3306", "auto"));
+        assert!(needs("127.0.0.1:0", "127.0.0.1:3306", "wire"));
+        assert!(!needs("0.0.0.0:0", "203.0.113.1:3306", "local"));
+        assert!(!needs("0.0.0.0:0", "203.0.113.1:3306", "relay"));
+    }
+}
