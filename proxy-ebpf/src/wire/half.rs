@@ -115,7 +115,8 @@ impl Half<'_> {
         };
         let ack = later(ack, own.snd_start).wrapping_add(back);
         other.rcv_acked = later(ack, other.rcv_acked);
-        let copy = if own.flags & flag::PROBED == 0 {
+        // A FIN in the copy would stand where others' bytes are missing.
+        let copy = if own.flags & flag::PROBED == 0 || segment.has(tcp::FIN) {
             None
         } else {
             own.flags &= !flag::PROBED;
