@@ -46,18 +46,26 @@ fn deliver(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
 /// To the other leg's peer. None: it cannot be; TCP sends it again.
 #[inline(always)]
 fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Side) -> Option<i32> {
-    let length = scratch.verdict.length;
-    if !cut(skb, scratch, length) {
-        return None;
-    }
+    let mut sack_shift = scratch.verdict.sack_shift;
     if let Some((seq, ack)) = scratch.verdict.copy {
-        if !scratch.packet.renumber(skb, seq, ack) {
+        let sent = match side {
+            Side::Client => shared!(record.wire.client.snd_bypassed),
+            Side::Node => shared!(record.wire.node.snd_bypassed),
+        };
+        // As the local socket counts.
+        if !shift_sack(skb, scratch, sent.wrapping_neg()) || !scratch.packet.renumber(skb, seq, ack)
+        {
             return None;
         }
+        sack_shift = sack_shift.wrapping_add(sent);
         skb::mark(skb);
         // Where it fails the local socket asks again.
         let _ = skb::copy_to_stack(skb);
         skb::unmark(skb);
+    }
+    let length = scratch.verdict.length;
+    if !cut(skb, scratch, length) {
+        return None;
     }
     let (end, ifindex, window_shift) = match side {
         Side::Client => (
@@ -71,7 +79,6 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
             shared!(record.host.joint.window_to_client),
         ),
     };
-    let sack_shift = scratch.verdict.sack_shift;
     let keeps_ecn = shared!(record.host.joint.ecn) != 0;
     let done = shift_sack(skb, scratch, sack_shift)
         && rewrite(skb, scratch, &end, window_shift)

@@ -45,7 +45,10 @@ pub(super) fn content(
         pieces
     };
     match side {
-        Side::Client if largest > limit => Content::Trap(TrapReason::Segment),
+        // If it came in pieces it may be sent again from any of them on, where nobody could tell what it is.
+        Side::Client if largest > limit || scratch.packet.length > largest => {
+            Content::Trap(TrapReason::Segment)
+        }
         Side::Node if largest > limit => Content::Unknown,
         Side::Client => match command(skb, scratch, record) {
             Ok(bytes) => Content::Command(bytes),

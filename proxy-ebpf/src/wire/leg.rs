@@ -152,6 +152,21 @@ impl Leg {
         }
     }
 
+    /// The same connection where no regime is live and nothing that bypassed is outstanding, for another record to go on with: what was before is
+    /// of no account there.
+    #[must_use]
+    pub const fn settled(self) -> Self {
+        Self {
+            rcv_start: self.rcv_nxt,
+            rcv_edge: self.rcv_nxt,
+            rcv_last: self.rcv_nxt,
+            rcv_before_last: self.rcv_nxt,
+            snd_start: self.snd_una,
+            snd_edge: self.snd_una,
+            ..self
+        }
+    }
+
     /// Bytes that the local socket has received, from the connection's first one.
     #[inline(always)]
     pub const fn received(&self) -> u32 {

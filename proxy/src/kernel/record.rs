@@ -175,7 +175,7 @@ impl Slot {
     /// Takes over what is known of the client's connection from the record that the session had, where no regime is live and nothing that
     /// bypassed is outstanding. What the programs learn meanwhile heals with the next segment: numbers only grow.
     pub fn inherit(&self, earlier: &Self) {
-        let client = earlier.wire().client;
+        let client = earlier.wire().client.settled();
         // SAFETY: aligned, in the mapping; no program knows this record for the client's connection yet.
         unsafe { (&raw mut (*self.at()).wire.client).write_volatile(client) };
     }

@@ -118,7 +118,13 @@ impl<'a> Serving<'a> {
     /// Serves until somebody leaves or is made to.
     pub(super) async fn serve(mut self) -> End {
         match self.entry.unless_ended(self.run()).await {
-            Ok(end) => end,
+            Ok(end) => {
+                if let Some(slot) = self.entry.slot() {
+                    slot.stop(self.entry.gate.get().generation());
+                    way::arrived(&slot).await;
+                }
+                end
+            }
             Err(end) => {
                 if end == End::Killed {
                     self.farewell().await;
@@ -478,7 +484,7 @@ impl Drop for Serving<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.entry.slot() {
             slot.stop(self.entry.gate.get().generation());
-            way::settle(&slot, &self.client, &self.node);
+            way::settle(self.worker, &slot, &self.client, &self.node);
         }
     }
 }

@@ -1,12 +1,18 @@
 //! By which way a session may be spliced: decided when it has both its connections, and again when it gets another.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    future::pending,
+    net::{IpAddr, SocketAddr},
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use sluice_ebpf::{
     reason::RelayReason,
     record::Joint,
-    wire::{self, flag},
+    wire::{Side, flag},
 };
+use tokio::time::{Instant, timeout};
 
 use super::{Worker, registry::Place};
 use crate::{
@@ -70,18 +76,37 @@ pub(super) fn choose(
     Ok(Path::Wire)
 }
 
-/// How a session's connections are closed, once its regime is over: in order, but where one peer has reset its connection with bytes under way
-/// that bypassed. Nobody sends those again, and the other peer would wait for them for ever.
-pub(super) fn settle(slot: &Slot, client: &Leg, node: &Leg) {
-    if !slot.is_joined() {
+/// How long to wait, at a session's end, for what bypassed to arrive; a peer acknowledges within its delay (40 ms on Linux).
+const ARRIVAL: Duration = Duration::from_secs(1);
+/// How often to look.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Waits until both peers have acknowledged what bypassed towards them, but not for ever: a FIN would wait behind it.
+pub(super) async fn arrived(slot: &Slot) {
+    let deadline = Instant::now() + ARRIVAL;
+    while is_owed(slot, Side::Client) || is_owed(slot, Side::Node) {
+        if Instant::now() > deadline {
+            return;
+        }
+        let _ = timeout(LOOK, pending::<()>()).await;
+    }
+}
+
+/// How a session's connections are closed, once its regime is over: in order, but where bytes are under way that bypassed. Who sent them may
+/// be gone, and the peer would wait for them, and for the FIN behind them, for ever.
+pub(super) fn settle(worker: &Worker, slot: &Slot, client: &Leg, node: &Leg) {
+    // A daemon that stops translates no last segments: a reset needs none.
+    if !slot.is_joined() || worker.process.is_stopping.load(Ordering::Relaxed) {
         return;
     }
-    let known = slot.wire();
-    let is_lost =
-        |gone: &wire::Leg, left: &wire::Leg| gone.is(flag::RESET) && left.snd_una != left.snd_nxt;
     // A socket that is closed already takes no options.
-    let _ = client.reset_on_close(is_lost(&known.node, &known.client));
-    let _ = node.reset_on_close(is_lost(&known.client, &known.node));
+    let _ = client.reset_on_close(is_owed(slot, Side::Client));
+    let _ = node.reset_on_close(is_owed(slot, Side::Node));
+}
+
+/// Whether bytes that bypassed towards this side's peer are not acknowledged.
+fn is_owed(slot: &Slot, side: Side) -> bool {
+    slot.is_joined() && slot.wire().is_owed(side)
 }
 
 /// Whether both ends are sockets of this host's programs.
