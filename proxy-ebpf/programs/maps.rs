@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use sluice_ebpf::{
     classify::SCAN_BYTES_MAX,
-    record::{Connection, Leg, Listener, Session, Tuple},
+    record::{Connection, Leg, Listener, PORT_WORDS, Session, Tuple},
     response::Response,
     wire::Verdict,
 };
@@ -46,6 +46,10 @@ pub(crate) static ENDS: SkStorage<Connection> = SkStorage::new();
 /// What each captured app socket carries with it.
 #[btf_map]
 pub(crate) static LEGS: SkStorage<Leg> = SkStorage::new();
+
+/// The ports of our listeners and of nodes, a bit each: what has neither is nobody of ours, and told so before it is looked at.
+#[btf_map]
+pub(crate) static PORTS: Array<u64, { PORT_WORDS as usize }> = Array::new();
 
 /// Guards what the `tc` programs write into a session's record. A map of its own: one with locks cannot be mapped into the daemon.
 #[repr(C)]

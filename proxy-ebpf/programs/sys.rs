@@ -15,7 +15,8 @@ use aya_ebpf::{
 use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple};
 
 use crate::maps::{
-    BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, SCRATCH, SESSIONS, SOCKETS, Scratch,
+    BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, PORTS, SCRATCH, SESSIONS, SOCKETS,
+    Scratch,
 };
 
 /// `bpf_sock_hash_update` flag: the cookie is new.
@@ -234,6 +235,13 @@ pub(crate) fn acquire(lock: *mut Lock) {
 pub(crate) fn release(lock: *mut Lock) {
     // SAFETY: as for `acquire`.
     unsafe { bpf_spin_unlock(&raw mut (*lock).lock) };
+}
+
+/// Whether a port is a listener's of ours or a node's.
+#[inline(always)]
+pub(crate) fn is_port_of_ours(port: u16) -> bool {
+    let word = PORTS.get(u32::from(port >> 6));
+    word.is_some_and(|word| shared!(*word) >> (port & 63) & 1 != 0)
 }
 
 /// This CPU's working memory.

@@ -54,6 +54,9 @@ pub struct Listener {
     pub port: u32,
 }
 
+/// Words of the map of ports that the wire's programs look at; each has 64 of them, the lowest in its lowest bit.
+pub const PORT_WORDS: u32 = 1024;
+
 /// Which end of a session an app socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]

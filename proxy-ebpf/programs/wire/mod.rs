@@ -36,6 +36,9 @@ pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
         skb::unmark(skb);
         return NEXT;
     }
+    if !header::may_be_ours(skb) {
+        return NEXT;
+    }
     ingress(skb).unwrap_or(NEXT)
 }
 
@@ -47,6 +50,9 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
     if skb::is_marked(skb) {
         // Bypassed: it was seen where it came in.
         skb::unmark(skb);
+        return NEXT;
+    }
+    if !header::may_be_ours(skb) {
         return NEXT;
     }
     egress(skb).unwrap_or(NEXT)

@@ -17,7 +17,7 @@ use std::{convert::Infallible, fs::File, io, net::SocketAddr, os::fd::AsFd, sync
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::{Map, MapData, SockHash},
+    maps::{Array, Map, MapData, SockHash},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
 
@@ -129,6 +129,7 @@ impl Kernel {
     /// Where the map is full.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), KernelError> {
         self.listeners.add(address);
+        self.watch_port(address.port())?;
         let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
         self.listeners.refresh(&mut self.ebpf, &host)
     }
@@ -150,6 +151,22 @@ impl Kernel {
         coverage.refresh(&mut self.ebpf, &host);
         self.coverage = Some(coverage);
         Ok(())
+    }
+
+    /// Has the wire's programs look at packets from or to this port: a listener's (see [`Kernel::listen`]) or a node's. Others they let pass unseen.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn watch_port(&mut self, port: u16) -> Result<(), KernelError> {
+        let map = self
+            .ebpf
+            .map_mut("PORTS")
+            .ok_or(KernelError::Missing("map PORTS"))?;
+        let failed = |error| KernelError::Map("PORTS", error);
+        let mut words: Array<&mut MapData, u64> = Array::try_from(map).map_err(failed)?;
+        let index = u32::from(port / 64);
+        let word = words.get(&index, 0).map_err(failed)?;
+        words.set(index, word | 1 << (port % 64), 0).map_err(failed)
     }
 
     /// Whether there are programs of the wire.

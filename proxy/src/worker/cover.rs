@@ -30,6 +30,9 @@ pub(super) fn cover(
         ipv4: address.is_ipv4() || address.ip().is_unspecified(),
         ipv6: address.is_ipv6(),
     };
+    for node in nodes(settings) {
+        kernel.watch_port(node.port)?;
+    }
     kernel.cover(legs, address.port())?;
     let limit = segment_to_all(nodes(settings).filter_map(ip));
     for listener in listeners {
