@@ -66,6 +66,9 @@ pub(crate) const TEXT_BYTES: usize = 8192;
 
 const _: () = assert!(TEXT_BYTES.is_power_of_two() && TEXT_BYTES > SCAN_BYTES_MAX + 64);
 
+/// Bytes of a node's payload that are copied at once to be looked at: most answers' first packets. A power of two: an index can be masked.
+pub(crate) const WINDOW_BYTES: usize = 64;
+
 /// What a `tc` program works with: more than its stack holds.
 #[repr(C)]
 pub(crate) struct Scratch {
@@ -78,6 +81,12 @@ pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     /// What the tracker says.
     pub(crate) verdict: Verdict,
+    /// The part of a node's payload that was looked at last.
+    pub(crate) window: [u8; WINDOW_BYTES],
+    /// Where in the payload it begins.
+    pub(crate) window_at: u32,
+    /// Bytes of it.
+    pub(crate) window_length: u32,
     /// How far a loop has got.
     pub(crate) position: u32,
     /// Where it ends.

@@ -225,7 +225,8 @@ impl Packet {
         } else {
             end
         };
-        if header < TCP_BYTES || end < self.payload {
+        // One that is shorter than it says is dropped behind us (`ip_rcv_core`).
+        if header < TCP_BYTES || end < self.payload || end > context!((*skb).len) {
             return None;
         }
         self.length = end - self.payload;

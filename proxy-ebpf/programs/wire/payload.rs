@@ -13,7 +13,7 @@ use sluice_ebpf::{
 use super::skb;
 use crate::{
     client::{self, COMMAND_BYTES, HEADER_BYTES, STATEMENT_BYTES},
-    maps::{Scratch, TEXT_BYTES},
+    maps::{Scratch, TEXT_BYTES, WINDOW_BYTES},
     sys::{self, context, publish, shared},
 };
 
@@ -152,30 +152,69 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
     i64::from(start + CHUNK >= end)
 }
 
-/// A window over a packet's payload.
+/// A window over a packet's payload, which moves along.
 struct Payload {
     skb: *mut __sk_buff,
-    /// Offset of the window's first byte in the packet.
+    scratch: *mut Scratch,
+    /// Offset of the payload's first byte in the packet.
     start: u32,
     /// Bytes of it.
     length: u32,
 }
 
+impl Payload {
+    /// The place in the window of `bytes` at `offset`, after moving it there if need be. None: the payload ends before.
+    #[inline(always)]
+    fn seek(&self, offset: u32, bytes: u32) -> Option<u32> {
+        // SAFETY: this CPU's scratch memory, which the verifier follows through the loop's context.
+        let scratch = unsafe { &mut *self.scratch };
+        let place = offset.wrapping_sub(shared!(scratch.window_at));
+        let length = shared!(scratch.window_length);
+        if place < length && bytes <= length - place {
+            return Some(place);
+        }
+        if offset > self.length || bytes > self.length - offset {
+            return None;
+        }
+        let mut length = self.length - offset;
+        if length > WINDOW_BYTES as u32 {
+            length = WINDOW_BYTES as u32;
+        }
+        // Read back: of a number that the compiler has bounded it would drop the comparisons, which the verifier needs.
+        publish!(scratch.window_length, length);
+        length = shared!(scratch.window_length);
+        if length == 0 || length > WINDOW_BYTES as u32 {
+            return None;
+        }
+        let window = scratch.window.as_mut_ptr();
+        if !skb::load_bytes(self.skb, self.start + offset, window, length) {
+            publish!(scratch.window_length, 0);
+            return None;
+        }
+        publish!(scratch.window_at, offset);
+        Some(0)
+    }
+
+    /// The byte at this place in the window.
+    #[inline(always)]
+    fn at(&self, place: u32) -> u8 {
+        // SAFETY: as in `seek`.
+        let scratch = unsafe { &*self.scratch };
+        scratch.window[place as usize & (WINDOW_BYTES - 1)]
+    }
+}
+
 impl Window for Payload {
     #[inline(always)]
     fn byte(&self, offset: u32) -> Option<u8> {
-        let mut byte = 0_u8;
-        (offset < self.length && skb::load(self.skb, self.start + offset, &mut byte))
-            .then_some(byte)
+        let place = self.seek(offset, 1)?;
+        Some(self.at(place))
     }
 
     #[inline(always)]
     fn head(&self, offset: u32) -> Option<u64> {
-        let mut head = [0_u8; 5];
-        if offset + 5 > self.length || !skb::load(self.skb, self.start + offset, &mut head) {
-            return None;
-        }
-        let [a, b, c, d, first] = head;
+        let place = self.seek(offset, 5)?;
+        let [a, b, c, d, first] = [0, 1, 2, 3, 4].map(|byte| self.at(place + byte));
         Some(u64::from(u32::from_le_bytes([a, b, c, d])) | u64::from(first) << 32)
     }
 }
@@ -200,9 +239,15 @@ fn walk(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session) -> Content
     let length = packet.length - seen;
     copy(&raw const record.node.response, &raw mut scratch.response);
     publish!(scratch.position, 0);
+    publish!(scratch.window_length, 0);
     let mut walk = Walk {
         scratch: &raw mut *scratch,
-        payload: Payload { skb, start, length },
+        payload: Payload {
+            skb,
+            scratch: &raw mut *scratch,
+            start,
+            length,
+        },
     };
     sys::repeat(STEPS_MAX, step, &mut walk);
     if shared!(scratch.position) == length {
