@@ -237,10 +237,10 @@ pub(crate) fn release(lock: *mut Lock) {
     unsafe { bpf_spin_unlock(&raw mut (*lock).lock) };
 }
 
-/// Whether a port is a listener's of ours or a node's.
+/// Whether a port is in the map of ports, from this word on.
 #[inline(always)]
-pub(crate) fn is_port_of_ours(port: u16) -> bool {
-    let word = PORTS.get(u32::from(port >> 6));
+pub(crate) fn is_known_port(first_word: u32, port: u16) -> bool {
+    let word = PORTS.get(first_word + u32::from(port >> 6));
     word.is_some_and(|word| shared!(*word) >> (port & 63) & 1 != 0)
 }
 

@@ -54,8 +54,11 @@ pub struct Listener {
     pub port: u32,
 }
 
-/// Words of the map of ports that the wire's programs look at; each has 64 of them, the lowest in its lowest bit.
-pub const PORT_WORDS: u32 = 1024;
+/// Words of the map of ports that the wire's programs look at, 64 ports each, the lowest in its lowest bit: those of our listeners, then those
+/// of nodes.
+pub const PORT_WORDS: u32 = 2 * NODE_PORTS;
+/// The first word of nodes' ports.
+pub const NODE_PORTS: u32 = 1024;
 
 /// Which end of a session an app socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -86,6 +86,7 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
     if !done {
         return None;
     }
+    skb::mark(skb);
     if ifindex == LOOPBACK {
         // Addresses of nobody, as on every packet there.
         if !skb::store(skb, 0, &[0_u8; 12]) {
@@ -93,7 +94,6 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
         }
         return Some(skb::loop_back());
     }
-    skb::mark(skb);
     Some(skb::send(ifindex))
 }
 

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
-    record::Tuple,
+    record::{NODE_PORTS, Tuple},
     wire::{Segment, tcp},
 };
 
@@ -81,10 +81,10 @@ impl Tcp {
     }
 }
 
-/// Whether a packet may be of a connection of ours: a glance at its ports, where its headers lie ready, which costs everybody else's packets next
+/// Whether a packet may be between a local socket of ours and its peer: a glance at its ports, where its headers lie ready, which costs everybody else's packets next
 /// to nothing.
 #[inline(always)]
-pub(super) fn may_be_ours(skb: *mut __sk_buff) -> bool {
+pub(super) fn may_be_ours(skb: *mut __sk_buff, is_incoming: bool) -> bool {
     let protocol = u16::from_be(context!((*skb).protocol) as u16);
     let start = context!((*skb).data) as usize;
     let end = context!((*skb).data_end) as usize;
@@ -121,8 +121,13 @@ pub(super) fn may_be_ours(skb: *mut __sk_buff) -> bool {
     };
     // SAFETY: as above: four bytes behind either header.
     let [a, b, c, d] = unsafe { *(ports as *const [u8; 4]) };
-    sys::is_port_of_ours(u16::from_be_bytes([a, b]))
-        || sys::is_port_of_ours(u16::from_be_bytes([c, d]))
+    let (source, destination) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let (listener, node) = if is_incoming {
+        (destination, source)
+    } else {
+        (source, destination)
+    };
+    sys::is_known_port(0, listener) || sys::is_known_port(NODE_PORTS, node)
 }
 
 /// What is known of a TCP packet.

@@ -32,11 +32,11 @@ const DROP: i32 = TC_ACT_SHOT;
 pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
     if skb::is_marked(skb) {
-        // The copy for a local socket: it has its numbers.
+        // A copy for a local socket, or what has bypassed the sockets on its way to a program on this host: it has its numbers.
         skb::unmark(skb);
         return NEXT;
     }
-    if !header::may_be_ours(skb) {
+    if !header::may_be_ours(skb, true) {
         return NEXT;
     }
     ingress(skb).unwrap_or(NEXT)
@@ -52,7 +52,7 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
         skb::unmark(skb);
         return NEXT;
     }
-    if !header::may_be_ours(skb) {
+    if !header::may_be_ours(skb, false) {
         return NEXT;
     }
     egress(skb).unwrap_or(NEXT)

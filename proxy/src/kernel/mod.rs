@@ -21,6 +21,8 @@ use aya::{
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
 
+use sluice_ebpf::record::NODE_PORTS;
+
 use self::{
     btf::Types,
     capture::Bindings,
@@ -100,7 +102,7 @@ impl Kernel {
             .override_global("OFFSET_RMEM_ALLOC", &rmem_alloc, true)
             .override_global("NETNS_COOKIE", &namespace, true)
             .override_global("OWN_NAMESPACE_ONLY", &own_namespace_only, true)
-            .override_global("WIRE_MARK", &0x51_1ce_u32, true)
+            .override_global("WIRE_MARK", &wire_mark()?, true)
             .map_max_entries("SESSIONS", sessions)
             .map_max_entries("SOCKETS", sessions.saturating_mul(2))
             .map_max_entries("BINDINGS", sessions.saturating_mul(2))
@@ -129,7 +131,7 @@ impl Kernel {
     /// Where the map is full.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), KernelError> {
         self.listeners.add(address);
-        self.watch_port(address.port())?;
+        self.set_port(0, address.port())?;
         let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
         self.listeners.refresh(&mut self.ebpf, &host)
     }
@@ -153,18 +155,23 @@ impl Kernel {
         Ok(())
     }
 
-    /// Has the wire's programs look at packets from or to this port: a listener's (see [`Kernel::listen`]) or a node's. Others they let pass unseen.
+    /// Has the wire's programs look at packets between this host and this port of a node. Those of other ports they let pass unseen, but for
+    /// the listeners' (see [`Kernel::listen`]).
     ///
     /// # Errors
     /// What the kernel says.
     pub fn watch_port(&mut self, port: u16) -> Result<(), KernelError> {
+        self.set_port(NODE_PORTS, port)
+    }
+
+    fn set_port(&mut self, first_word: u32, port: u16) -> Result<(), KernelError> {
         let map = self
             .ebpf
             .map_mut("PORTS")
             .ok_or(KernelError::Missing("map PORTS"))?;
         let failed = |error| KernelError::Map("PORTS", error);
         let mut words: Array<&mut MapData, u64> = Array::try_from(map).map_err(failed)?;
-        let index = u32::from(port / 64);
+        let index = first_word + u32::from(port / 64);
         let word = words.get(&index, 0).map_err(failed)?;
         words.set(index, word | 1 << (port % 64), 0).map_err(failed)
     }
@@ -244,6 +251,15 @@ impl Kernel {
             .map_err(io_error(name))?;
         MapData::from_fd(fd).map_err(|error| KernelError::Map(name, error))
     }
+}
+
+/// A mark of this daemon's own: another one on the host must not take its packets for those that it has seen itself. Never 0, which is no mark.
+fn wire_mark() -> Result<u32, KernelError> {
+    let mark = getrandom::u32().map_err(|error| KernelError::Io {
+        what: "random numbers",
+        source: error.into(),
+    })?;
+    Ok(mark | 1)
 }
 
 /// An error with all its causes.
