@@ -98,7 +98,9 @@ reasons! {
         Families = 13 => "address families differ",
         /// The configuration's `path` leaves no way for this session.
         NotChosen = 14 => "path not allowed",
-        /// A packet with 127/8 addresses that is put back into lo would be dropped there.
-        RouteLocalnet = 15 => "net.ipv4.conf.lo.route_localnet is 0",
+        /// An IPv4 packet that is put back into lo would be dropped there, and an end is on this host.
+        Loopback = 15 => "net.ipv4.conf.lo.route_localnet or accept_local is 0",
+        /// An end is remote, and the wire's programs did not load or failed the self-test; the daemon's start-up log says why.
+        NoWire = 16 => "wire not available on this host",
     }
 }

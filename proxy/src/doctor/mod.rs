@@ -4,7 +4,10 @@ mod wire;
 
 use std::fmt;
 
-use crate::kernel::{probe, self_test};
+use crate::kernel::{
+    probe,
+    self_test::{self, SelfTestError},
+};
 
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,14 +44,14 @@ pub fn report() -> Report {
         ),
     ];
     let mut tested = self_test::load_and_test(1, false);
-    lines.push((
-        "BPF self-test",
-        match &tested {
-            Ok(_) => "passed: commands and 600 kB responses were spliced, a command was trapped"
-                .to_owned(),
-            Err(error) => format!("failed: {}", self_test::explain(error)),
-        },
-    ));
+    let outcome = |result: Result<(), &SelfTestError>| match result {
+        Ok(()) => {
+            "passed: commands and 600 kB responses were spliced, a command was trapped".to_owned()
+        }
+        Err(error) => format!("failed: {}", self_test::explain(error)),
+    };
+    lines.push(("self-test, local", outcome(tested.as_ref().map(|_| ()))));
+    let mut remote = wire::remote(&Err("the self-test failed".to_owned()));
     if let Ok((kernel, found)) = &mut tested {
         let counts = if found.counts_unread_bytes {
             "counts all bytes"
@@ -56,18 +59,19 @@ pub fn report() -> Report {
             "counts spliced bytes only (a defect of this kernel)"
         };
         lines.push(("FIONREAD on clients", counts.to_owned()));
-        if kernel.can_cover() {
-            lines.extend(wire::lines(kernel));
-        }
+        let (tested, found, more) = wire::look(kernel);
+        lines.push(("self-test, wire", outcome(tested.as_ref().map(|()| ()))));
+        lines.extend(more);
+        remote = wire::remote(&found);
     }
     let can_splice = tested.is_ok();
     let local = if can_splice {
-        "spliced in the kernel (local)"
+        "spliced between their sockets (path local)"
     } else {
-        "relayed"
+        "relayed: the self-test failed"
     };
     lines.push(("client and node on this host", local.to_owned()));
-    lines.push(("client or node remote", "relayed".to_owned()));
+    lines.extend(remote);
     Report { can_splice, lines }
 }
 

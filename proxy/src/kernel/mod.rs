@@ -5,10 +5,10 @@ pub mod btf;
 pub mod capture;
 pub mod interfaces;
 mod listeners;
+pub mod loopback;
 pub mod probe;
 pub mod quiesce;
 pub mod record;
-pub mod route_localnet;
 pub mod self_test;
 #[cfg(test)]
 pub(crate) mod test_network;
@@ -176,6 +176,11 @@ impl Kernel {
         words.set(index, word | 1 << (port % 64), 0).map_err(failed)
     }
 
+    /// Takes the wire's programs off every interface again.
+    pub fn uncover(&mut self) {
+        self.coverage = None;
+    }
+
     /// Whether there are programs of the wire.
     pub fn can_cover(&self) -> bool {
         interfaces::PROGRAMS
@@ -219,11 +224,6 @@ impl Kernel {
         if let Some(coverage) = &mut self.coverage {
             coverage.refresh(&mut self.ebpf, &host);
         }
-    }
-
-    /// Whether the programs of the wire stand at this host's interfaces.
-    pub const fn has_wire(&self) -> bool {
-        self.coverage.is_some()
     }
 
     /// The sessions' records.

@@ -14,6 +14,8 @@ use tokio::{
 
 use super::{
     interfaces::{State, Way},
+    loopback::Loopback,
+    self_test::SelfTestError,
     test_network::{Network, network},
     *,
 };
@@ -208,5 +210,31 @@ fn without_tcx_they_are_filters_that_leave_others_alone() {
         assert_eq!(hooks("near"), ours);
         drop(next);
         assert!(hooks("near").is_empty());
+    });
+}
+
+/// Also: lo takes a packet without a route back only with [`Loopback`], and the test sees it.
+#[test]
+fn the_wire_is_believed_only_once_it_has_spliced() {
+    network(|_| {
+        let Some(mut kernel) = loaded_wire() else {
+            return;
+        };
+        let failed = self_test::test_wire(&mut kernel, true).unwrap_err();
+        assert_eq!(failed.to_string(), "lo: not covered");
+        kernel.cover(LEGS, 1).unwrap();
+        let failed = self_test::test_wire(&mut kernel, true).unwrap_err();
+        let silent = matches!(failed, SelfTestError::Silence("spliced command"));
+        assert!(silent, "{failed}");
+        assert_eq!(
+            failed.to_string(),
+            "spliced command: nothing came for 2 seconds"
+        );
+        self_test::test_wire(&mut kernel, false).unwrap();
+        let loopback = Loopback::open();
+        assert!(loopback.is_open());
+        self_test::test_wire(&mut kernel, true).unwrap();
+        kernel.uncover();
+        assert_eq!(hooks("lo"), Vec::<String>::new());
     });
 }

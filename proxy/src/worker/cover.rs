@@ -1,5 +1,5 @@
-//! Whether this daemon's sessions may need the wire, and what stands ready for it then: programs at the interfaces, segments that either path
-//! carries, and a loopback that takes back what it has lost the route of.
+//! Whether this daemon's sessions may need the wire, and what stands ready for it then: programs at the interfaces, proven by a session of the
+//! daemon's own, segments that either path carries, and a loopback that takes back what it has lost the route of.
 
 use std::{
     net::{IpAddr, SocketAddr, TcpListener},
@@ -8,22 +8,50 @@ use std::{
 
 use crate::{
     config::{NodeAddress, PathChoice, Settings},
-    kernel::{Kernel, KernelError, interfaces::Legs, route_localnet::RouteLocalnet},
+    kernel::{
+        Kernel,
+        interfaces::Legs,
+        loopback::Loopback,
+        self_test::{self, SelfTestError},
+    },
     net::path::{is_local, limit_segments, segment_to_all},
 };
+
+/// How the wire stands.
+#[derive(Debug)]
+pub(super) enum Cover {
+    /// No session needs it.
+    NotNeeded,
+    /// It is proven; the settings of lo that it needs are put back when this is dropped.
+    Ready(Loopback),
+    /// It is needed and cannot be had.
+    Failed,
+}
+
+impl Cover {
+    /// Whether sessions may use the wire.
+    pub(super) const fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready(_))
+    }
+
+    /// Whether IPv4 sessions with an end on this host may use it.
+    pub(super) const fn can_loop(&self) -> bool {
+        matches!(self, Self::Ready(loopback) if loopback.is_open())
+    }
+}
 
 /// Has the programs of the wire see the segments of this daemon's clients and nodes, where some of them may be on other hosts.
 ///
 /// # Errors
-/// Where the programs cannot be loaded. What stands against single interfaces is logged.
+/// Where the programs cannot be loaded or the self-test failed: nothing is covered then. What stands against single interfaces is logged.
 pub(super) fn cover(
     kernel: &mut Kernel,
     settings: &Settings,
     listeners: &[TcpListener],
     address: SocketAddr,
-) -> Result<Option<RouteLocalnet>, KernelError> {
+) -> Result<Cover, SelfTestError> {
     if !is_needed(settings, address) {
-        return Ok(None);
+        return Ok(Cover::NotNeeded);
     }
     let legs = Legs {
         loopback: true,
@@ -34,13 +62,18 @@ pub(super) fn cover(
         kernel.watch_port(node.port)?;
     }
     kernel.cover(legs, address.port())?;
+    let loopback = Loopback::open();
+    if let Err(error) = self_test::test_wire(kernel, loopback.is_open()) {
+        kernel.uncover();
+        return Err(error);
+    }
     let limit = segment_to_all(nodes(settings).filter_map(ip));
     for listener in listeners {
         if let Err(error) = limit_segments(&listener.as_fd(), limit) {
             tracing::debug!(%error, "larger commands of clients on this host are relayed");
         }
     }
-    Ok(Some(RouteLocalnet::turn_on()))
+    Ok(Cover::Ready(loopback))
 }
 
 /// Whether an end of some session may be on another host, or the operator wants the wire in any case.

@@ -106,7 +106,9 @@ struct Process {
     splicing: Result<Arc<Records>, RelayReason>,
     /// The programs of the wire stand at this host's interfaces.
     has_wire: bool,
-    /// Packets with 127/8 addresses may be put back into lo.
+    /// Sessions with a remote end would need the wire, and it cannot be had.
+    lacks_wire: bool,
+    /// IPv4 packets may be put back into lo.
     can_loop: bool,
     ids: Mutex<Ids>,
     session_count: AtomicU64,

@@ -23,14 +23,16 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, cover, daemon, linger,
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept,
+    cover::{self, Cover},
+    daemon, linger,
     mailbox::{self, Mail},
     nodes::Nodes,
     registry::Registry,
 };
 use crate::{
-    config::{Namespaces, Origin, Settings, Splice},
-    kernel::{Kernel, capture::Bindings, chain, route_localnet::RouteLocalnet, self_test},
+    config::{Namespaces, Origin, PathChoice, Settings, Splice},
+    kernel::{Kernel, capture::Bindings, self_test},
     log::LogHandle,
     net,
     node::Monitor,
@@ -50,8 +52,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
-    // Put back at the end.
-    let route_localnet = stand_by(kernel.as_mut(), settings, &listeners, address)?;
+    // What it has set is put back at the end.
+    let cover = stand_by(kernel.as_mut(), settings, &listeners, address)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
@@ -68,8 +70,9 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
             Some(kernel) => Ok(Arc::clone(kernel.records())),
             None => Err(splicing),
         },
-        has_wire: kernel.as_ref().is_some_and(Kernel::has_wire),
-        can_loop: route_localnet.as_ref().is_some_and(RouteLocalnet::can_loop),
+        has_wire: cover.is_ready(),
+        lacks_wire: matches!(cover, Cover::Failed),
+        can_loop: cover.can_loop(),
         ids: Mutex::new(Ids::new(sequence)),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
@@ -114,7 +117,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     }
 }
 
-/// Loads and proves the kernel's half, as `--splice` demands; without it, says why. One log line either way.
+/// Loads and proves the kernel's half, as `--splice` demands; without it, says why in one log line.
 fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunError> {
     if settings.splice == Splice::Off {
         tracing::info!(mode = "relay", reason = RelayReason::Off.text(), "splice");
@@ -122,10 +125,7 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
     }
     let own_namespace_only = settings.namespaces == Namespaces::Own;
     match self_test::load_and_test(settings.max_connections, own_namespace_only) {
-        Ok((kernel, _found)) => {
-            tracing::info!(mode = "local", reason = "self-test passed", "splice");
-            Ok((Some(kernel), RelayReason::Login))
-        }
+        Ok((kernel, _found)) => Ok((Some(kernel), RelayReason::Login)),
         Err(error) if settings.splice == Splice::Require => {
             Err(RunError::SpliceUnavailable(self_test::explain(&error)))
         }
@@ -140,30 +140,49 @@ fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunErr
     }
 }
 
-/// Has the programs look out for this daemon's clients and nodes. Sessions with an end elsewhere are relayed where that fails, unless they must
-/// be spliced.
+/// Has the programs look out for this daemon's clients and nodes, and says in one log line which ways there are. Sessions with an end elsewhere
+/// are relayed where that fails, and a second line says why, unless they must be spliced.
 fn stand_by(
     kernel: Option<&mut Kernel>,
     settings: &Settings,
     listeners: &[TcpListener],
     address: SocketAddr,
-) -> Result<Option<RouteLocalnet>, RunError> {
+) -> Result<Cover, RunError> {
     let Some(kernel) = kernel else {
-        return Ok(None);
+        return Ok(Cover::NotNeeded);
     };
     kernel.listen(address).map_err(failed)?;
-    match cover::cover(kernel, settings, listeners, address) {
-        Ok(route_localnet) => Ok(route_localnet),
-        Err(error) if settings.splice == Splice::Require => {
-            Err(RunError::SpliceUnavailable(chain(&error)))
+    let covered = cover::cover(kernel, settings, listeners, address);
+    let why_not = covered.as_ref().err().map(self_test::explain);
+    let cover = covered.unwrap_or(Cover::Failed);
+    if let Some(reason) = &why_not
+        && settings.splice == Splice::Require
+    {
+        return Err(RunError::SpliceUnavailable(format!(
+            "sessions with a remote end: {reason}"
+        )));
+    }
+    let mode = mode(settings.path, &cover);
+    match settings.path {
+        PathChoice::Relay => {
+            tracing::info!(mode, reason = RelayReason::NotChosen.text(), "splice");
         }
-        Err(error) => {
-            tracing::warn!(
-                reason = chain(&error),
-                "sessions with a remote end are relayed"
-            );
-            Ok(None)
-        }
+        PathChoice::Wire if why_not.is_some() => tracing::warn!(mode, reason = why_not, "splice"),
+        _ => tracing::info!(mode, reason = "self-test passed", "splice"),
+    }
+    if let Some(reason) = why_not.filter(|_| settings.path == PathChoice::Auto) {
+        tracing::warn!(reason, "sessions with a remote end are relayed");
+    }
+    Ok(cover)
+}
+
+/// The ways that new sessions have, for the log.
+const fn mode(choice: PathChoice, cover: &Cover) -> &'static str {
+    match (choice, cover.is_ready()) {
+        (PathChoice::Local, _) | (PathChoice::Auto, false) => "local",
+        (PathChoice::Auto, true) => "local and wire",
+        (PathChoice::Wire, true) => "wire",
+        (PathChoice::Wire, false) | (PathChoice::Relay, _) => "relay",
     }
 }
 

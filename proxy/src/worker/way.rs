@@ -1,23 +1,18 @@
 //! By which way a session may be spliced: decided when it has both its connections, and again when it gets another.
 
-use std::{
-    future::pending,
-    net::{IpAddr, SocketAddr},
-    sync::atomic::Ordering,
-    time::Duration,
-};
+use std::{future::pending, sync::atomic::Ordering, time::Duration};
 
 use sluice_ebpf::{
     reason::RelayReason,
     record::Joint,
-    wire::{Side, flag},
+    wire::{self, Side, flag},
 };
 use tokio::time::{Instant, timeout};
 
 use super::{Worker, registry::Place};
 use crate::{
     config::PathChoice,
-    kernel::{capture::tuple, record::Slot},
+    kernel::{capture::tuple, interfaces::LOOPBACK, record::Slot},
     net::{
         Leg,
         facts::{Facts, joint},
@@ -54,19 +49,16 @@ pub(super) fn choose(
     if choice != PathChoice::Wire && local.is_ok() {
         return Ok(Path::Local);
     }
+    if choice != PathChoice::Local && worker.process.lacks_wire {
+        return Err(RelayReason::NoWire);
+    }
     if choice == PathChoice::Local || !worker.process.has_wire {
         return Err(local.err().unwrap_or(RelayReason::NotChosen));
     }
-    let has_loopback = |leg: &Leg| {
-        let is_loopback = |address: SocketAddr| matches!(address.ip().to_canonical(), IpAddr::V4(ip) if ip.is_loopback());
-        is_loopback(leg.peer_addr()) || is_loopback(leg.local_addr())
-    };
-    if !worker.process.can_loop
-        && (has_loopback(connections.client) || has_loopback(connections.node))
-    {
-        return Err(RelayReason::RouteLocalnet);
-    }
     let joint = joint_of(slot, connections)?;
+    if !worker.process.can_loop && needs_loopback(slot, connections) {
+        return Err(RelayReason::Loopback);
+    }
     for leg in [connections.client, connections.node] {
         // Without it the peers of a daemon that is killed learn of it with their next segments.
         let _ = leg.reset_on_close(true);
@@ -120,10 +112,20 @@ fn local(slot: &Slot, connections: &Connections<'_>) -> Result<(), RelayReason> 
     }
 }
 
+/// Whether IPv4 segments are to be put back into lo: a peer is on this host.
+fn needs_loopback(slot: &Slot, connections: &Connections<'_>) -> bool {
+    let known = slot.wire();
+    let is_looped = |leg: &wire::Leg| leg.ifindex == LOOPBACK;
+    is_v4(connections.client) && (is_looped(&known.client) || is_looped(&known.node))
+}
+
+fn is_v4(leg: &Leg) -> bool {
+    leg.peer_addr().ip().to_canonical().is_ipv4()
+}
+
 /// What the wire must know of both connections.
 fn joint_of(slot: &Slot, connections: &Connections<'_>) -> Result<Joint, RelayReason> {
-    let family = |leg: &Leg| leg.peer_addr().ip().to_canonical().is_ipv4();
-    if family(connections.client) != family(connections.node) {
+    if is_v4(connections.client) != is_v4(connections.node) {
         return Err(RelayReason::Families);
     }
     // Both ends have spoken by now, so the programs have seen segments of either direction, where they stand in the way.

@@ -23,6 +23,9 @@ pub use look::{Foreign, foreign_programs, has_lro};
 use self::attach::Attached;
 use super::KernelError;
 
+/// Number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
+pub const LOOPBACK: u32 = 1;
+
 /// The covered interfaces.
 #[derive(Debug)]
 pub struct Coverage {

@@ -1,5 +1,9 @@
-//! A live test of the local path: one session made of this process's own sockets on loopback, spliced by the real programs. `auto`
-//! believes the kernel only after it; `sluice doctor` prints its steps.
+//! Live tests of the two paths: one session made of this process's own sockets on loopback, spliced by the real programs. `auto` believes
+//! the kernel only after them; `sluice doctor` prints how they went. The wire's is in [`wire`].
+
+mod wire;
+
+pub use wire::test as test_wire;
 
 use std::{
     io::{self, Read, Write},
@@ -11,7 +15,10 @@ use std::{
 use sluice_ebpf::record::Offsets;
 
 use super::{Kernel, KernelError, capture::Bindings, record::Slot};
-use crate::gate::{Gate, Left, Standing};
+use crate::{
+    gate::{Gate, Left, Standing},
+    net::path::limit_segments,
+};
 
 /// How long one step may take; loopback needs microseconds.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,7 +27,7 @@ const ROW_BYTES: usize = 600_000;
 /// Bytes outstanding at which a response spills, in the test.
 const OUTSTANDING_BYTES_MAX: u32 = 1 << 20;
 
-/// Why the local path is not used on this host.
+/// Why a path is not used on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     /// The programs cannot be loaded.
@@ -34,6 +41,9 @@ pub enum SelfTestError {
         /// What the socket said.
         source: io::Error,
     },
+    /// Bytes did not come through.
+    #[error("{0}: nothing came for {seconds} seconds", seconds = STEP_TIMEOUT.as_secs())]
+    Silence(&'static str),
     /// The bytes or counters were wrong.
     #[error("{step}: {found}")]
     Wrong {
@@ -62,7 +72,7 @@ pub fn load_and_test(
     own_namespace_only: bool,
 ) -> Result<(Kernel, Found), SelfTestError> {
     let mut kernel = Kernel::load(sessions, own_namespace_only)?;
-    let session = TestSession::open(&mut kernel)?;
+    let session = TestSession::open(&mut kernel, None)?;
     session.run()?;
     let counts_unread_bytes = session.counts_unread_bytes()?;
     let listener = session.listener;
@@ -99,8 +109,8 @@ struct TestSession {
 }
 
 impl TestSession {
-    /// Connects client, proxy and node as the daemon does.
-    fn open(kernel: &mut Kernel) -> Result<Self, SelfTestError> {
+    /// Connects client, proxy and node as the daemon does. `segments`: payload bytes of the client's and the node's segments at most.
+    fn open(kernel: &mut Kernel, segments: Option<u32>) -> Result<Self, SelfTestError> {
         // No real session has this number.
         let session = u64::MAX;
         let slot = Slot::new(kernel.records(), 0)
@@ -108,7 +118,9 @@ impl TestSession {
         slot.open(session, OUTSTANDING_BYTES_MAX);
         let mut bindings = kernel.bindings()?;
         let (front, back) = (bound("listen")?, bound("listen")?);
+        limit_segments(&front, segments).map_err(socket("TCP_MAXSEG"))?;
         let node_address = back.local_addr().map_err(socket("listen"))?;
+        kernel.watch_port(node_address.port())?;
         kernel.listen(front.local_addr().map_err(socket("listen"))?)?;
         let client = TcpStream::connect(front.local_addr().map_err(socket("listen"))?)
             .map_err(socket("connect"))?;
@@ -124,8 +136,9 @@ impl TestSession {
             session,
             slot.index(),
         )?;
-        let proxy_to_node = dial(node_address, |socket| {
-            Ok(bindings.dialling(socket, session, slot.index())?)
+        let proxy_to_node = dial(node_address, |dialling| {
+            limit_segments(&dialling, segments).map_err(socket("TCP_MAXSEG"))?;
+            Ok(bindings.dialling(dialling, session, slot.index())?)
         })?;
         let (node, proxy_address) = back.accept().map_err(socket("accept"))?;
         let back_tuple = (node_address, proxy_address);
@@ -152,7 +165,17 @@ impl TestSession {
 
     /// Login bytes over TCP, an arm, a spliced command with a large response, a trap, and the next arm.
     fn run(&self) -> Result<(), SelfTestError> {
+        self.log_in()?;
         let mut gate = Gate::default();
+        self.slot.arm(gate.offer(), AFTER_LOGIN);
+        self.splice(gate)?;
+        self.trap(gate)?;
+        self.slot.arm(gate.offer(), AFTER_TRAP);
+        self.splice(gate)
+    }
+
+    /// What a login is here, through the daemon's half.
+    fn log_in(&self) -> Result<(), SelfTestError> {
         pass(
             &self.client,
             &self.proxy_to_client,
@@ -176,15 +199,11 @@ impl TestSession {
             &self.client,
             b"ok",
             "relay to the client",
-        )?;
-        let mut offsets = Offsets {
-            read_from_client: 5,
-            written_to_client: 2,
-            read_from_node: 2,
-            written_to_node: 5,
-        };
-        self.slot.arm(gate.offer(), offsets);
-        self.splice(gate)?;
+        )
+    }
+
+    /// A command that the daemon must see, and its answer.
+    fn trap(&self, gate: Gate) -> Result<(), SelfTestError> {
         pass(
             &self.client,
             &self.proxy_to_client,
@@ -204,13 +223,7 @@ impl TestSession {
             &self.client,
             OK,
             "answer to the client after the trap",
-        )?;
-        offsets.read_from_client += 6;
-        offsets.written_to_node += 6;
-        offsets.read_from_node += 11;
-        offsets.written_to_client += 11;
-        self.slot.arm(gate.offer(), offsets);
-        self.splice(gate)
+        )
     }
 
     /// The trap has ended the regime, with nothing left behind.
@@ -290,6 +303,21 @@ impl Drop for TestSession {
     }
 }
 
+/// Where the streams stand after the login.
+const AFTER_LOGIN: Offsets = Offsets {
+    read_from_client: 5,
+    written_to_client: 2,
+    read_from_node: 2,
+    written_to_node: 5,
+};
+/// Where they stand after the trap: spliced bytes are not in them.
+const AFTER_TRAP: Offsets = Offsets {
+    read_from_client: 11,
+    written_to_client: 13,
+    read_from_node: 13,
+    written_to_node: 11,
+};
+
 /// An OK packet with autocommit on, sequence 1.
 const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
 
@@ -358,7 +386,11 @@ fn unread(stream: &TcpStream) -> io::Result<libc::c_int> {
 
 /// Names the step that failed.
 fn socket(step: &'static str) -> impl Fn(io::Error) -> SelfTestError {
-    move |source| SelfTestError::Socket { step, source }
+    move |source| match source.kind() {
+        // What a read with a timeout says when that is over.
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => SelfTestError::Silence(step),
+        _ => SelfTestError::Socket { step, source },
+    }
 }
 
 /// A step with a wrong result.
