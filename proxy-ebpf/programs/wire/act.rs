@@ -116,7 +116,7 @@ fn rewrite(skb: *mut __sk_buff, scratch: &mut Scratch, end: &Tuple, window_shift
 fn window(window: u16, shift: i32) -> u16 {
     let wide = u32::from(window);
     if shift >= 0 {
-        let moved = wide << (shift as u32 & 15);
+        let moved = wide << (shift.unsigned_abs() & 15);
         if moved > 0xffff { 0xffff } else { moved as u16 }
     } else {
         (wide >> (shift.unsigned_abs() & 15)) as u16

@@ -82,6 +82,7 @@ fn sum(skb: *mut __sk_buff, scratch: &mut Scratch, offset: u32, bytes: u32) -> O
     let whole = bytes.div_ceil(CHUNK);
     for place in 0..CHUNK / 8 {
         let at = (whole * CHUNK - CHUNK + place * 8) as usize & (TEXT_BYTES - 8);
+        #[expect(clippy::cast_ptr_alignment, reason = "see below")]
         // SAFETY: inside the scratch text, as the mask shows, and aligned to 8 bytes.
         unsafe {
             scratch

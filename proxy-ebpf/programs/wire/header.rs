@@ -23,6 +23,8 @@ pub(super) const TCP_CHECKSUM: u32 = 16;
 pub(super) const TCP_BYTES: u32 = 20;
 /// ECN-Echo and Congestion Window Reduced in the TCP flags (RFC 3168, section 6.1).
 const ECN_FLAGS: u8 = 0xc0;
+/// Its two bits in the traffic class (RFC 3168, section 5).
+const ECN: u8 = 3;
 
 /// An IPv4 header without options.
 #[derive(Clone, Copy, Default)]
@@ -346,7 +348,7 @@ impl Packet {
 
     #[inline(always)]
     fn ip_without_ecn(&mut self, skb: *mut __sk_buff) -> bool {
-        if self.traffic_class & 3 == 0 {
+        if self.traffic_class & ECN == 0 {
             return true;
         }
         let mut first = [0_u8; 4];

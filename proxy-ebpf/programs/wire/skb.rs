@@ -92,6 +92,10 @@ pub(super) fn store<T: Copy>(skb: *mut __sk_buff, offset: u32, from: &T) -> bool
 
 /// The change of an Internet checksum by these words (RFC 1624).
 #[inline(always)]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "a sum of 32 bits: it fails only for lengths that no caller has"
+)]
 pub(super) fn difference<const WORDS: usize>(
     from: &mut [u32; WORDS],
     to: &mut [u32; WORDS],
@@ -107,6 +111,10 @@ pub(super) fn difference<const WORDS: usize>(
 /// # Safety
 /// `from` must be followed by as many bytes.
 #[inline(always)]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "a sum of 32 bits: it fails only for lengths that no caller has"
+)]
 pub(super) unsafe fn sum(from: *mut u8, bytes: u32, seed: u32) -> u32 {
     // SAFETY: the caller's promise; the helper takes nothing from a null pointer with no length.
     unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from.cast(), bytes, seed) as u32 }

@@ -1,5 +1,5 @@
 //! Live tests of the two paths: one session made of this process's own sockets on loopback, spliced by the real programs. `auto` believes
-//! the kernel only after them; `sluice doctor` prints how they went. The wire's is in [`wire`].
+//! the kernel only after them; `sluice doctor` prints how they went. The wire's is in `wire.rs`.
 
 mod wire;
 
