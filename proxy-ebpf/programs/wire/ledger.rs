@@ -18,13 +18,7 @@ use crate::{
 #[inline(always)]
 pub(super) fn client(record: &mut Session, scratch: &Scratch) {
     let verdict = &scratch.verdict;
-    if let Some(reason) = verdict.trap {
-        publish!(record.client.trap, reason as u32);
-        // Read back: of a number that the compiler knows it would drop the mask, and with it the verifier's bound.
-        let index = shared!(record.client.trap) as usize & (TRAPS - 1);
-        let count = &mut record.client.traps[index];
-        publish!(*count, *count + 1);
-    }
+    count_trap(record, verdict);
     if verdict.ended {
         publish!(record.client.ended, record.client.begun);
         leave(record);
@@ -59,6 +53,7 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
 #[inline(always)]
 pub(super) fn node(record: &mut Session, scratch: &Scratch, now: u64) {
     let verdict = &scratch.verdict;
+    count_trap(record, verdict);
     if verdict.ended {
         publish!(record.node.spilled, record.client.begun);
         leave(record);
@@ -93,6 +88,18 @@ pub(super) fn local(record: &mut Session, verdict: &Verdict) {
     if verdict.ended {
         publish!(record.client.ended, record.client.begun);
         leave(record);
+    }
+}
+
+/// Counts why something was handed up.
+#[inline(always)]
+fn count_trap(record: &mut Session, verdict: &Verdict) {
+    if let Some(reason) = verdict.trap {
+        publish!(record.client.trap, reason as u32);
+        // Read back: of a number that the compiler knows it would drop the mask, and with it the verifier's bound.
+        let index = shared!(record.client.trap) as usize & (TRAPS - 1);
+        let count = &mut record.client.traps[index];
+        publish!(*count, *count + 1);
     }
 }
 

@@ -144,12 +144,12 @@ impl Serving<'_> {
     }
 
     /// Tells the client of a session that was killed why it ends, if it can read that as an answer: an idle one as the answer to its next
-    /// command, a waiting one as that to its last. In the middle of a response nothing can be said.
-    pub(super) async fn farewell(&mut self) {
+    /// command, a waiting one as that to its last. In the middle of a response nothing can be said. Whether anything was.
+    pub(super) async fn farewell(&mut self) -> bool {
         let (sequence, error) = match self.turn {
             Turn::Client if self.client_rest.is_empty() && self.node_rest.is_empty() => {
                 if !matches!(timeout(FAREWELL, self.is_idle()).await, Ok(Ok(true))) {
-                    return;
+                    return false;
                 }
                 (1, MysqlError::connection_killed())
             }
@@ -158,13 +158,14 @@ impl Serving<'_> {
             {
                 (sequence, MysqlError::query_interrupted())
             }
-            Turn::Client | Turn::Node { .. } | Turn::Nobody => return,
+            Turn::Client | Turn::Node { .. } | Turn::Nobody => return false,
         };
         let mut out = BytesMut::new();
         packet::put(&mut out, sequence, &encode_error(&error));
         // A client that does not read is not waited for.
         let _ = self.client.write_now(&out);
         let _ = self.client.shutdown_write();
+        true
     }
 
     /// Takes the session back from the kernel. Whether every command that the kernel has spliced is answered, and the answer where the client

@@ -119,18 +119,23 @@ impl<'a> Serving<'a> {
     pub(super) async fn serve(mut self) -> End {
         match self.entry.unless_ended(self.run()).await {
             Ok(end) => {
-                if let Some(slot) = self.entry.slot() {
-                    slot.stop(self.entry.gate.get().generation());
-                    way::arrived(&slot).await;
-                }
+                self.arrived().await;
                 end
             }
             Err(end) => {
-                if end == End::Killed {
-                    self.farewell().await;
+                if end == End::Killed && self.farewell().await {
+                    self.arrived().await;
                 }
                 end
             }
+        }
+    }
+
+    /// Waits for what bypassed to arrive: what the sockets say last stands behind it.
+    async fn arrived(&self) {
+        if let Some(slot) = self.entry.slot() {
+            slot.stop(self.entry.gate.get().generation());
+            way::arrived(&slot).await;
         }
     }
 
