@@ -68,6 +68,22 @@ reasons! {
 }
 
 reasons! {
+    /// What the kernel waits for before it begins to splice a session that it was offered.
+    WaitReason {
+        /// Nothing but the command: it may begin at once.
+        Command = 1 => "the client's next command",
+        /// On the wire: what was relayed is still on its way to the node.
+        ToNode = 2 => "acknowledgement by the node",
+        /// On the wire: the client has not been told yet that its last command has arrived.
+        ToClient = 3 => "acknowledgement to the client",
+        /// On the wire: what the daemon has read and written is not what the programs have seen.
+        Daemon = 4 => "bytes under way through the daemon",
+        /// On the wire: a connection is closing.
+        Closing = 5 => "nothing: a connection closes",
+    }
+}
+
+reasons! {
     /// Why a session's bytes move through the daemon instead of the kernel.
     RelayReason {
         /// `--splice off`.

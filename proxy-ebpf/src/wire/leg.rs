@@ -195,6 +195,11 @@ impl Leg {
         !after(self.snd_edge, self.snd_una) || self.is(flag::RESET)
     }
 
+    /// Bytes to the peer that it has not acknowledged.
+    pub const fn unacknowledged(&self) -> u32 {
+        self.snd_nxt.wrapping_sub(self.snd_una)
+    }
+
     /// Whether these are exactly the numbers of one of the last two commands, where bytes up to `edge` have bypassed: a command that is sent
     /// again must not become several, nor the tail of an old one follow another text.
     #[inline(always)]

@@ -1,7 +1,10 @@
 //! A session's life in single steps; the model of whole connections, with losses and every order of events, is `tests/wire`.
 
 use super::*;
-use crate::{reason::TrapReason, record::Offsets};
+use crate::{
+    reason::{TrapReason, WaitReason},
+    record::Offsets,
+};
 
 const CLIENT: u32 = 1000;
 const DAEMON_TO_CLIENT: u32 = 5000;
@@ -402,4 +405,32 @@ fn an_acknowledged_command_before_the_remembered_ones_is_acknowledged_again() {
     let all = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 90);
     let all = wire.from_peer(Side::Client, &all, Content::Command(30), &offer, false);
     assert_eq!((all.to, all.length), (To::OtherPeer, 30));
+}
+
+#[test]
+fn what_an_offer_waits_for_is_said() {
+    let (mut wire, offer) = logged_in();
+    let Offer { offsets, .. } = offer;
+    assert_eq!(wire.waits_for(&offsets), WaitReason::Command);
+    let earlier = Offsets {
+        written_to_node: 49,
+        ..offsets
+    };
+    assert_eq!(wire.waits_for(&earlier), WaitReason::Daemon);
+    let none = Offer::default();
+    let (client, node) = (wire.client, wire.node);
+    wire.from_local(Side::Node, &segment(node.snd_nxt, node.rcv_nxt, 5), &none);
+    assert_eq!(wire.waits_for(&offsets), WaitReason::ToNode);
+    wire.node = node;
+    wire.from_peer(
+        Side::Client,
+        &segment(client.rcv_nxt, client.snd_nxt, 5),
+        Content::Unknown,
+        &none,
+        false,
+    );
+    assert_eq!(wire.waits_for(&offsets), WaitReason::ToClient);
+    wire.client = client;
+    wire.client.flags |= flag::FIN_IN;
+    assert_eq!(wire.waits_for(&offsets), WaitReason::Closing);
 }

@@ -5,7 +5,10 @@ use super::{
     leg::{Leg, after, flag},
     verdict::{Segment, Verdict, tcp},
 };
-use crate::{reason::TrapReason, record::Offsets};
+use crate::{
+    reason::{TrapReason, WaitReason},
+    record::Offsets,
+};
 
 /// Values of [`Wire::phase`].
 pub mod phase {
@@ -15,6 +18,15 @@ pub mod phase {
     pub const SPLICED: u32 = 1;
     /// The regime is over; bytes that bypassed the local sockets are not acknowledged yet.
     pub const DRAINING: u32 = 2;
+
+    /// The phase's name, for operators.
+    pub const fn text(phase: u32) -> &'static str {
+        match phase {
+            SPLICED => "spliced",
+            DRAINING => "draining",
+            _ => "relayed",
+        }
+    }
 }
 
 /// One of a session's two connections.
@@ -59,6 +71,9 @@ pub enum Content {
     Walked(u32),
 }
 
+/// Flags of either leg with which no regime begins.
+const BROKEN: u32 = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE | flag::NARROW;
+
 /// What is known of a session's two connections. Written under the session's lock only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C, align(64))]
@@ -89,6 +104,31 @@ impl Wire {
             Side::Client => self.phase != phase::RELAYED || is_offered,
             Side::Node => self.phase == phase::SPLICED,
         }
+    }
+
+    /// What an offered regime waits for. As [`Wire::from_peer`] asks, but for what only the client's segment can say.
+    pub fn waits_for(&self, offsets: &Offsets) -> WaitReason {
+        let (client, node) = (&self.client, &self.node);
+        if (client.flags | node.flags) & BROKEN != 0 {
+            WaitReason::Closing
+        } else if !node.is_acknowledged() {
+            WaitReason::ToNode
+        } else if client.rcv_acked != client.rcv_nxt {
+            WaitReason::ToClient
+        } else if self.is_at(offsets) {
+            WaitReason::Command
+        } else {
+            WaitReason::Daemon
+        }
+    }
+
+    /// The local sockets have received and sent exactly this much.
+    #[inline(always)]
+    fn is_at(&self, offsets: &Offsets) -> bool {
+        offsets.read_from_client == self.client.received()
+            && offsets.written_to_client == self.client.sent()
+            && offsets.read_from_node == self.node.received()
+            && offsets.written_to_node == self.node.sent()
     }
 
     /// Both connections are over: nothing of them needs to be translated any more.
@@ -209,23 +249,19 @@ impl Wire {
     #[inline(always)]
     fn may_begin(&self, segment: &Segment, offer: &Offer) -> bool {
         let (client, node) = (&self.client, &self.node);
-        let broken = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE | flag::NARROW;
         offer.allowed
             && offer.armed > self.regime
             && offer.armed > offer.stopped
             && client.is(flag::KNOWN | flag::HEARD | flag::SPOKEN)
             && node.is(flag::KNOWN | flag::HEARD | flag::SPOKEN)
-            && (client.flags | node.flags) & broken == 0
+            && (client.flags | node.flags) & BROKEN == 0
             && segment.length != 0
             && !segment.has(tcp::FIN | tcp::RST | tcp::SYN | tcp::URG)
             && segment.seq == client.rcv_nxt
             && segment.ack == client.snd_nxt
             && client.rcv_acked == client.rcv_nxt
             && node.is_acknowledged()
-            && offer.offsets.read_from_client == client.received()
-            && offer.offsets.written_to_client == client.sent()
-            && offer.offsets.read_from_node == node.received()
-            && offer.offsets.written_to_node == node.sent()
+            && self.is_at(&offer.offsets)
     }
 
     #[inline(always)]

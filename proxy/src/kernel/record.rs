@@ -13,7 +13,7 @@ use std::{
 
 use sluice_ebpf::{
     latency::Histogram,
-    reason::TrapReason,
+    reason::{TrapReason, WaitReason},
     record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Session, TRAPS, Tuple, path},
     wire::Wire,
 };
@@ -170,6 +170,13 @@ impl Slot {
     pub fn wire(&self) -> Wire {
         // SAFETY: in the mapping and aligned; every bit pattern is a value.
         unsafe { (&raw const (*self.at()).wire).read_volatile() }
+    }
+
+    /// What the `tc` programs wait for to begin what was offered.
+    pub fn waits_for(&self) -> WaitReason {
+        // SAFETY: in the mapping and aligned; only the daemon writes it.
+        let offsets = unsafe { (&raw const (*self.at()).host.offsets).read_volatile() };
+        self.wire().waits_for(&offsets)
     }
 
     /// Takes over what is known of the client's connection from the record that the session had, where no regime is live and nothing that

@@ -29,7 +29,7 @@ pub use latency::Latency;
 pub use phase::{ClientState, ServerState};
 pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
-use sluice_ebpf::reason::RelayReason;
+use sluice_ebpf::reason::{RelayReason, WaitReason};
 pub use sticky::{StickyReason, Ties};
 pub use traffic::{Mode, Path, Totals, Traffic, TrapCounts};
 use variable::Variables;
@@ -88,8 +88,23 @@ pub struct Session {
     pub mode: Mode,
     /// Why they go through the daemon, if they do for good.
     pub relay_reason: Option<RelayReason>,
+    /// What an offer to the kernel waits for, where one stands.
+    pub waits_for: Option<WaitReason>,
+    /// How its two connections stand, where the wire joins them.
+    pub below: Option<Below>,
     /// What has moved.
     pub traffic: Traffic,
+}
+
+/// How a session's two connections stand below the sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Below {
+    /// A number of [`sluice_ebpf::wire::phase`].
+    pub phase: u32,
+    /// Bytes to the client that it has not acknowledged.
+    pub unacknowledged_to_client: u32,
+    /// Bytes to the node that it has not acknowledged.
+    pub unacknowledged_to_node: u32,
 }
 
 /// An insert id as an OK packet names it.
@@ -177,6 +192,8 @@ impl Session {
             path: Path::Relay,
             mode: Mode::Relayed,
             relay_reason: Some(RelayReason::Login),
+            waits_for: None,
+            below: None,
             traffic: Traffic::default(),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{io, net::SocketAddr};
 
+use sluice_ebpf::reason::RelayReason;
+
 use super::{Worker, registry::Entry};
 use crate::{
     config::Cluster,
@@ -144,6 +146,7 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
                 tenant = login.tenant,
                 user = login.user,
                 path = session.path.text(),
+                relay_reason = session.relay_reason.map(RelayReason::text),
                 side = end.side(),
                 reason = end.text(),
                 detail,

@@ -8,7 +8,7 @@ use std::{
 
 use sluice_ebpf::{
     latency::Histogram,
-    reason::RelayReason,
+    reason::{RelayReason, WaitReason},
     response::{Expect, Outcome, Response},
 };
 use tokio::sync::{Notify, oneshot};
@@ -19,7 +19,8 @@ use crate::{
     gate::{Gate, Progress, SplicedCommand, Standing},
     kernel::record::Slot,
     session::{
-        AnsweredBy, Command, CsId, InsertId, Mode, Path, Prepared, ServerState, Session, SsId,
+        AnsweredBy, Below, Command, CsId, InsertId, Mode, Path, Prepared, ServerState, Session,
+        SsId,
     },
 };
 
@@ -190,6 +191,11 @@ impl Entry {
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,
             };
+            session.below = below(&session, &slot);
+            session.waits_for = (session.mode == Mode::Armed).then(|| match session.below {
+                Some(_) => slot.waits_for(),
+                None => WaitReason::Command,
+            });
             if let Some(spliced) = spliced.filter(|spliced| is_newer(spliced, &session.command)) {
                 session.command = self.command_of(&spliced);
                 // Its response is whole where it had ended before, and none has begun meanwhile.
@@ -208,6 +214,7 @@ impl Entry {
             session.relay_reason = Some(RelayReason::Off);
             session.path = Path::Relay;
             session.mode = Mode::Relayed;
+            session.waits_for = None;
         }
         if session.command.is_running() && session.command.answered_by == AnsweredBy::Node {
             session.set_bound_state(ServerState::Active);
@@ -441,4 +448,17 @@ impl Registry {
         entry.gone.borrow_mut().extend(gone);
         entry.ended.notify_one();
     }
+}
+
+/// How the session's connections stand below the sockets, where they are joined there.
+fn below(session: &Session, slot: &Slot) -> Option<Below> {
+    if session.path != Path::Wire {
+        return None;
+    }
+    let wire = slot.wire();
+    Some(Below {
+        phase: wire.phase,
+        unacknowledged_to_client: wire.client.unacknowledged(),
+        unacknowledged_to_node: wire.node.unacknowledged(),
+    })
 }

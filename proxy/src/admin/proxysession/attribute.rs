@@ -8,6 +8,7 @@ use crate::admin::{
 };
 use crate::session::{ServerSession, ServerState, Session, StickyReason, Versions};
 use crate::sql::like::like;
+use sluice_ebpf::wire::phase;
 
 pub(super) const SPEC: Spec = Spec {
     words: &["SHOW", "PROXYSESSION", "ATTRIBUTE"],
@@ -133,10 +134,8 @@ fn server_session(rows: &mut Attributes<'_>, info: &str, server: &ServerSession)
     rows.add(info, "enable_extra_ok_packet_for_stats", 0);
 }
 
-/// How bytes move, and what the session does. ODP has nothing of it.
-fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
-    let info = "splice";
-    let traffic = &session.traffic;
+/// Which way bytes move, and why not by another. ODP has nothing of it.
+fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
     rows.add(info, "path", session.path.text());
     rows.add(info, "mode", session.mode.text());
     rows.add(
@@ -144,12 +143,37 @@ fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
         "relay_reason",
         session.relay_reason.map_or("", |reason| reason.text()),
     );
+    rows.add(
+        info,
+        "waits_for",
+        session.waits_for.map_or("", |reason| reason.text()),
+    );
+    if let Some(below) = session.below {
+        rows.add(info, "wire_phase", phase::text(below.phase));
+        rows.add(
+            info,
+            "wire_unacknowledged_to_client",
+            below.unacknowledged_to_client,
+        );
+        rows.add(
+            info,
+            "wire_unacknowledged_to_node",
+            below.unacknowledged_to_node,
+        );
+    }
     let sticky: Vec<_> = session
         .sticky_reasons()
         .into_iter()
         .map(StickyReason::text)
         .collect();
     rows.add(info, "sticky_reason", sticky.join(", "));
+}
+
+/// How bytes move, and what the session does.
+fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
+    let info = "splice";
+    let traffic = &session.traffic;
+    way(rows, info, session);
     for (name, value) in [
         ("spliced_commands", traffic.spliced_commands),
         ("relayed_commands", traffic.relayed_commands),

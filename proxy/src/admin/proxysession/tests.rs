@@ -2,11 +2,14 @@ use crate::admin::fixture::{ask, client, manual, server, table};
 use crate::admin::{AdminError, Answer, ColumnKind};
 use crate::session::variable::{self, Kind, Variables};
 use crate::session::{
-    AnsweredBy, ClientState, Command, Mode, Path, Prepared, ProxySessionId, ServerState, Session,
-    SsId, Versions,
+    AnsweredBy, Below, ClientState, Command, Mode, Path, Prepared, ProxySessionId, ServerState,
+    Session, SsId, Versions,
 };
 use crate::sql::assigned::Assigned;
-use sluice_ebpf::reason::TrapReason;
+use sluice_ebpf::{
+    reason::{TrapReason, WaitReason},
+    wire,
+};
 use std::sync::Arc;
 
 /// One session with one server session, every value different.
@@ -163,6 +166,7 @@ const ATTRIBUTES: &str = "
         path | local | splice
         mode | spliced | splice
         relay_reason |  | splice
+        waits_for |  | splice
         sticky_reason | transaction | splice
         spliced_commands | 41 | splice
         relayed_commands | 47 | splice
@@ -198,6 +202,29 @@ fn attribute_shows_39_rows_and_the_splice() {
     check_table(
         ask(&[detailed()], 262_146, "SHOW PROXYSESSION ATTRIBUTE"),
         ATTRIBUTES,
+    );
+}
+
+#[test]
+fn attribute_of_a_session_on_the_wire_has_rows_of_its_own() {
+    let mut session = detailed();
+    session.path = Path::Wire;
+    session.mode = Mode::Armed;
+    session.waits_for = Some(WaitReason::ToNode);
+    session.below = Some(Below {
+        phase: wire::phase::DRAINING,
+        unacknowledged_to_client: 1448,
+        unacknowledged_to_node: 9,
+    });
+    check_table(
+        ask(&[session], 262_146, "SHOW PROXYSESSION ATTRIBUTE LIKE 'w%'"),
+        "
+            attribute_name | value | info
+            waits_for | acknowledgement by the node | splice
+            wire_phase | draining | splice
+            wire_unacknowledged_to_client | 1448 | splice
+            wire_unacknowledged_to_node | 9 | splice
+        ",
     );
 }
 
