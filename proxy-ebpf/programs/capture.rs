@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sluice_ebpf::record::{Binding, Connection, Leg, Listener, Tuple};
+use sluice_ebpf::record::{Binding, Connection, Leg, Listener, Role, Tuple};
 
 use crate::sys::{self, context, publish, shared, tuple};
 
@@ -56,10 +56,11 @@ fn dialled(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     sys::bind(&tuple.mirrored(), &other_end(ops, binding));
 }
 
-/// A connection that this host opened: ours if it leads to one of our listeners.
+/// A connection that this host opened: ours if it leads to one of our listeners that captures clients. Where no node can be on this host, none
+/// does: a captured socket costs its owner something in vain.
 #[inline(always)]
 fn client(ops: *mut bpf_sock_ops, tuple: &Tuple) {
-    let leads_to_us = sys::is_listener(&Listener {
+    let leads_to_us = sys::captures_clients(&Listener {
         ip: tuple.remote_ip,
         port: tuple.remote_port,
     }) && (sys::is_our_namespace(ops)
@@ -75,6 +76,9 @@ fn node(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     let Some(connection) = sys::connection(tuple) else {
         return;
     };
+    if connection.binding.role != Role::Node as u32 {
+        return;
+    }
     let leg = Leg {
         binding: connection.binding,
         ..leg(ops)
@@ -119,7 +123,11 @@ fn asked(ops: *mut bpf_sock_ops) {
         return;
     }
     let tuple = tuple!(ops);
-    if leads_to_us(ops, &tuple) {
+    let captures = sys::captures_clients(&Listener {
+        ip: tuple.local_ip,
+        port: tuple.local_port,
+    });
+    if captures && sys::is_our_namespace(ops) {
         sys::begin_handshake(&tuple.mirrored());
     }
 }

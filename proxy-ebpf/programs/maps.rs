@@ -25,7 +25,7 @@ pub(crate) static SESSIONS: Array<Session, 1, MMAPABLE> = Array::new();
 #[btf_map]
 pub(crate) static SOCKETS: SockHash<u64, 2> = SockHash::new();
 
-/// Addresses that the daemon listens on.
+/// Addresses that the daemon listens on, with bits of [`sluice_ebpf::record::listener`].
 #[btf_map]
 pub(crate) static LISTENERS: HashMap<Listener, u32, 256> = HashMap::new();
 

@@ -12,7 +12,7 @@ use aya_ebpf::{
         bpf_spin_lock, bpf_spin_unlock,
     },
 };
-use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple};
+use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple, listener};
 
 use crate::maps::{
     BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, PORTS, SCRATCH, SESSIONS, SOCKETS,
@@ -313,17 +313,30 @@ pub(crate) fn connection(tuple: &Tuple) -> Option<Connection> {
     (!found.is_null()).then(|| unsafe { *found.cast::<Connection>() })
 }
 
-/// Whether the daemon listens on this address.
+/// What is said of this address if the daemon listens on it: bits of [`listener`].
 #[inline(always)]
-pub(crate) fn is_listener(listener: &Listener) -> bool {
-    // SAFETY: only the presence of the key matters.
+fn listener_bits(listener: &Listener) -> Option<u32> {
+    // SAFETY: the key is only read.
     let found = unsafe {
         bpf_map_lookup_elem(
             (&raw const LISTENERS).cast_mut().cast(),
             core::ptr::from_ref(listener).cast(),
         )
     };
-    !found.is_null()
+    // SAFETY: not null, typed by the map.
+    (!found.is_null()).then(|| unsafe { found.cast::<u32>().read_volatile() })
+}
+
+/// Whether the daemon listens on this address.
+#[inline(always)]
+pub(crate) fn is_listener(listener: &Listener) -> bool {
+    listener_bits(listener).is_some()
+}
+
+/// Whether clients of this host that connect to this address are captured.
+#[inline(always)]
+pub(crate) fn captures_clients(listener: &Listener) -> bool {
+    listener_bits(listener).is_some_and(|bits| bits & listener::CAPTURES != 0)
 }
 
 /// Puts the established socket into the sock hash under its cookie.

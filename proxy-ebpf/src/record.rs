@@ -60,6 +60,12 @@ pub const PORT_WORDS: u32 = 2 * NODE_PORTS;
 /// The first word of nodes' ports.
 pub const NODE_PORTS: u32 = 1024;
 
+/// Bits of a listener's value in the map.
+pub mod listener {
+    /// Clients of this host that connect to it are captured: their node may be on this host, too.
+    pub const CAPTURES: u32 = 1;
+}
+
 /// Which end of a session an app socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -68,6 +74,8 @@ pub enum Role {
     Client = 1,
     /// The database server's socket.
     Node = 2,
+    /// The same of a session that cannot take the local path: it is not captured.
+    NodeLeftAlone = 3,
 }
 
 /// Says which session an app socket belongs to.

@@ -75,10 +75,10 @@ fn place(packet: &Packet, from_peer: bool) -> Option<Place> {
     if binding.session == 0 || shared!(record.host.session) != binding.session {
         return None;
     }
-    let side = if binding.role == Role::Node as u32 {
-        Side::Node
-    } else {
+    let side = if binding.role == Role::Client as u32 {
         Side::Client
+    } else {
+        Side::Node
     };
     Some(Place {
         slot: binding.slot,

@@ -60,7 +60,7 @@ impl Bindings {
     }
 
     /// Says that the connection which `socket` is about to open to a node belongs to a session. The program does the rest when it is
-    /// established; [`Bindings::remove`] ends it.
+    /// established; [`Bindings::remove`] ends it. `role` says whether the node's end is captured if it is on this host.
     ///
     /// # Errors
     /// What the kernel says, memory mostly.
@@ -69,12 +69,13 @@ impl Bindings {
         socket: BorrowedFd<'_>,
         session: u64,
         slot: u32,
+        role: Role,
     ) -> Result<(), KernelError> {
         let connection = Connection {
             binding: Binding {
                 session,
                 slot,
-                role: Role::Node as u32,
+                role: role as u32,
             },
             ..Connection::default()
         };

@@ -2,7 +2,7 @@
 //! come later.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
@@ -10,18 +10,36 @@ use aya::{
     Ebpf,
     maps::{HashMap, MapData},
 };
-use sluice_ebpf::record::Listener;
+use sluice_ebpf::record::{Listener, listener};
 
 use super::{KernelError, capture, interfaces::Interface};
 
 /// What was asked for and what the map has of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Listeners {
     asked: BTreeSet<SocketAddr>,
-    told: BTreeSet<SocketAddr>,
+    /// Bits of [`listener`] that hold for all.
+    bits: u32,
+    /// With the bits that the map has.
+    told: BTreeMap<SocketAddr, u32>,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self {
+            asked: BTreeSet::new(),
+            bits: listener::CAPTURES,
+            told: BTreeMap::new(),
+        }
+    }
 }
 
 impl Listeners {
+    /// Whether clients of this host are captured, from the next refresh on.
+    pub(super) const fn capture(&mut self, captures: bool) {
+        self.bits = if captures { listener::CAPTURES } else { 0 };
+    }
+
     pub(super) fn add(&mut self, address: SocketAddr) {
         self.asked.insert(address);
     }
@@ -45,16 +63,19 @@ impl Listeners {
             .flat_map(|asked| reached_by(*asked, host))
             .collect();
         let mut map = map(ebpf)?;
-        for gone in self.told.difference(&wanted) {
-            // It is there; and if it is not, nothing is to be done.
-            let _ = map.remove(&capture::listener(*gone));
-        }
-        self.told.retain(|told| wanted.contains(told));
+        self.told.retain(|told, _bits| {
+            let stays = wanted.contains(told);
+            if !stays {
+                // It is there; and if it is not, nothing is to be done.
+                let _ = map.remove(&capture::listener(*told));
+            }
+            stays
+        });
         for address in wanted {
-            if !self.told.contains(&address) {
-                map.insert(capture::listener(address), 0, 0)
+            if self.told.get(&address) != Some(&self.bits) {
+                map.insert(capture::listener(address), self.bits, 0)
                     .map_err(|error| KernelError::Map("LISTENERS", error))?;
-                self.told.insert(address);
+                self.told.insert(address, self.bits);
             }
         }
         Ok(())

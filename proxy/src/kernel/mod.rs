@@ -124,8 +124,8 @@ impl Kernel {
         })
     }
 
-    /// Has connections of this host to this address captured; for a wildcard that is every address of this host, also (see
-    /// [`Kernel::follow`]) those that come later.
+    /// Has the programs know this address as the daemon's, and connections of this host to it captured (see [`Kernel::capture_clients`]); for a
+    /// wildcard that is every address of this host, also (see [`Kernel::follow`]) those that come later.
     ///
     /// # Errors
     /// Where the map is full.
@@ -134,6 +134,12 @@ impl Kernel {
         self.set_port(0, address.port())?;
         let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
         self.listeners.refresh(&mut self.ebpf, &host)
+    }
+
+    /// Whether clients of this host that connect from now on have their sockets captured; at first they have.
+    pub fn capture_clients(&mut self, captures: bool) {
+        self.listeners.capture(captures);
+        self.refresh();
     }
 
     /// Has connections to this address left alone again.

@@ -27,19 +27,33 @@ pub fn is_local(ip: IpAddr) -> bool {
 /// # Errors
 /// Where there is no route.
 pub fn segment_to(ip: IpAddr) -> io::Result<u32> {
-    // The port means nothing: a datagram socket that connects sends nothing.
-    let to = SocketAddr::new(ip.to_canonical(), 9);
-    let any = match to.ip() {
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    };
-    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
-    socket.connect(to)?;
-    let (mtu, headers) = match to.ip() {
+    let ip = ip.to_canonical();
+    let socket = towards(ip)?;
+    let (mtu, headers) = match ip {
         IpAddr::V4(_) => (sockopt::ip_mtu(&socket)?, IPV4_HEADERS),
         IpAddr::V6(_) => (sockopt::ipv6_mtu(&socket)?, IPV6_HEADERS),
     };
     Ok(mtu.saturating_sub(headers))
+}
+
+/// This host's address on the way to another: that of the interface by which the way leads, as a rule.
+///
+/// # Errors
+/// Where there is no route.
+pub fn source_to(ip: IpAddr) -> io::Result<IpAddr> {
+    Ok(towards(ip.to_canonical())?.local_addr()?.ip())
+}
+
+/// A socket that sends nothing: the kernel has looked up the way.
+fn towards(ip: IpAddr) -> io::Result<UdpSocket> {
+    let any = match ip {
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    // The port means nothing: a datagram socket that connects sends nothing.
+    socket.connect(SocketAddr::new(ip, 9))?;
+    Ok(socket)
 }
 
 /// What clients' segments may carry at most so that each of these nodes' paths carries them too. Clients on this host send up to

@@ -5,12 +5,15 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
 };
 
+use sluice_ebpf::record::Role;
+
 use super::{
     Worker,
     registry::{Entry, Place},
 };
 use crate::{
-    kernel::KernelError,
+    config::PathChoice,
+    kernel::{KernelError, record::Slot},
     net::{Leg, path::segment_of},
     node::Announce,
     session::CsId,
@@ -83,6 +86,8 @@ pub(super) struct Capture<'a> {
     pub(super) place: Place,
     /// Payload bytes that the node's segments may carry at most.
     pub(super) segment_max: Option<u32>,
+    /// The client is known to be captured. Else its own record says so, as it has spoken before a node is dialled.
+    pub(super) is_client_captured: bool,
 }
 
 impl<'a> Capture<'a> {
@@ -93,6 +98,18 @@ impl<'a> Capture<'a> {
             worker,
             cs_id: entry.cs_id,
             place: entry.place(),
+            is_client_captured: false,
+        }
+    }
+
+    /// The node's end of a connection of this session is captured only where the client's is: nothing goes from socket to socket else.
+    fn role(&self, slot: &Slot) -> Role {
+        let path = self.worker.process.settings().path;
+        let is_chosen = matches!(path, PathChoice::Auto | PathChoice::Local);
+        if is_chosen && (self.is_client_captured || slot.progress().client_captured) {
+            Role::Node
+        } else {
+            Role::NodeLeftAlone
         }
     }
 }
@@ -116,7 +133,7 @@ impl Announce for Capture<'_> {
             let mut bindings = bindings.borrow_mut();
             warn(
                 self.cs_id,
-                bindings.dialling(socket, self.place.number, slot.index()),
+                bindings.dialling(socket, self.place.number, slot.index(), self.role(slot)),
             );
         }
     }

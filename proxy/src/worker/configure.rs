@@ -94,6 +94,7 @@ impl Process {
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self.splice_off.store(off, Ordering::SeqCst);
+        self.configured.notify_one();
     }
 
     /// What the operator is told of a change that was made.

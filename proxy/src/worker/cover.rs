@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
-    config::{NodeAddress, PathChoice, Settings},
+    config::{Namespaces, NodeAddress, PathChoice, Settings},
     kernel::{
         Kernel,
-        interfaces::Legs,
+        interfaces::{Interface, Legs, interfaces},
         loopback::Loopback,
         self_test::{self, SelfTestError},
     },
-    net::path::{is_local, limit_segments, segment_to_all},
+    net::path::{is_local, limit_segments, segment_to_all, source_to},
 };
 
 /// How the wire stands.
@@ -88,6 +88,36 @@ fn is_needed(settings: &Settings, address: SocketAddr) -> bool {
     }
 }
 
+/// Whether clients of this host are to have their sockets captured: some session may take the local path. A name may lead anywhere.
+pub(super) fn captures_clients(settings: &Settings) -> bool {
+    match settings.path {
+        PathChoice::Wire | PathChoice::Relay => false,
+        PathChoice::Local => true,
+        PathChoice::Auto => {
+            let containers = settings.namespaces == Namespaces::All;
+            // Where interfaces cannot be listed no container is known.
+            let host = interfaces().unwrap_or_default();
+            let may_be_here = |ip| is_local(ip) || containers && is_behind_pair(ip, &host);
+            nodes(settings).any(|node| ip(node).is_none_or(may_be_here))
+        }
+    }
+}
+
+/// Whether the way to an address leaves by an interface of the kinds that lead to other network namespaces of a host.
+fn is_behind_pair(ip: IpAddr, host: &[Interface]) -> bool {
+    let Ok(source) = source_to(ip) else {
+        return false;
+    };
+    host.iter()
+        .filter(|interface| interface.addresses.contains(&source))
+        .any(|interface| {
+            matches!(
+                interface.kind.as_deref(),
+                Some("veth" | "bridge" | "openvswitch" | "macvlan" | "ipvlan" | "netkit")
+            )
+        })
+}
+
 fn nodes(settings: &Settings) -> impl Iterator<Item = &NodeAddress> {
     settings.clusters.iter().flat_map(|cluster| &cluster.nodes)
 }
@@ -105,15 +135,53 @@ mod tests {
     use super::*;
     use crate::config::{self, Overrides};
 
-    fn needs(listen: &str, server: &str, path: &str) -> bool {
+    fn settings(listen: &str, server: &str, path: &str) -> Settings {
         let line = Overrides {
             listen: listen.parse().ok(),
             server: server.parse().ok(),
             path: path.parse().ok(),
             ..Overrides::default()
         };
-        let settings = config::settings("", line).unwrap();
+        config::settings("", line).unwrap()
+    }
+
+    fn needs(listen: &str, server: &str, path: &str) -> bool {
+        let settings = settings(listen, server, path);
         is_needed(&settings, settings.listen)
+    }
+
+    fn captures(server: &str, path: &str) -> bool {
+        captures_clients(&settings("127.0.0.1:0", server, path))
+    }
+
+    #[test]
+    fn clients_are_captured_where_a_node_may_be_here() {
+        for here in ["127.0.0.1:3306", "localhost:3306", "[::1]:3306", "0.0.0.0:3306"] {
+            assert!(captures(here, "auto"), "{here}");
+        }
+        assert!(captures("db.example:3306", "auto"));
+        assert!(captures("203.0.113.1:3306", "local"));
+        for path in ["wire", "relay"] {
+            assert!(!captures("127.0.0.1:3306", path));
+        }
+    }
+
+    #[test]
+    fn a_node_behind_a_pair_of_interfaces_may_be_in_a_container() {
+        let interface = |kind: Option<&str>| Interface {
+            kind: kind.map(str::to_owned),
+            addresses: vec![std::net::Ipv4Addr::LOCALHOST.into()],
+            ..Interface::default()
+        };
+        let ip = std::net::Ipv4Addr::LOCALHOST.into();
+        assert!(!is_behind_pair(ip, &[interface(None)]));
+        assert!(!is_behind_pair(ip, &[interface(Some("vlan"))]));
+        assert!(is_behind_pair(ip, &[interface(Some("veth"))]));
+        let elsewhere = Interface {
+            addresses: vec![std::net::Ipv4Addr::new(203, 0, 113, 1).into()],
+            ..interface(Some("veth"))
+        };
+        assert!(!is_behind_pair(ip, &[elsewhere]));
     }
 
     #[test]

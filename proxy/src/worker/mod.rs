@@ -48,7 +48,7 @@ use std::{
 
 use sluice_ebpf::reason::RelayReason;
 pub use start::run;
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
 
 use self::{
     linger::Lingerers,
@@ -96,6 +96,8 @@ struct Process {
     host: Arc<Host>,
     /// Held while one is changed.
     change: Mutex<()>,
+    /// Woken when one has changed.
+    configured: Notify,
     log: LogHandle,
     /// Set while no session is to be spliced; looked at at command boundaries.
     splice_off: AtomicBool,

@@ -18,7 +18,10 @@ use sluice_ebpf::reason::RelayReason;
 use tokio::{
     runtime,
     signal::unix::{SignalKind, signal},
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
+    sync::{
+        Notify,
+        mpsc::{UnboundedReceiver, unbounded_channel},
+    },
     task::LocalSet,
 };
 
@@ -61,6 +64,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
         change: Mutex::new(()),
+        configured: Notify::new(),
         log,
         splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
@@ -100,7 +104,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         );
     }
     tracing::info!(addr = %address, workers, "listening");
-    wait_for_signal(kernel.as_mut())?;
+    wait_for_signal(kernel.as_mut(), &process)?;
     process.is_stopping.store(true, Ordering::Relaxed);
     for mailbox in &process.mailboxes {
         // A worker that is gone already needs no mail.
@@ -151,6 +155,7 @@ fn stand_by(
     let Some(kernel) = kernel else {
         return Ok(Cover::NotNeeded);
     };
+    kernel.capture_clients(cover::captures_clients(settings));
     kernel.listen(address).map_err(failed)?;
     let covered = cover::cover(kernel, settings, listeners, address);
     let why_not = covered.as_ref().err().map(self_test::explain);
@@ -250,7 +255,7 @@ fn work(
 }
 
 /// Waits for SIGTERM or SIGINT, and keeps the kernel's half up with the host meanwhile.
-fn wait_for_signal(kernel: Option<&mut Kernel>) -> Result<(), RunError> {
+fn wait_for_signal(kernel: Option<&mut Kernel>, process: &Process) -> Result<(), RunError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -261,17 +266,25 @@ fn wait_for_signal(kernel: Option<&mut Kernel>) -> Result<(), RunError> {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
-            () = follow(kernel) => {}
+            () = follow(kernel, process) => {}
         }
         Ok(())
     })
 }
 
 /// Never ends.
-async fn follow(kernel: Option<&mut Kernel>) {
+async fn follow(kernel: Option<&mut Kernel>, process: &Process) {
     if let Some(kernel) = kernel {
-        let Err(error) = kernel.follow().await;
-        tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
+        loop {
+            tokio::select! {
+                Err(error) = kernel.follow() => {
+                    tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
+                    break;
+                }
+                () = process.configured.notified() => {}
+            }
+            kernel.capture_clients(cover::captures_clients(&process.settings()));
+        }
     }
     pending::<()>().await;
 }

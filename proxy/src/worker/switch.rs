@@ -250,6 +250,7 @@ impl<'a> Serving<'a> {
             cs_id: self.entry.cs_id,
             place: place.clone(),
             segment_max: segment_max(self.worker, &self.client),
+            is_client_captured: self.entry.session.borrow().way == Path::Local,
         };
         let dialled = connect(self.target.address, deadline, &capture)
             .await

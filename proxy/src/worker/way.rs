@@ -16,6 +16,7 @@ use crate::{
     net::{
         Leg,
         facts::{Facts, joint},
+        path::is_local,
     },
     session::Path,
 };
@@ -104,7 +105,13 @@ fn is_owed(slot: &Slot, side: Side) -> bool {
 /// Whether both ends are sockets of this host's programs.
 fn local(slot: &Slot, connections: &Connections<'_>) -> Result<(), RelayReason> {
     if !connections.is_client_captured {
-        Err(RelayReason::ClientRemote)
+        // One of this host is left alone where no node is here.
+        let is_here = is_local(connections.client.peer_addr().ip().to_canonical());
+        Err(if is_here {
+            RelayReason::NodeRemote
+        } else {
+            RelayReason::ClientRemote
+        })
     } else if !slot.progress().node_captured {
         Err(RelayReason::NodeRemote)
     } else {

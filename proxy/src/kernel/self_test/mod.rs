@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sluice_ebpf::record::Offsets;
+use sluice_ebpf::record::{Offsets, Role};
 
 use super::{Kernel, KernelError, capture::Bindings, record::Slot};
 use crate::{
@@ -138,7 +138,7 @@ impl TestSession {
         )?;
         let proxy_to_node = dial(node_address, |dialling| {
             limit_segments(&dialling, segments).map_err(socket("TCP_MAXSEG"))?;
-            Ok(bindings.dialling(dialling, session, slot.index())?)
+            Ok(bindings.dialling(dialling, session, slot.index(), Role::Node)?)
         })?;
         let (node, proxy_address) = back.accept().map_err(socket("accept"))?;
         let back_tuple = (node_address, proxy_address);
