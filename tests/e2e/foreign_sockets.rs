@@ -105,7 +105,7 @@ fn bytes_that_can_be_read(stage: &Stage) -> Result<()> {
 }
 
 fn poll_from_python(stage: &Stage) -> Result<()> {
-    let path = if stage.path().splices() {
+    let path = if stage.path() == Path::Spliced {
         "spliced"
     } else {
         "relayed"

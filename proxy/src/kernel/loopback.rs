@@ -13,9 +13,9 @@ const SETTINGS: [&str; 2] = ["route_localnet", "accept_local"];
 /// How the settings stand, and the duty to put them back.
 #[derive(Debug)]
 pub enum Loopback {
-    /// They were on.
-    WasOpen,
-    /// They are on since now; put back when this is dropped. (Another daemon in the same namespace that finds them on then loses them.)
+    /// They are on.
+    Open,
+    /// They are on since now; put back when this is dropped. A daemon keeps them ([`Loopback::keep`]).
     OpenUntilDropped(Restore),
     /// One is off and stays so.
     Closed(&'static str, io::Error),
@@ -36,8 +36,7 @@ impl Drop for Restore {
 }
 
 impl Loopback {
-    /// Turns them on in the namespace of this thread, where they are not; one log line where that fails or something was changed. Drop
-    /// the result in the same namespace.
+    /// Turns them on in the namespace of this thread, where they are not; one log line where that fails. Drop the result in the same namespace.
     pub fn open() -> Self {
         let mut set = Restore(Vec::new());
         for setting in SETTINGS {
@@ -55,13 +54,26 @@ impl Loopback {
             set.0.push(setting);
         }
         if set.0.is_empty() {
-            return Self::WasOpen;
+            return Self::Open;
         }
-        tracing::info!(
-            settings = set.0.join(", "),
-            "net.ipv4.conf.lo: these are 1 until the end"
-        );
         Self::OpenUntilDropped(set)
+    }
+
+    /// Leaves the settings on for good; one log line where some were off. Another daemon in the namespace may have come to need them by the time that this
+    /// one ends; and for lo alone they open nothing, as only this host sends there.
+    #[must_use]
+    pub fn keep(self) -> Self {
+        match self {
+            Self::OpenUntilDropped(mut set) => {
+                tracing::info!(
+                    settings = set.0.join(", "),
+                    "net.ipv4.conf.lo: these are 1 from now on"
+                );
+                set.0.clear();
+                Self::Open
+            }
+            Self::Open | Self::Closed(..) => self,
+        }
     }
 
     /// Whether IPv4 sessions with an end on this host may use the wire.
@@ -73,10 +85,10 @@ impl Loopback {
     pub fn text(&self) -> String {
         let name = |setting: &str| format!("net.ipv4.conf.lo.{setting}");
         match self {
-            Self::WasOpen => SETTINGS.map(|setting| name(setting) + " is 1").join(", "),
+            Self::Open => SETTINGS.map(|setting| name(setting) + " is 1").join(", "),
             Self::OpenUntilDropped(Restore(set)) => {
                 let set: Vec<_> = set.iter().map(|setting| name(setting) + " is 0").collect();
-                set.join(", ") + "; the daemon sets it to 1 while it runs"
+                set.join(", ") + "; the daemon sets it to 1"
             }
             Self::Closed(setting, error) => {
                 format!("{} is 0 and cannot be set: {error}", name(setting))
@@ -107,18 +119,28 @@ mod tests {
             assert!(matches!(first, Loopback::OpenUntilDropped(_)) && first.is_open());
             are(true);
             let second = Loopback::open();
-            assert!(matches!(second, Loopback::WasOpen) && second.is_open());
+            assert!(matches!(second, Loopback::Open) && second.is_open());
             drop(second);
             are(true);
             drop(first);
             are(false);
             fs::write(path("all", "route_localnet"), "1").unwrap();
             let third = Loopback::open();
-            let text = "net.ipv4.conf.lo.accept_local is 0; the daemon sets it to 1 while it runs";
+            let text = "net.ipv4.conf.lo.accept_local is 0; the daemon sets it to 1";
             assert_eq!(third.text(), text);
             assert!(!is_on("lo", "route_localnet"));
             fs::write(path("all", "accept_local"), "1").unwrap();
-            assert!(matches!(Loopback::open(), Loopback::WasOpen));
+            assert!(matches!(Loopback::open(), Loopback::Open));
+        });
+    }
+
+    #[test]
+    fn a_daemon_leaves_them_on_for_others() {
+        network(|_network| {
+            let first = Loopback::open().keep();
+            assert!(matches!(first, Loopback::Open) && first.is_open());
+            drop(first);
+            assert!(SETTINGS.iter().all(|name| is_on("lo", name)));
         });
     }
 

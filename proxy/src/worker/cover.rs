@@ -22,7 +22,7 @@ use crate::{
 pub(super) enum Cover {
     /// No session needs it.
     NotNeeded,
-    /// It is proven; the settings of lo that it needs are put back when this is dropped.
+    /// It is proven, and lo is set as far as it can be.
     Ready(Loopback),
     /// It is needed and cannot be had.
     Failed,
@@ -73,7 +73,7 @@ pub(super) fn cover(
             tracing::debug!(%error, "larger commands of clients on this host are relayed");
         }
     }
-    Ok(Cover::Ready(loopback))
+    Ok(Cover::Ready(loopback.keep()))
 }
 
 /// Whether an end of some session may be on another host, or the operator wants the wire in any case.
@@ -156,7 +156,12 @@ mod tests {
 
     #[test]
     fn clients_are_captured_where_a_node_may_be_here() {
-        for here in ["127.0.0.1:3306", "localhost:3306", "[::1]:3306", "0.0.0.0:3306"] {
+        for here in [
+            "127.0.0.1:3306",
+            "localhost:3306",
+            "[::1]:3306",
+            "0.0.0.0:3306",
+        ] {
             assert!(captures(here, "auto"), "{here}");
         }
         assert!(captures("db.example:3306", "auto"));
