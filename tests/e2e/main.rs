@@ -30,6 +30,7 @@ mod insert_id;
 mod kill;
 mod kill_query;
 mod latency;
+mod lo;
 mod local_infile;
 mod login;
 mod many_connections;
@@ -45,6 +46,7 @@ mod server_session;
 mod session;
 mod spill;
 mod spliced;
+mod stalled;
 mod statements;
 mod torture;
 mod transaction;
@@ -81,6 +83,8 @@ const CASES: &[(&str, &[Case])] = &[
     ("variables", variables::CASES),
     ("spliced", spliced::CASES),
     ("spill", spill::CASES),
+    ("lo", lo::CASES),
+    ("stalled", stalled::CASES),
     ("busy", busy::CASES),
     ("pipelined", pipelined::CASES),
     ("statements", statements::CASES),

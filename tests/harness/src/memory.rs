@@ -1,7 +1,8 @@
 //! How much memory a process and the kernel's sockets hold.
 
+use crate::server;
 use anyhow::{Context as _, Result};
-use std::{fs, io, net::TcpStream, os::fd::AsRawFd as _};
+use std::{fs, io, net::TcpStream, os::fd::AsRawFd as _, process::Command};
 
 fn status_field(pid: u32, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
@@ -58,6 +59,29 @@ pub fn tcp_bytes() -> Result<u64> {
         .context("mem in /proc/net/sockstat")?
         .parse()?;
     Ok(pages * 4096)
+}
+
+/// Bytes of memory that the TCP sockets of the caller's network hold in their queues (`ss`, `skmem`: what is received and not read, sent and not
+/// acknowledged, and come while the socket was busy).
+///
+/// # Errors
+///
+/// When `ss` fails or prints something else.
+pub fn queued_bytes() -> Result<u64> {
+    let printed = server::run(Command::new("ss").args(["-tmnOH"]))?;
+    let mut sum = 0;
+    for line in printed.lines() {
+        let (_, fields) = line.split_once("skmem:(").context(line.to_owned())?;
+        let fields = fields.split(')').next().unwrap_or_default();
+        for field in fields.split(',') {
+            let digits = field.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
+            let name = field.strip_suffix(digits).unwrap_or_default();
+            if matches!(name, "r" | "w" | "bl") {
+                sum += digits.parse::<u64>().with_context(|| field.to_owned())?;
+            }
+        }
+    }
+    Ok(sum)
 }
 
 /// Bytes that could be read from the socket at once (FIONREAD, what a driver's `available()` calls).
