@@ -183,7 +183,7 @@ mod tests {
             assert!(told("lo: covered (TCX)") || told("lo: covered (clsact filter)"));
             assert!(told("spare: left out: down"), "{lines:?}");
             assert!(told(
-                "net.ipv4.conf.lo.route_localnet is 0, net.ipv4.conf.lo.accept_local is 0; the daemon sets it to 1 while it runs"
+                "net.ipv4.conf.lo.route_localnet is 0, net.ipv4.conf.lo.accept_local is 0; the daemon sets it to 1"
             ));
         });
     }

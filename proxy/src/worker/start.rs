@@ -55,7 +55,6 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
-    // What it has set is put back at the end.
     let cover = stand_by(kernel.as_mut(), settings, &listeners, address)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
