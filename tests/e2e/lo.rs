@@ -12,7 +12,10 @@ use sluice_tests::{
     topology::Topology,
     wire::{Connection, Login, command},
 };
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("addresses_come_and_go", addresses_come_and_go)
@@ -37,10 +40,14 @@ fn is_gateway(setting: Setting) -> bool {
 
 /// Changes the addresses and routes of the proxy's host, and puts them back. What a socket has remembered of its route is gone then.
 fn shake(stage: &Stage) -> Result<()> {
+    // Other tests do it on the same host.
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    let address = format!("10.79.{high}.{low}/32");
     let host = stage.hosts().proxy.netns().context("a host of its own")?;
-    host.ip(&["address", "add", "10.78.99.1/32", "dev", "lo"])?;
+    host.ip(&["address", "add", &address, "dev", "lo"])?;
     host.ip(&["route", "flush", "cache"])?;
-    host.ip(&["address", "del", "10.78.99.1/32", "dev", "lo"])?;
+    host.ip(&["address", "del", &address, "dev", "lo"])?;
     Ok(())
 }
 

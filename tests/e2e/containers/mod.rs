@@ -157,7 +157,7 @@ fn same_tuple_in_a_handshake(_stage: &Stage) -> Result<()> {
         let mut session = session??;
         assert_eq!(session.stream().local_addr()?.port(), port);
         let splice = attribute::splice(&mut session)?;
-        assert_eq!(splice.text("path")?, "relay", "{splice:?}");
+        assert_eq!(splice.text("path")?, "wire", "{splice:?}");
         works(&mut session, 6)?;
         double.talk()
     })?;
@@ -168,15 +168,11 @@ fn same_tuple_in_a_handshake(_stage: &Stage) -> Result<()> {
 fn own_namespace_only(_stage: &Stage) -> Result<()> {
     let hosts = Hosts::new()?;
     let daemon = hosts.daemon_of(hosts.node(0)?, "own")?;
-    for (client, reason) in [
-        (&hosts.client, "client is remote"),
-        (&hosts.own, "node is remote"),
-    ] {
+    for client in [&hosts.client, &hosts.own] {
         let mut session = hosts::open(client, gate(0, &daemon)?)?;
         works(&mut session, 8)?;
         let splice = attribute::splice(&mut session)?;
-        assert_eq!(splice.text("path")?, "relay", "{splice:?}");
-        assert_eq!(splice.text("relay_reason")?, reason, "{splice:?}");
+        assert_eq!(splice.text("path")?, "wire", "{splice:?}");
     }
     Ok(())
 }
