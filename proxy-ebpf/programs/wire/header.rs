@@ -12,11 +12,11 @@ use crate::sys::{self, context};
 /// Length of an Ethernet header; interfaces without one are not ours.
 pub(super) const ETHERNET_BYTES: u32 = 14;
 /// `ETH_P_IP`.
-const IPV4: u32 = 0x0800;
+pub(super) const IPV4: u32 = 0x0800;
 /// `ETH_P_IPV6`.
-const IPV6: u32 = 0x86dd;
+pub(super) const IPV6: u32 = 0x86dd;
 /// `IPPROTO_TCP`.
-const TCP: u8 = 6;
+pub(super) const TCP: u8 = 6;
 /// Where the checksum stands in a TCP header.
 pub(super) const TCP_CHECKSUM: u32 = 16;
 /// A TCP header without options.

@@ -3,6 +3,7 @@
 mod act;
 mod cut;
 pub(crate) mod header;
+mod icmp;
 mod ledger;
 mod options;
 mod payload;
@@ -14,7 +15,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use sluice_ebpf::{
-    record::{Listener, Role, Session, path},
+    record::{Listener, Role, Session, Tuple, path},
     wire::{Content, Offer, Side, tcp},
 };
 
@@ -37,7 +38,14 @@ pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
         return NEXT;
     }
     if !header::may_be_ours(skb, true) {
-        return NEXT;
+        if !icmp::may_be(skb) {
+            return NEXT;
+        }
+        return match icmp::find(skb) {
+            icmp::OURS => icmp::deliver(skb),
+            icmp::OTHERS => icmp::forward(skb),
+            _ => NEXT,
+        };
     }
     ingress(skb).unwrap_or(NEXT)
 }
@@ -67,8 +75,13 @@ struct Place {
 /// The record and lock of a connection, if it is one of ours: `tuple` as its peer sees it.
 #[inline(always)]
 fn place(packet: &Packet, from_peer: bool) -> Option<Place> {
-    let tuple = packet.tuple(from_peer);
-    let binding = sys::connection(&tuple)?.binding;
+    of(&packet.tuple(from_peer))
+}
+
+/// The same by the tuple that the peer sees.
+#[inline(always)]
+fn of(tuple: &Tuple) -> Option<Place> {
+    let binding = sys::connection(tuple)?.binding;
     let record = sys::session(binding.slot)?;
     // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
     let record = unsafe { &*record };

@@ -20,8 +20,6 @@ pub mod flag {
     pub const HEARD: u32 = 0x40;
     /// A segment to the peer was seen.
     pub const SPOKEN: u32 = 0x80;
-    /// The path to the peer carries less than the segments that bypassed towards it (ICMP "fragmentation needed", "packet too big").
-    pub const NARROW: u32 = 0x100;
     /// In a regime the peer has sent again what was relayed before: the local socket's answer is for it.
     pub const REPEATED: u32 = 0x200;
 }

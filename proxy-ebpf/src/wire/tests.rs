@@ -434,3 +434,39 @@ fn what_an_offer_waits_for_is_said() {
     wire.client.flags |= flag::FIN_IN;
     assert_eq!(wire.waits_for(&offsets), WaitReason::Closing);
 }
+
+/// Who has sent a segment that was too big hears of it, under the number that he gave it.
+#[test]
+fn a_segment_that_was_too_big_is_told_to_who_sent_it() {
+    let (mut wire, offer) = logged_in();
+    let (client, node) = (wire.client, wire.node);
+    let relayed = client.snd_nxt.wrapping_sub(10);
+    assert_eq!(
+        wire.too_big(Side::Client, relayed),
+        (To::Addressee, relayed)
+    );
+    let command = segment(client.rcv_nxt, client.snd_nxt, 20);
+    let verdict = wire.from_peer(Side::Client, &command, Content::Command(20), &offer, false);
+    assert!(verdict.began);
+    let told = wire.too_big(Side::Node, verdict.seq);
+    assert_eq!(told, (To::OtherPeer, command.seq));
+    let answer = segment(node.rcv_nxt, node.snd_nxt + 20, 3000);
+    let verdict = wire.from_peer(
+        Side::Node,
+        &answer,
+        Content::Walked(node.rcv_nxt),
+        &offer,
+        true,
+    );
+    assert_eq!(verdict.to, To::OtherPeer);
+    let second = (verdict.seq + 1448, answer.seq + 1448);
+    let told = wire.too_big(Side::Client, second.0);
+    assert_eq!(told, (To::OtherPeer, second.1));
+    // Also once the regime is over; what the local socket sends then is its own, and it knows nothing of what bypassed it.
+    wire.end();
+    let told = wire.too_big(Side::Client, second.0);
+    assert_eq!(told, (To::OtherPeer, second.1));
+    let own = client.snd_nxt + 3000;
+    let told = wire.too_big(Side::Client, own);
+    assert_eq!(told, (To::Addressee, client.snd_nxt));
+}

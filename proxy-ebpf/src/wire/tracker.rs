@@ -3,7 +3,7 @@
 use super::{
     half::Half,
     leg::{Leg, after, flag},
-    verdict::{Segment, Verdict, tcp},
+    verdict::{Segment, To, Verdict, tcp},
 };
 use crate::{
     reason::{TrapReason, WaitReason},
@@ -72,7 +72,7 @@ pub enum Content {
 }
 
 /// Flags of either leg with which no regime begins.
-const BROKEN: u32 = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE | flag::NARROW;
+const BROKEN: u32 = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE;
 
 /// What is known of a session's two connections. Written under the session's lock only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -206,6 +206,23 @@ impl Wire {
         }
         verdict.ended |= ended;
         verdict
+    }
+
+    /// A segment of `side`'s connection to its peer was too big for the path; it began at `seq`. Who must hear of it, and under which number:
+    /// the other peer, of what it sent in the last regime, else the local socket.
+    #[inline(always)]
+    pub const fn too_big(&mut self, side: Side, seq: u32) -> (To, u32) {
+        let Half { phase, own, other } = self.half(side);
+        let edge = match *phase {
+            phase::SPLICED => own.snd_nxt,
+            phase::DRAINING => own.snd_edge,
+            _ => own.snd_start,
+        };
+        if !after(own.snd_start, seq) && after(edge, seq) {
+            let forth = own.snd_start.wrapping_sub(other.rcv_start);
+            return (To::OtherPeer, seq.wrapping_sub(forth));
+        }
+        (To::Addressee, seq.wrapping_sub(own.snd_bypassed))
     }
 
     /// A segment that the local socket of `side` sends.
