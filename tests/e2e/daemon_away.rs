@@ -81,7 +81,7 @@ fn stopped_by_signal(stage: &Stage) -> Result<()> {
 }
 
 /// The ids of the objects of a kind that a process holds by a descriptor (proc(5), `fdinfo`).
-fn held(kind: &str, pid: u32) -> Result<BTreeSet<u64>> {
+pub(crate) fn held(kind: &str, pid: u32) -> Result<BTreeSet<u64>> {
     let mut ids = BTreeSet::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fdinfo"))? {
         // A descriptor can be closed between being listed and being read.

@@ -36,6 +36,7 @@ mod login;
 mod many_connections;
 mod multi;
 mod network;
+mod on_the_wire;
 mod operator;
 mod pipelined;
 mod prepared;
@@ -107,6 +108,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("operator", operator::CASES),
     ("torture", torture::CASES),
     ("network", network::CASES),
+    ("on_the_wire", on_the_wire::CASES),
 ];
 
 fn main() -> Result<ExitCode> {

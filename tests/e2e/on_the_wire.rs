@@ -1,0 +1,220 @@
+//! What only sessions below the sockets can get wrong: checksums, what is left of many short sessions, ends that nobody says.
+
+use crate::{attribute, case::Case, daemon_away::held};
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    capture::Capture,
+    config::{Cluster, Config},
+    mariadb,
+    network::{
+        CLIENT_INTERFACE, Family, NODE_INTERFACE, Network, PROXY_CLIENT_INTERFACE,
+        PROXY_NODE_INTERFACE,
+    },
+    offload::{self, Offload},
+    path::Path,
+    server::{self, PASSWORD, USER},
+    stage::{Front, Setting, Stage},
+    topology::{Hosts, Topology},
+    wait,
+    wire::{Connection, Login, command},
+};
+use std::{
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    process::Command,
+    sync::Arc,
+    thread,
+    time::Duration,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("checksums", checksums)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("nothing_left_of_short_ones", nothing_left_of_short_ones)
+        .only(Path::Wire)
+        .tool("bpftool"),
+    Case::new("killed_in_an_answer", killed_in_an_answer).only(Path::Wire),
+    Case::new("client_vanishes", client_vanishes)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
+];
+
+const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
+const DEADLINE: Duration = Duration::from_secs(15);
+
+fn is_no_gateway(setting: Setting) -> bool {
+    setting.topology != Topology::Gateway
+}
+
+/// Small and large answers, spliced, and commands that the daemon must see in between.
+fn talk(connection: &mut Connection) -> Result<()> {
+    let before = attribute::splice(connection)?;
+    for round in 0..20 {
+        for bytes in [0, 1, 1447, 1448, 70_000] {
+            let answer = connection
+                .run(&format!("SELECT REPEAT('c', {bytes})"))?
+                .cell()?;
+            ensure!(answer == vec![b'c'; bytes], "round {round}");
+        }
+        connection.run(&format!("SET @v = {round}"))?;
+        assert_eq!(connection.run("SELECT @v")?.text()?, round.to_string());
+    }
+    let large = connection.run("SELECT REPEAT('l', 1000000)")?.cell()?;
+    ensure!(large == vec![b'l'; 1_000_000], "a large answer");
+    let after = attribute::splice(connection)?;
+    ensure!(after.grown(&before, "spliced_commands")? > 50, "{after:?}");
+    Ok(())
+}
+
+/// With checksums that a card would fill in, with whole ones that this host only forwards, and with none left to a card anywhere.
+fn checksums(stage: &Stage) -> Result<()> {
+    let network = Arc::new(Network::new()?);
+    let hosts = |family| Hosts::of(Topology::Gateway, &network, family);
+    let server = mariadb::start(&[], &hosts(Family::V4).node)?;
+    let ends = [
+        (network.client(), CLIENT_INTERFACE),
+        (network.node(), NODE_INTERFACE),
+    ];
+    let middle = [
+        (network.proxy(), PROXY_CLIENT_INTERFACE),
+        (network.proxy(), PROXY_NODE_INTERFACE),
+    ];
+    for (off, are_whole) in [
+        (vec![], false),
+        (ends.to_vec(), true),
+        ([ends, middle].concat(), true),
+    ] {
+        for (netns, interface) in &off {
+            offload::set(netns, interface, Offload::Checksum, false)?;
+        }
+        for family in [Family::V4, Family::V6] {
+            let hosts = hosts(family);
+            let node = SocketAddr::new(hosts.node.address(), server.address().port());
+            let front = Front::start(stage.setting(), &hosts.proxy, node, &[])?;
+            let captures = ends.map(|(netns, interface)| Capture::start(netns, interface));
+            let talked = hosts
+                .client
+                .enter(|| talk(&mut front.open(USER, PASSWORD)?))?;
+            for capture in captures {
+                let arrived = capture?.end()?;
+                let context = || format!("{off:?}, {family:?}: {arrived:?}");
+                ensure!(arrived.wrong == 0, "{}", context());
+                let seen = if are_whole {
+                    arrived.whole
+                } else {
+                    arrived.partial
+                };
+                ensure!(seen > 100, "{}", context());
+            }
+            talked.with_context(|| format!("{off:?}, {family:?}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// More sessions, one after the other, than there is room for at once: at the end no tuple is known any more.
+fn nothing_left_of_short_ones(stage: &Stage) -> Result<()> {
+    const THREADS: usize = 4;
+    const EACH: usize = 750;
+    let front = stage.private(stage.node(), &["--max-connections", "50"])?;
+    let (address, login) = (front.address(), Login::new(USER, PASSWORD));
+    let one = |number: usize| -> Result<()> {
+        let mut connection = Connection::open(address, &login)?;
+        for _ in 0..2 {
+            let text = number.to_string();
+            assert_eq!(connection.run(&format!("SELECT {text}"))?.text()?, text);
+        }
+        if number.is_multiple_of(2) {
+            connection.send_command(&[0x01])?;
+        }
+        Ok(())
+    };
+    let netns = stage.hosts().client.clone();
+    thread::scope(|scope| -> Result<()> {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (netns, one) = (&netns, &one);
+                scope.spawn(move || {
+                    netns.enter(|| (0..EACH).try_for_each(|round| one(thread * EACH + round)))?
+                })
+            })
+            .collect();
+        for thread in threads {
+            wait::joined(thread.join(), "a client")??;
+        }
+        Ok(())
+    })?;
+    for id in held("map", front.daemon()?.pid())? {
+        let id = id.to_string();
+        let bpftool =
+            |verb| server::run(Command::new("bpftool").args(["--json", "map", verb, "id", &id]));
+        if !bpftool("show")?.contains("\"BINDINGS\"") {
+            continue;
+        }
+        return wait::until_true("no tuple of ended sessions is left", DEADLINE, || {
+            let left: serde_json::Value = serde_json::from_str(&bpftool("dump")?)?;
+            Ok(left.as_array().is_some_and(Vec::is_empty))
+        });
+    }
+    anyhow::bail!("the daemon has no BINDINGS")
+}
+
+/// SIGKILL while an answer passes below the sockets: both ends see it, though nobody is there to translate numbers any more.
+fn killed_in_an_answer(stage: &Stage) -> Result<()> {
+    const SQL: &[u8] = b"SELECT REPEAT('k', 100000) FROM mysql.seq_1_to_10000";
+    let front = stage.private(stage.node(), &[])?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let id = connection.run("SELECT CONNECTION_ID()")?.text()?;
+    connection.send_command(&command::query(SQL))?;
+    for _ in 0..50 {
+        connection.read_packet()?;
+    }
+    front.daemon()?.kill()?;
+    // What had arrived can still be read.
+    let end = loop {
+        if let Err(end) = connection.read_packet() {
+            break end;
+        }
+    };
+    let is_open = |error: &io::Error| error.kind() == ErrorKind::WouldBlock;
+    ensure!(
+        !end.downcast_ref().is_some_and(is_open),
+        "the client's connection is open: {end:#}"
+    );
+    stage.gone_from_node(&id)
+}
+
+/// A host that goes without a word: the daemon's own keep-alive finds out, though it has seen no segment of the session for long.
+fn client_vanishes(stage: &Stage) -> Result<()> {
+    let network = Network::new()?;
+    let hosts = Hosts::private(Topology::Gateway, network);
+    let server = mariadb::start(&[], &hosts.node)?;
+    let config = Config::new()
+        .line("keepalive_idle = \"1s\"")
+        .cluster(Cluster::mysql("main", &[server.address()]));
+    let front = Front::start_with_config(stage.setting(), &hosts.proxy, &config, &[])?;
+    let cs_id = hosts.client.enter(|| -> Result<u32> {
+        let mut connection = front.open(USER, PASSWORD)?;
+        for _ in 0..10 {
+            connection.run("SELECT 1")?;
+        }
+        // As long as the client is there, it is not taken for gone.
+        ensure!(
+            !connection.closed_within(Duration::from_secs(4))?,
+            "closed though both are there"
+        );
+        let network = hosts.network()?;
+        network
+            .client()
+            .ip(&["link", "set", CLIENT_INTERFACE, "down"])?;
+        Ok(connection.greeting().thread_id)
+    })??;
+    let line = front.daemon()?.wait_for_line(
+        "the vanished client's session is closed",
+        Duration::from_mins(1),
+        |line| line.message() == "session closed" && line.field("cs_id") == Some(cs_id.to_string()),
+    )?;
+    assert_eq!(line.field("side").as_deref(), Some("client"), "{line:?}");
+    Ok(())
+}
