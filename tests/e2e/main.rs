@@ -4,8 +4,8 @@
 //! server, its module and itself. Settings with all on one host are `spliced` and `relayed`; those with a remote end are named by where the
 //! daemon is: `sidecar` (with the client), `node_side` (with the node), `gateway` (between the two).
 //!
-//! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=1` has sessions with a remote end take the
-//! wire path, where else they are relayed.
+//! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
+//! where else they take the wire path.
 #![expect(
     clippy::print_stderr,
     reason = "what was left out, and why, belongs on the screen"

@@ -41,12 +41,12 @@ impl Path {
         matches!(self, Self::Spliced | Self::Wire)
     }
 
-    /// The path of sessions with a remote end in this run: the relay, or with `SLUICE_TEST_WIRE=1` the wire path.
+    /// The path of sessions with a remote end in this run: the wire path, or with `SLUICE_TEST_WIRE=0` the relay.
     pub(crate) fn remote() -> Self {
-        if is_set("SLUICE_TEST_WIRE") {
-            Self::Wire
-        } else {
+        if env::var_os("SLUICE_TEST_WIRE").is_some_and(|value| value == "0") {
             Self::Relayed
+        } else {
+            Self::Wire
         }
     }
 

@@ -70,17 +70,10 @@ impl Setting {
     fn flags(self) -> Option<&'static [&'static str]> {
         match (self.path, self.topology) {
             (Path::Spliced, _) => Some(&["--splice", "require"]),
-            (Path::Wire, _) => Some(&[
-                "--splice",
-                "require",
-                "--path",
-                "wire",
-                "--namespaces",
-                "own",
-            ]),
-            // `auto` has to find out by itself that it cannot splice there: to the daemon other hosts are what is not in its own namespace.
+            // `auto` has to find the wire by itself: to the daemon other hosts are what is not in its own namespace.
+            (Path::Wire, _) => Some(&["--splice", "require", "--namespaces", "own"]),
             (Path::Relayed, topology) if topology.is_remote() => {
-                Some(&["--splice", "auto", "--namespaces", "own"])
+                Some(&["--splice", "auto", "--path", "relay"])
             }
             (Path::Relayed, _) => Some(&["--splice", "off"]),
             (Path::Direct, _) => None,
