@@ -83,7 +83,7 @@ fn counters(operator: &mut Connection, cs_id: u32) -> Result<Counters> {
     for row in answer.texts()? {
         if let [Some(name), Some(value), Some(info)] = row.as_slice()
             && info == "splice"
-            && !["last_", "latency_"]
+            && !["last_", "latency_", "wire_"]
                 .iter()
                 .any(|kind| name.starts_with(kind))
             && let Ok(number) = value.parse()

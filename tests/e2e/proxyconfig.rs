@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("refused", refused).daemon(),
     Case::new("not_for_everybody", not_for_everybody).daemon(),
     Case::new("at_once", at_once).daemon(),
+    Case::new("path_at_once", path_at_once).only(Path::Spliced),
     Case::new("splice_off_and_back", splice_off_and_back).splicing(),
     Case::new("splice_off_in_mid_command", splice_off_in_mid_command).splicing(),
     Case::new("off_from_the_start", off_from_the_start)
@@ -288,6 +289,25 @@ fn at_once(stage: &Stage) -> Result<()> {
     assert_eq!(outcome.code(), 1203, "{outcome}");
     site.alter("max_connections = 20")?;
     site.front.open(USER, PASSWORD)?.run("SELECT 1")?;
+    Ok(())
+}
+
+/// Clients are captured, or left alone, by the path that holds when they connect.
+fn path_at_once(stage: &Stage) -> Result<()> {
+    let mut site = Site::new(stage, &format!("path = \"relay\"\n{FILE}"))?;
+    for (path, way) in [
+        ("local", "local"),
+        ("relay", "relay"),
+        ("auto", "local"),
+        ("relay", "relay"),
+    ] {
+        site.alter(&format!("path = {path}"))?;
+        wait::until_true(&format!("sessions take the path {way}"), DEADLINE, || {
+            let mut session = site.front.open(USER, PASSWORD)?;
+            session.run("SELECT 1")?;
+            Ok(attribute::splice(&mut session)?.text("path")? == way)
+        })?;
+    }
     Ok(())
 }
 
