@@ -35,7 +35,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Runs `body` between two looks at the counters; all of its commands must have been spliced.
-pub(crate) fn all_spliced(
+fn all_spliced(
     stage: &Stage,
     connection: &mut Connection,
     commands: u64,
