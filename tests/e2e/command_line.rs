@@ -164,7 +164,15 @@ fn require_without_privileges(stage: &Stage) -> Result<()> {
 fn doctor(_: &Stage) -> Result<()> {
     let (code, printed) = run(sluice::command(&["doctor", "--splice", "require"])?)?;
     assert_eq!(code, 0, "{printed}");
-    for word in ["cgroup v2", "capabilities", "self-test", "local"] {
+    for word in [
+        "cgroup v2",
+        "capabilities",
+        "self-test, local",
+        "self-test, wire",
+        "client here, node elsewhere",
+        "node here, client elsewhere",
+        "client and node elsewhere",
+    ] {
         ensure!(printed.contains(word), "nothing of {word}: {printed}");
     }
     Ok(())

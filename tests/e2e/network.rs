@@ -26,6 +26,7 @@ use std::{
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("ipv6", ipv6).except(is_local, ONE_HOST),
+    Case::new("routes_change", routes_change).except(is_local, ONE_HOST),
     Case::new("one_percent_lost", one_percent_lost).except(is_local, ONE_HOST),
     Case::new("five_percent_lost", five_percent_lost).except(is_local, ONE_HOST),
     Case::new("faults_happen", faults_happen)
@@ -68,6 +69,25 @@ fn ipv6(stage: &Stage) -> Result<()> {
         let rows = connection.run(sql)?.texts()?;
         let seen = rows.first().and_then(|row| row.get(1)).cloned().flatten();
         assert_eq!(seen, Some(peer.ip().to_string()));
+    }
+    Ok(())
+}
+
+/// With any new address the kernel forgets the routes that its sockets hold, and a segment that a program puts into lo must find its own.
+fn routes_change(stage: &Stage) -> Result<()> {
+    let proxy = Arc::clone(stage.hosts().network()?.proxy());
+    let mut connection = stage.open()?;
+    for round in 0..5 {
+        let number = round.to_string();
+        assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
+        proxy.ip(&["address", "add", "10.78.0.9/32", "dev", "lo"])?;
+        assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
+        proxy.ip(&["address", "del", "10.78.0.9/32", "dev", "lo"])?;
+        assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
+    }
+    if stage.daemon().is_ok() {
+        let splice = attribute::splice(&mut connection)?;
+        assert_eq!(splice.text("path")?, stage.path().shown(), "{splice:?}");
     }
     Ok(())
 }
