@@ -109,7 +109,9 @@ fn over_faults(stage: &Stage, per_thousand: usize) -> Result<()> {
     let topology = stage.setting().topology;
     let hosts = Hosts::private(topology, network);
     let server = Arc::new(mariadb::start(&[], &hosts.node)?);
-    let faulty = Stage::new(stage.setting(), hosts, server)?;
+    // A handshake of which three segments are lost takes longer than a daemon waits as a rule.
+    let patient = ["--connect-timeout", "1m", "--login-timeout", "1m"];
+    let faulty = Stage::new(stage.setting(), hosts, server, &patient)?;
     faulty.play(|faulty| {
         let steps = torture::mix(faulty, SECONDS, seed)?;
         ensure!(steps > SECONDS, "only {steps} steps");

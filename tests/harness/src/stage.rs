@@ -232,18 +232,24 @@ impl Stage {
         }
         let hosts = shared.hosts(setting.topology)?;
         let server = shared.server(kind, &hosts.node)?;
-        let stage = Arc::new(Self::new(setting, hosts, server)?);
+        let stage = Arc::new(Self::new(setting, hosts, server, &[])?);
         shared.stages.insert((setting, kind), Arc::clone(&stage));
         Ok(stage)
     }
 
-    /// A stage of the test's own: in a network of its own, say, or in front of a server with other options. It goes when it is dropped.
+    /// A stage of the test's own: in a network of its own, say, or in front of a server with other options; `flags` are the daemon's. It goes when
+    /// it is dropped.
     ///
     /// # Errors
     ///
     /// When the daemon does not start.
-    pub fn new(setting: Setting, hosts: Hosts, server: Arc<Server>) -> Result<Self> {
-        let front = Front::start(setting, &hosts.proxy, server.address(), &[])?;
+    pub fn new(
+        setting: Setting,
+        hosts: Hosts,
+        server: Arc<Server>,
+        flags: &[&str],
+    ) -> Result<Self> {
+        let front = Front::start(setting, &hosts.proxy, server.address(), flags)?;
         Ok(Self {
             setting,
             hosts,
