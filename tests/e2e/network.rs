@@ -76,13 +76,15 @@ fn ipv6(stage: &Stage) -> Result<()> {
 /// With any new address the kernel forgets the routes that its sockets hold, and a segment that a program puts into lo must find its own.
 fn routes_change(stage: &Stage) -> Result<()> {
     let proxy = Arc::clone(stage.hosts().network()?.proxy());
+    // The topologies share the proxy's host.
+    let address = format!("10.78.0.{}/32", 9 + stage.setting().topology as u8);
     let mut connection = stage.open()?;
     for round in 0..5 {
         let number = round.to_string();
         assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
-        proxy.ip(&["address", "add", "10.78.0.9/32", "dev", "lo"])?;
+        proxy.ip(&["address", "add", &address, "dev", "lo"])?;
         assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
-        proxy.ip(&["address", "del", "10.78.0.9/32", "dev", "lo"])?;
+        proxy.ip(&["address", "del", &address, "dev", "lo"])?;
         assert_eq!(connection.run(&format!("SELECT {round}"))?.text()?, number);
     }
     if stage.daemon().is_ok() {

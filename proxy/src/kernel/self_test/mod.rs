@@ -168,10 +168,10 @@ impl TestSession {
         self.log_in()?;
         let mut gate = Gate::default();
         self.slot.arm(gate.offer(), AFTER_LOGIN);
-        self.splice(gate)?;
+        self.splice(gate, ROW_BYTES)?;
         self.trap(gate)?;
         self.slot.arm(gate.offer(), AFTER_TRAP);
-        self.splice(gate)
+        self.splice(gate, ROW_BYTES)
     }
 
     /// What a login is here, through the daemon's half.
@@ -238,7 +238,7 @@ impl TestSession {
     }
 
     /// `SELECT 1`, answered with one large row, both in the kernel.
-    fn splice(&self, gate: Gate) -> Result<(), SelfTestError> {
+    fn splice(&self, gate: Gate, row_bytes: usize) -> Result<(), SelfTestError> {
         let before = self.slot.progress();
         pass(
             &self.client,
@@ -246,7 +246,7 @@ impl TestSession {
             b"\x09\0\0\0\x03SELECT 1",
             "spliced command",
         )?;
-        let response = large_response();
+        let response = response(row_bytes);
         let mut node = &self.node;
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| node.write_all(&response));
@@ -321,16 +321,16 @@ const AFTER_TRAP: Offsets = Offsets {
 /// An OK packet with autocommit on, sequence 1.
 const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";
 
-/// A result set of one column with one large row.
-fn large_response() -> Vec<u8> {
+/// A result set of one column with one row of this many bytes.
+fn response(row_bytes: usize) -> Vec<u8> {
     let eof = |sequence| [5, 0, 0, sequence, 0xfe, 0, 0, 2, 0];
     let mut bytes = vec![1, 0, 0, 1, 1];
     bytes.extend(b"\x04\0\0\x02\x03def");
     bytes.extend(eof(3));
-    let length = u32::try_from(ROW_BYTES).unwrap_or(u32::MAX).to_le_bytes();
+    let length = u32::try_from(row_bytes).unwrap_or(u32::MAX).to_le_bytes();
     bytes.extend(length.iter().take(3));
     bytes.push(4);
-    bytes.extend((0..ROW_BYTES).map(|at| u8::try_from(at % 251).unwrap_or(0)));
+    bytes.extend((0..row_bytes).map(|at| u8::try_from(at % 251).unwrap_or(0)));
     bytes.extend(eof(5));
     bytes
 }
