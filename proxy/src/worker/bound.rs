@@ -23,17 +23,25 @@ use crate::{
 /// the socket it stays, until both ends of the connection are done.
 pub(super) struct Bound<'a> {
     worker: &'a Worker,
-    place: Place,
+    whose: Whose<'a>,
     local: SocketAddr,
     remote: SocketAddr,
 }
 
+/// Where a connection's session is.
+enum Whose<'a> {
+    /// Wherever it has moved to: the client's connection goes along.
+    Session(&'a Entry),
+    /// There, as long as the connection lives.
+    Place(Place),
+}
+
 impl<'a> Bound<'a> {
     /// The client's connection, as its own socket sees it. Told before the greeting goes out: the client's first message finds it.
-    pub(super) fn client(worker: &'a Worker, entry: &Entry, leg: &Leg) -> Self {
+    pub(super) fn client(worker: &'a Worker, entry: &'a Entry, leg: &Leg) -> Self {
         let bound = Self {
             worker,
-            place: entry.place(),
+            whose: Whose::Session(entry),
             local: leg.peer_addr(),
             remote: leg.local_addr(),
         };
@@ -45,7 +53,7 @@ impl<'a> Bound<'a> {
     pub(super) const fn node(worker: &'a Worker, place: Place, leg: &Leg) -> Self {
         Self {
             worker,
-            place,
+            whose: Whose::Place(place),
             local: leg.peer_addr(),
             remote: leg.local_addr(),
         }
@@ -54,9 +62,13 @@ impl<'a> Bound<'a> {
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        if self.place.is_used_below() {
+        let place = match &self.whose {
+            Whose::Session(entry) => entry.place(),
+            Whose::Place(place) => place.clone(),
+        };
+        if place.is_used_below() {
             let mut lingerers = self.worker.lingerers.borrow_mut();
-            lingerers.add_tuple(&self.place, self.local, self.remote);
+            lingerers.add_tuple(&place, self.local, self.remote);
         } else {
             remove(self.worker, self.local, self.remote);
         }
