@@ -28,6 +28,7 @@ pub(crate) const CASES: &[Case] = &[
         .with(&Kind::ALL)
         .daemon(),
     Case::new("again_and_again", again_and_again).daemon(),
+    Case::new("ends_of_moved_sessions", ends_of_moved_sessions).splicing(),
     Case::new("under_load", under_load).daemon(),
     Case::new("refused_where_state_would_be_lost", refused).daemon(),
     Case::new("refused_without_a_credential", without_credential).daemon(),
@@ -317,6 +318,50 @@ fn again_and_again(stage: &Stage) -> Result<()> {
             victim.run("SELECT 2")?;
             root.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
         }
+    }
+    Ok(())
+}
+
+/// A session that has moved to another record ends: who has its first record by now keeps it alone, though every other is taken.
+fn ends_of_moved_sessions(stage: &Stage) -> Result<()> {
+    const SESSIONS: usize = 8;
+    let cluster = Cluster::mysql("east", &[stage.node()]).monitor(USER_MONITOR, PASSWORD);
+    let max = (SESSIONS + 1).to_string();
+    let front = stage.private_with_config(
+        &Config::new().cluster(cluster),
+        &["--workers", "1", "--max-connections", &max],
+    )?;
+    let mut moved = front.open(USER_OPEN, "")?;
+    moved.run("SELECT 1")?;
+    moved.run("SELECT 1")?;
+    let own = ss_id(&mut moved)?;
+    moved.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+    moved.run("SELECT 1")?;
+    let moved_id = node_id(&mut moved)?;
+    let open = |_| front.open(USER_OPEN, "");
+    let mut others = (0..SESSIONS).map(open).collect::<Result<Vec<_>>>()?;
+    all_are_spliced(&mut others)?;
+    drop(moved);
+    stage.gone_from_node(&moved_id)?;
+    others.push(front.open(USER_OPEN, "")?);
+    all_are_spliced(&mut others)
+}
+
+/// Takes turns with all connections, and checks that each gets its own answers and is spliced.
+fn all_are_spliced(connections: &mut [Connection]) -> Result<()> {
+    let before = connections.iter_mut().map(attribute::splice);
+    let before = before.collect::<Result<Vec<_>>>()?;
+    for turn in 0..6 {
+        for (number, connection) in connections.iter_mut().enumerate() {
+            let text = format!("turn {turn}, session {number}");
+            let answer = connection.run(&format!("SELECT '{text}'"))?.text()?;
+            assert_eq!(answer, text);
+        }
+    }
+    for (number, (connection, before)) in connections.iter_mut().zip(&before).enumerate() {
+        let after = attribute::splice(connection)?;
+        let spliced = after.grown(before, "spliced_commands")?;
+        ensure!(spliced >= 5, "session {number}: {after:?}");
     }
     Ok(())
 }
