@@ -24,6 +24,7 @@ mod containers;
 mod daemon_away;
 mod driver;
 mod fixtures;
+mod fleet;
 mod foreign_sockets;
 mod hostile;
 mod insert_id;
@@ -92,6 +93,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("kill", kill::CASES),
     ("kill_query", kill_query::CASES),
     ("processlist", processlist::CASES),
+    ("fleet", fleet::CASES),
     ("server_session", server_session::CASES),
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),

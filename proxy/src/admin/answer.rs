@@ -1,6 +1,6 @@
 //! What a statement's answer can be. `worker/answer` puts it into packets and carries out orders.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::SocketAddr};
 
 pub use crate::protocol::result_set::Value;
 use crate::{
@@ -63,6 +63,16 @@ pub enum Order {
         /// Where that cannot be, end the client session.
         is_forced: bool,
     },
+    /// Ask the other proxies of the fleet which session a KILL means ([`Question::Kill`](super::fleet::Question)), and answer the statement with
+    /// what they tell.
+    AskFleet,
+    /// Have another proxy close this client session of its own. The caller gets OK or that proxy's error.
+    KillAt {
+        /// Where it listens.
+        peer: SocketAddr,
+        /// Whose session.
+        cs_id: CsId,
+    },
     /// Let the node answer: send it the client's packet unchanged.
     Forward,
 }
@@ -119,6 +129,8 @@ pub enum ColumnKind {
     Binary,
 }
 
+/// Number of `ER_NO_SUCH_THREAD`.
+const NO_SUCH_THREAD: u16 = 1094;
 /// Number of `ER_KILL_DENIED_ERROR`.
 const NOT_OWNER: u16 = 1095;
 
@@ -156,7 +168,29 @@ impl AdminError {
 
     /// `ER_NO_SUCH_THREAD`. Also what a user gets who must not know that the session exists.
     pub fn unknown_thread(id: i64) -> Self {
-        Self::new(1094, *b"HY000", format!("Unknown thread id: {id}"))
+        Self::new(
+            NO_SUCH_THREAD,
+            *b"HY000",
+            format!("Unknown thread id: {id}"),
+        )
+    }
+
+    /// `ER_NO_SUCH_THREAD`, where proxies of the fleet have not answered, with the reasons.
+    pub fn unknown_in_fleet(id: i64, silent: &[String]) -> Self {
+        let silent = silent.join("; ");
+        let text = format!("Unknown thread id: {id} (not asked: {silent})");
+        Self::new(NO_SUCH_THREAD, *b"HY000", text)
+    }
+
+    /// Whether it is [`AdminError::unknown_thread`].
+    pub const fn is_unknown_thread(&self) -> bool {
+        self.code == NO_SUCH_THREAD
+    }
+
+    /// `ER_UNKNOWN_ERROR`: a proxy of the fleet that has the session cannot be reached any more.
+    pub fn peer_lost(peer: SocketAddr, cause: &str) -> Self {
+        let text = format!("The session's proxy {peer} does not answer: {cause}");
+        Self::new(1105, *b"HY000", text)
     }
 
     /// `ER_KILL_DENIED_ERROR`.

@@ -229,6 +229,7 @@ pub(super) fn daemon() -> &'static Daemon {
             client_count: 3,
             uptime_ms: 90_250,
             now_ns: 4_999_999_999,
+            fleet: None,
             reports: reports(),
         }
     });

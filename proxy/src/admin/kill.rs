@@ -2,7 +2,7 @@
 
 use super::parse::{self, Mismatch};
 use super::proxysession::server;
-use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Who, access};
+use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Who, access, fleet};
 use crate::sql::{Token, Tokens};
 
 pub(super) const STATEMENTS: &[Spec] = &[KILL, KILL_CONNECTION, KILL_QUERY, KILL_PROXYSESSION];
@@ -83,15 +83,18 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let Some(id) = arguments.id else {
         return AdminError::bad_command().into();
     };
-    let session = match access::find_to_kill(snapshot, id) {
-        Ok(session) => session,
-        Err(error) => return unless_unknown(error, snapshot),
-    };
-    Answer::Orders(vec![Order::Kill {
-        cs_id: session.cs_id,
-        own: session.cs_id == snapshot.caller.cs_id,
-        running: session.running(),
-    }])
+    match fleet::find(snapshot, id, access::find_to_kill) {
+        Ok((None, session)) => Answer::Orders(vec![Order::Kill {
+            cs_id: session.cs_id,
+            own: session.cs_id == snapshot.caller.cs_id,
+            running: session.running(),
+        }]),
+        Ok((Some(peer), session)) => Answer::Orders(vec![Order::KillAt {
+            peer,
+            cs_id: session.cs_id,
+        }]),
+        Err(answer) => answer,
+    }
 }
 
 fn answer_query(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
@@ -101,12 +104,13 @@ fn answer_query(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     if access::is_proxy_root(&snapshot.caller) {
         return AdminError::bad_command().into();
     }
-    match access::find_to_interrupt(snapshot, id) {
-        Err(error) => unless_unknown(error, snapshot),
-        Ok(session) if session.cs_id == snapshot.caller.cs_id => Answer::OK,
-        Ok(session) => session.running().map_or(Answer::OK, |running| {
+    match fleet::find(snapshot, id, access::find_to_interrupt) {
+        Ok((_, session)) if session.cs_id == snapshot.caller.cs_id => Answer::OK,
+        // Whichever proxy it is at: the nodes are the same for all.
+        Ok((_, session)) => session.running().map_or(Answer::OK, |running| {
             Answer::Orders(vec![Order::KillQuery(running)])
         }),
+        Err(answer) => answer,
     }
 }
 
@@ -172,6 +176,8 @@ mod tests {
                     Order::LearnPrivileges => "privileges".to_owned(),
                     Order::Configure { key, .. } => format!("configure {key}"),
                     Order::EndServer { ss_id, .. } => format!("server {ss_id}"),
+                    Order::AskFleet => "fleet".to_owned(),
+                    Order::KillAt { peer, cs_id } => format!("kill {cs_id} at {peer}"),
                     Order::Forward => "forward".to_owned(),
                 });
                 names.collect::<Vec<_>>().join(", ")

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod answer;
 pub mod courtesy;
+pub mod fleet;
 mod kill;
 mod moment;
 mod parse;
@@ -36,6 +37,7 @@ const FAMILIES: &[&[Spec]] = &[
     proxysession::STATEMENTS,
     processlist::STATEMENTS,
     kill::STATEMENTS,
+    fleet::STATEMENTS,
     proxyconfig::STATEMENTS,
     proxyinfo::STATEMENTS,
     proxycluster::STATEMENTS,
@@ -96,6 +98,8 @@ pub enum Scope {
     Named,
     /// The sessions of all workers.
     AllWorkers,
+    /// The sessions of all workers, and what the other proxies of the fleet answer to this statement ([`Daemon::fleet`]).
+    Fleet(&'static str),
     /// The sessions of all workers, and what each of these reports of itself: [`Daemon::reports`].
     Daemon,
 }

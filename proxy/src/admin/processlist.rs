@@ -24,7 +24,7 @@ pub(super) const SHORT: Spec = Spec {
     answer: |_, snapshot| list(&SHORT_COLUMNS, snapshot, short_row),
 };
 
-const FULL: Spec = Spec {
+pub(super) const FULL: Spec = Spec {
     words: &["SHOW", "FULL", "PROCESSLIST"],
     grammar: "SHOW FULL PROCESSLIST",
     help: "Lists the same sessions with what each is doing: its command, for how long, and the first 256 bytes of the statement.",

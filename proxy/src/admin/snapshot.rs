@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use sluice_ebpf::reason::RelayReason;
 
-use super::Privileges;
+use super::{Privileges, fleet::Peer};
 use crate::{
     config::{NodeAddress, Origin, Settings},
     session::{CsId, Login, Session, SsId, Totals, variable::defaults::Default},
@@ -57,6 +57,8 @@ pub struct Daemon {
     pub uptime_ms: u64,
     /// The moment of the snapshot in nanoseconds of `CLOCK_MONOTONIC`, which the times of sessions are in.
     pub now_ns: u64,
+    /// What the other proxies of the fleet have told; none unless they were asked.
+    pub fleet: Option<Vec<Peer>>,
     /// What each worker reports of itself; empty unless the statement's scope asks for it.
     pub reports: Vec<Report>,
 }

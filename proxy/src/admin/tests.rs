@@ -64,7 +64,7 @@ fn proxyhelp_lists_every_statement() {
     ));
     assert!(help.contains("\nSHOW PROXYVIP [name] | refused | "));
     let one = table(ask(&[], 1, "SHOW PROXYHELP LIKE '%GLOBAL%'"));
-    assert_eq!(one.lines().count(), 3);
+    assert_eq!(one.lines().count(), 7);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use toml::Spanned;
 
 use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
+use super::fleet::{Fleet, FleetTable};
 use super::value::{
     ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces, NodeAddress,
     PathChoice, ProxyId, Splice, Timeout, Workers,
@@ -31,6 +32,7 @@ pub(super) struct File {
     default_cluster: Option<Spanned<Name>>,
     pub(super) log: LogTable,
     admin: Option<Spanned<AdminTable>>,
+    fleet: Option<Spanned<FleetTable>>,
     user: Vec<Spanned<Account>>,
     cluster: Vec<Spanned<ClusterTable>>,
 }
@@ -106,6 +108,17 @@ impl File {
             check.map_err(|message| at(text, table, message))
         });
         checked.transpose()
+    }
+
+    /// The other proxies.
+    pub(super) fn fleet(&self, text: &str, has_admin: bool) -> Result<Fleet, ConfigError> {
+        self.fleet.as_ref().map_or_else(
+            || Ok(Fleet::default()),
+            |table| {
+                let check = table.get_ref().check(has_admin);
+                check.map_err(|message| at(text, table, message))
+            },
+        )
     }
 
     /// The clients' accounts whose passwords the proxy is told.

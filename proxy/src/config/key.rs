@@ -260,6 +260,34 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "fleet.peers",
+        flag: None,
+        default: "",
+        range: "HOST:PORT, …",
+        help: "The proxies of this one's fleet, itself or not; of a name all of its addresses. KILL and the statements with GLOBAL reach their sessions.",
+        change: Change::Restart,
+        value: |settings| {
+            let peers: Vec<_> = settings
+                .fleet
+                .peers
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            peers.join(", ")
+        },
+        is_given: |_| false,
+    },
+    Key {
+        name: "fleet.timeout",
+        flag: None,
+        default: "1s",
+        range: TIMES,
+        help: "How long the answers of these proxies are waited for.",
+        change: live!(fleet.timeout, None),
+        value: |settings| time(settings.fleet.timeout),
+        is_given: |_| false,
+    },
+    Key {
         name: "log.format",
         flag: Some("--log-format"),
         default: "text",
@@ -488,7 +516,7 @@ mod tests {
             .filter(|name| !name.contains('.'));
         assert_eq!(
             of(""),
-            sorted(&mut top.chain(["admin", "cluster", "log", "user"]))
+            sorted(&mut top.chain(["admin", "cluster", "fleet", "log", "user"]))
         );
         let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
         assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
@@ -496,6 +524,10 @@ mod tests {
             .iter()
             .filter_map(|key| key.name.strip_prefix("admin."));
         assert_eq!(of("[admin]\n"), sorted(&mut admin.into_iter()));
+        let fleet = KEYS
+            .iter()
+            .filter_map(|key| key.name.strip_prefix("fleet."));
+        assert_eq!(of("[fleet]\n"), sorted(&mut fleet.into_iter()));
         let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);
         assert_eq!(of("[[cluster]]\n"), sorted(&mut cluster.chain(["name"])));
     }

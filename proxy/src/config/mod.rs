@@ -4,6 +4,7 @@ mod admin;
 mod alter;
 mod cluster;
 mod file;
+mod fleet;
 pub mod key;
 mod value;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
+pub use fleet::Fleet;
 pub use value::{
     ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
     PathChoice, ProxyId, Splice, Timeout, Workers,
@@ -52,6 +54,8 @@ pub struct Settings {
     pub default_cluster: String,
     /// Whether and how the proxy's own users log in.
     pub admin: Option<AdminPassword>,
+    /// The other proxies of its fleet.
+    pub fleet: Fleet,
     /// Accounts of clients in whose place the proxy may log in where it cannot without the password; the names differ.
     pub users: Vec<Account>,
     /// At least one; the names differ.
@@ -130,6 +134,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let clusters = file.clusters(text, line.server)?;
     let default_cluster = file.default_cluster(text, &clusters)?;
     let admin = file.admin(text)?;
+    let fleet = file.fleet(text, admin.is_some())?;
     let users = file.users(text)?;
     Ok(Settings {
         listen: line
@@ -175,6 +180,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .map_or_else(|| TENANT_DEFAULT.to_owned(), value::Name::into_string),
         default_cluster,
         admin,
+        fleet,
         users,
         clusters,
     })

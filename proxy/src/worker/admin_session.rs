@@ -8,6 +8,7 @@ use super::{
     Worker,
     close::End,
     configure::configure,
+    fleet,
     form::{Form, ask},
     login::ProxyLogin,
     mailbox,
@@ -254,8 +255,13 @@ impl<'a> AdminSession<'a> {
                         Err(error) => refuse(form, error),
                     };
                 }
-                // All privileges are known, and there is no node to ask or to forward to; ODP's root@proxysys has no KILL QUERY either.
-                Order::KillQuery(_) | Order::LearnPrivileges | Order::Forward => {
+                Order::KillAt { peer, cs_id } => {
+                    if let Err(error) = fleet::kill(&self.worker.process, peer, cs_id).await {
+                        return refuse(form, error);
+                    }
+                }
+                // The peers were asked, all privileges are known, and there is no node to ask or to forward to; ODP's root@proxysys has no KILL QUERY either.
+                Order::AskFleet | Order::KillQuery(_) | Order::LearnPrivileges | Order::Forward => {
                     return refuse(form, AdminError::bad_command());
                 }
             }

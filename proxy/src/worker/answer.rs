@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::{
     close::End,
     configure::configure,
+    fleet,
     form::{Form, ask},
     serve::{Serving, payload_length},
 };
@@ -42,53 +43,16 @@ impl Serving<'_> {
             Answer::Rows { columns, rows } => form.put_rows(&mut out, &columns, &rows),
             Answer::Ok { info } => form.put_ok(&mut out, info),
             Answer::Error(error) => form.put_error(&mut out, error),
+            Answer::Orders(orders) if orders.contains(&Order::Forward) => {
+                if let Some(effect) = effect {
+                    return self.forward(effect).await;
+                }
+                let error = AdminError::unsupported_when_prepared();
+                return self.refuse(&error).await;
+            }
             Answer::Orders(orders) => {
                 for order in orders {
-                    match order {
-                        Order::Forward => {
-                            if let Some(effect) = effect {
-                                return self.forward(effect).await;
-                            }
-                            let error = AdminError::unsupported_when_prepared();
-                            return self.refuse(&error).await;
-                        }
-                        Order::Kill { own: true, .. } => {
-                            form.put_error(&mut out, AdminError::interrupted());
-                            end = Some(End::KilledItself);
-                        }
-                        Order::Kill {
-                            cs_id,
-                            own: false,
-                            running,
-                        } => end = self.end_other(cs_id, running.as_ref()).await?,
-                        Order::KillQuery(running) => {
-                            if let Err(error) = self.kill_query(&running).await? {
-                                form.put_error(&mut out, error);
-                            }
-                        }
-                        Order::Configure { key, value } => {
-                            match configure(&self.worker.process, key, value).await {
-                                Ok(told) => form.put_ok(&mut out, told),
-                                Err(error) => form.put_error(&mut out, error),
-                            }
-                        }
-                        Order::EndServer {
-                            cs_id,
-                            ss_id,
-                            own,
-                            is_forced,
-                        } => match self.end_server(cs_id, ss_id, own).await? {
-                            Ok(()) => {}
-                            Err(_) if is_forced && own => {
-                                form.put_error(&mut out, AdminError::interrupted());
-                                end = Some(End::KilledItself);
-                            }
-                            Err(_) if is_forced => end = self.end_other(cs_id, None).await?,
-                            Err(error) => form.put_error(&mut out, error),
-                        },
-                        // Done before: nothing asks for it twice.
-                        Order::LearnPrivileges => {}
-                    }
+                    end = end.or(self.carry_out(order, form, &mut out).await?);
                 }
                 if out.is_empty() {
                     form.put_ok(&mut out, String::new());
@@ -97,6 +61,51 @@ impl Serving<'_> {
         }
         self.reply(&out, end.is_some()).await?;
         end.map_or(Ok(()), Err)
+    }
+
+    /// Carries out one order. What the client is to be told goes into `out`, nothing for OK; the end of the caller's own session, if it comes.
+    async fn carry_out(
+        &mut self,
+        order: Order,
+        form: Form,
+        out: &mut BytesMut,
+    ) -> Result<Option<End>, End> {
+        let done = match order {
+            Order::Kill { own: true, .. } => {
+                form.put_error(out, AdminError::interrupted());
+                return Ok(Some(End::KilledItself));
+            }
+            Order::Kill {
+                cs_id,
+                own: false,
+                running,
+            } => return self.end_other(cs_id, running.as_ref()).await,
+            Order::KillAt { peer, cs_id } => fleet::kill(&self.worker.process, peer, cs_id).await,
+            Order::KillQuery(running) => self.kill_query(&running).await?,
+            Order::Configure { key, value } => {
+                let told = configure(&self.worker.process, key, value).await;
+                told.map(|told| form.put_ok(out, told))
+            }
+            Order::EndServer {
+                cs_id,
+                ss_id,
+                own,
+                is_forced,
+            } => match self.end_server(cs_id, ss_id, own).await? {
+                Err(_) if is_forced && own => {
+                    form.put_error(out, AdminError::interrupted());
+                    return Ok(Some(End::KilledItself));
+                }
+                Err(_) if is_forced => return self.end_other(cs_id, None).await,
+                done => done,
+            },
+            // Done before: nothing asks for it twice. What goes to the node is not carried out here.
+            Order::LearnPrivileges | Order::AskFleet | Order::Forward => Ok(()),
+        };
+        if let Err(error) = done {
+            form.put_error(out, error);
+        }
+        Ok(None)
     }
 
     /// The answer to a statement. The node is asked for the caller's privileges where it depends on them.

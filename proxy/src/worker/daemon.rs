@@ -55,6 +55,7 @@ impl Process {
             client_count,
             uptime_ms: self.now_ms(),
             now_ns: clock::now_ns(),
+            fleet: None,
             reports: Vec::new(),
         }
     }

@@ -2,11 +2,11 @@
 
 use bytes::BytesMut;
 
-use super::{Worker, defaults, mailbox, registry::Entry};
+use super::{Worker, defaults, fleet, mailbox, registry::Entry};
 use crate::{
     admin::{
-        AdminError, Answer, Caller, Column, ColumnKind, Daemon, Privileges, Scope, Snapshot,
-        Statement, Value,
+        AdminError, Answer, Caller, Column, ColumnKind, Daemon, Order, Privileges, Scope, Snapshot,
+        Statement, Value, fleet::Question,
     },
     protocol::{
         capability::Capabilities,
@@ -42,11 +42,20 @@ pub(super) async fn ask(
     if defaults::freshen(&worker.process, entry, statement, &snapshot).await {
         (sessions, daemon) = scope(worker, entry, statement).await;
     }
-    statement.answer(&Snapshot {
-        sessions: &sessions,
-        caller,
-        daemon: &daemon,
-    })
+    let answer = |daemon: &Daemon| {
+        statement.answer(&Snapshot {
+            sessions: &sessions,
+            caller,
+            daemon,
+        })
+    };
+    match answer(&daemon) {
+        Answer::Orders(orders) if orders.contains(&Order::AskFleet) => {
+            daemon.fleet = Some(fleet::ask(&worker.process, Question::Kill).await);
+            answer(&daemon)
+        }
+        answer => answer,
+    }
 }
 
 /// What the statement's scope covers.
@@ -57,6 +66,10 @@ async fn scope(worker: &Worker, entry: &Entry, statement: &Statement) -> (Vec<Se
         // Copying a thousand sessions to show one would cost a thousand times its answer.
         (Scope::Named, id @ Some(_)) => mailbox::snapshot(&worker.process, id).await,
         (Scope::AllWorkers, _) => mailbox::snapshot(&worker.process, None).await,
+        (Scope::Fleet(list), _) => {
+            daemon.fleet = Some(fleet::ask(&worker.process, Question::List(list)).await);
+            mailbox::snapshot(&worker.process, None).await
+        }
         (Scope::Daemon, _) => {
             let (sessions, reports) = mailbox::reports(&worker.process).await;
             daemon.reports = reports;

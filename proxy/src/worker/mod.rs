@@ -15,6 +15,7 @@ mod configure;
 mod cover;
 mod daemon;
 mod defaults;
+mod fleet;
 mod form;
 mod greeting;
 mod kill;

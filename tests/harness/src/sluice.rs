@@ -86,7 +86,7 @@ pub struct Sluice {
 }
 
 impl Sluice {
-    /// Starts `sluice run` on `host` in front of `node`, on a port of the kernel's choice, and waits until it listens. `path` are the flags
+    /// Starts `sluice run` on `host` in front of `node`, on a port of the kernel's choice where no flag names one, and waits until it listens. `path` are the flags
     /// about the way that bytes take.
     ///
     /// # Errors
@@ -114,7 +114,10 @@ impl Sluice {
 
     fn run(host: &Host, flags: &[&str]) -> Result<Self> {
         let listen = SocketAddr::new(host.address(), 0).to_string();
-        let mut arguments = vec!["run", "--log-format", "json", "--listen", &listen];
+        let mut arguments = vec!["run", "--log-format", "json"];
+        if !flags.contains(&"--listen") {
+            arguments.extend(["--listen", &listen]);
+        }
         arguments.extend(flags);
         let mut command = host.inside(command(&arguments)?)?;
         command

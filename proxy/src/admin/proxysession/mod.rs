@@ -13,22 +13,24 @@ use super::{
 use crate::session::Session;
 
 pub(super) const STATEMENTS: &[Spec] = &[
-    Spec {
-        words: &["SHOW", "PROXYSESSION"],
-        grammar: "SHOW PROXYSESSION",
-        help: "Lists client sessions: all of them for users of the tenant sys, else one's own.",
-        who: Who::Anyone,
-        scope: Scope::AllWorkers,
-        example: "SHOW PROXYSESSION",
-        parse: parse::nothing,
-        answer,
-    },
+    SPEC,
     attribute::SPEC,
     stat::SPEC,
     variables::SPEC,
     server::SHOW,
     server::KILL,
 ];
+
+pub(super) const SPEC: Spec = Spec {
+    words: &["SHOW", "PROXYSESSION"],
+    grammar: "SHOW PROXYSESSION",
+    help: "Lists client sessions: all of them for users of the tenant sys, else one's own.",
+    who: Who::Anyone,
+    scope: Scope::AllWorkers,
+    example: "SHOW PROXYSESSION",
+    parse: parse::nothing,
+    answer,
+};
 
 pub(super) use variables::{is_about_variables, subject as variables_subject};
 

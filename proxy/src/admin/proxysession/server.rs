@@ -10,7 +10,7 @@ use crate::admin::{
 use crate::session::{ServerSession, ServerState, Session};
 use crate::sql::{Token, Tokens, like::like};
 
-pub(super) const SHOW: Spec = Spec {
+pub(in crate::admin) const SHOW: Spec = Spec {
     words: &["SHOW", "PROXYSESSION", "SERVER"],
     grammar: "SHOW PROXYSESSION SERVER [id] [LIKE 'pattern']",
     help: "Lists server sessions, of one client session or of all that one may see; LIKE compares the node's address.",

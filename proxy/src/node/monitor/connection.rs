@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{BYTES_MAX, Kind, MonitorError, NO_SUCH_THREAD, ROWS_MAX, Rows};
+use super::{Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows};
 use crate::{
     config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress},
     node::connect::reason,
@@ -71,12 +71,12 @@ impl Node {
     ) -> Result<Rows, MonitorError> {
         let turns = match kind {
             Kind::Kill => &self.kills,
-            Kind::Query => &self.queries,
+            Kind::Query | Kind::Peer => &self.queries,
         };
         // Never closed; and without a turn things would only be slower.
         let _turn = turns.acquire().await;
         self.used.set(Instant::now());
-        let result = self.try_run(account, sql).await;
+        let result = self.try_run(account, sql, kind).await;
         self.used.set(Instant::now());
         match &result {
             Ok(_)
@@ -84,22 +84,27 @@ impl Node {
                 number: NO_SUCH_THREAD,
                 ..
             }) => {}
-            Err(error) => self.complain(&error.to_string()),
+            Err(error) => self.complain(&error.to_string(), kind),
         }
         result
     }
 
-    async fn try_run(&self, account: &Account, sql: &str) -> Result<Rows, MonitorError> {
+    async fn try_run(
+        &self,
+        account: &Account,
+        sql: &str,
+        kind: Kind,
+    ) -> Result<Rows, MonitorError> {
         let kept = self.idle.take();
         if let Some(Idle { connection, .. }) = kept.filter(|idle| idle.account == *account) {
-            match self.ask(connection, account, sql).await {
+            match self.ask(connection, account, sql, kind).await {
                 // The node may have closed it long ago.
                 Err(MonitorError::Broken(_)) => {}
                 result => return result,
             }
         }
         let connection = self.connect(account).await?;
-        self.ask(connection, account, sql).await
+        self.ask(connection, account, sql, kind).await
     }
 
     async fn connect(&self, account: &Account) -> Result<Conn, MonitorError> {
@@ -113,7 +118,7 @@ impl Node {
             .prefer_socket(false)
             .tcp_keepalive(Some(KEEPALIVE_IDLE_DEFAULT))
             // The driver would ask for these.
-            .max_allowed_packet(Some(BYTES_MAX))
+            .max_allowed_packet(Some(PEER_BYTES_MAX))
             .wait_timeout(Some(28_800))
             .connect_attribute("program_name", "sluice monitor");
         match timeout(CONNECT_TIME, log_in(options)).await {
@@ -129,8 +134,9 @@ impl Node {
         mut connection: Conn,
         account: &Account,
         sql: &str,
+        kind: Kind,
     ) -> Result<Rows, MonitorError> {
-        let result = rows(&mut connection, sql).await;
+        let result = rows(&mut connection, sql, kind.bounds()).await;
         if matches!(result, Ok(_) | Err(MonitorError::Refused { .. })) {
             let account = account.clone();
             *self.idle.borrow_mut() = Some(Idle {
@@ -153,7 +159,7 @@ impl Node {
         self.used.get().elapsed() > REPEAT_TIME
     }
 
-    fn complain(&self, cause: &str) {
+    fn complain(&self, cause: &str, kind: Kind) {
         let mut causes = self.causes.borrow_mut();
         if causes
             .get(cause)
@@ -165,7 +171,14 @@ impl Node {
             causes.clear();
         }
         causes.insert(cause.to_owned(), Instant::now());
-        tracing::warn!(node = %self.address, cause, "the monitor account failed");
+        match kind {
+            Kind::Kill | Kind::Query => {
+                tracing::warn!(node = %self.address, cause, "the monitor account failed");
+            }
+            Kind::Peer => {
+                tracing::warn!(peer = %self.address, cause, "a proxy of the fleet does not answer");
+            }
+        }
     }
 }
 
@@ -181,8 +194,12 @@ async fn log_in(options: OptsBuilder) -> mysql_async::Result<Conn> {
     }
 }
 
-/// Runs a statement and reads its rows.
-async fn rows(connection: &mut Conn, sql: &str) -> Result<Rows, MonitorError> {
+/// Runs a statement and reads its rows, no more than these rows and bytes.
+async fn rows(
+    connection: &mut Conn,
+    sql: &str,
+    (rows_max, bytes_max): (usize, usize),
+) -> Result<Rows, MonitorError> {
     let mut result = connection.query_iter(sql).await.map_err(failed)?;
     let mut rows = Rows::new();
     let mut bytes = 0;
@@ -195,7 +212,7 @@ async fn rows(connection: &mut Conn, sql: &str) -> Result<Rows, MonitorError> {
         });
         let values: Vec<_> = values.collect();
         bytes += values.iter().flatten().map(Vec::len).sum::<usize>();
-        if rows.len() == ROWS_MAX || bytes > BYTES_MAX {
+        if rows.len() == rows_max || bytes > bytes_max {
             return Err(MonitorError::TooLarge);
         }
         rows.push(values);

@@ -22,8 +22,12 @@ use crate::{
 const ORDERS_MAX: usize = 1024;
 /// The most rows that a node's answer may have.
 const ROWS_MAX: usize = 10_000;
-/// The most bytes that the values of a node's answer may have.
+/// The most rows that the answer of a proxy of the fleet may have: a row for each of its sessions.
+const PEER_ROWS_MAX: usize = 1 << 18;
+/// The most bytes that the values of an answer may have.
 const BYTES_MAX: usize = 4 << 20;
+/// The same for a proxy of the fleet.
+const PEER_BYTES_MAX: usize = 64 << 20;
 /// From an order to its result, whatever happens.
 const ORDER_TIME: Duration = Duration::from_secs(5);
 /// How often connections that nobody needs any more are looked for.
@@ -49,7 +53,7 @@ pub enum MonitorError {
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
-    /// The node's answer has more than 10,000 rows or 4 MiB of values.
+    /// The node's answer has more than 10,000 rows or 4 MiB of values, or that of a proxy of the fleet more than 262,144 rows or 64 MiB.
     #[error("the answer is too large")]
     TooLarge,
     /// Nothing came in five seconds.
@@ -106,6 +110,18 @@ struct Order {
 enum Kind {
     Kill,
     Query,
+    /// It is for another proxy of the fleet.
+    Peer,
+}
+
+impl Kind {
+    /// The most rows, and bytes of values, that an answer may have.
+    const fn bounds(self) -> (usize, usize) {
+        match self {
+            Self::Kill | Self::Query => (ROWS_MAX, BYTES_MAX),
+            Self::Peer => (PEER_ROWS_MAX, PEER_BYTES_MAX),
+        }
+    }
 }
 
 impl Monitor {
@@ -130,7 +146,7 @@ impl Monitor {
     /// Ends what a connection of the node is executing; the connection lives on. That the node no longer knows it is no error.
     pub fn kill_query(&self, cluster: &Cluster, node: SocketAddr, id: ConnectionId) -> Pending {
         let sql = format!("KILL QUERY {}", id.0);
-        self.order(cluster, vec![node.into()], sql, Kind::Kill)
+        self.order(cluster.monitor.as_ref(), vec![node.into()], sql, Kind::Kill)
     }
 
     /// Ends a connection of the node and what it is executing. That the node no longer knows it is no error.
@@ -141,18 +157,24 @@ impl Monitor {
         id: ConnectionId,
     ) -> Pending {
         let sql = format!("KILL CONNECTION {}", id.0);
-        self.order(cluster, vec![node.into()], sql, Kind::Kill)
+        self.order(cluster.monitor.as_ref(), vec![node.into()], sql, Kind::Kill)
     }
 
     /// Asks the first node of the cluster that can be reached. The statement must be one that may be executed twice: where the
     /// connection turns out to be broken, it is.
     pub fn query(&self, cluster: &Cluster, sql: impl Into<String>) -> Pending {
-        self.order(cluster, cluster.nodes.clone(), sql.into(), Kind::Query)
+        let (account, nodes) = (cluster.monitor.as_ref(), cluster.nodes.clone());
+        self.order(account, nodes, sql.into(), Kind::Query)
+    }
+
+    /// Asks another proxy of the fleet something, by its administrator's account.
+    pub fn ask_peer(&self, peer: SocketAddr, account: &Account, sql: impl Into<String>) -> Pending {
+        self.order(Some(account), vec![peer.into()], sql.into(), Kind::Peer)
     }
 
     fn order(
         &self,
-        cluster: &Cluster,
+        account: Option<&Account>,
         nodes: Vec<NodeAddress>,
         sql: String,
         kind: Kind,
@@ -160,7 +182,7 @@ impl Monitor {
         let (reply, pending) = oneshot::channel();
         let room = Arc::clone(&self.room).try_acquire_owned();
         // Who gets no result sees it at once: his end of the channel is there.
-        match (&cluster.monitor, room) {
+        match (account, room) {
             (None, _) => drop(reply.send(Err(MonitorError::NoAccount))),
             (_, Err(_full)) => drop(reply.send(Err(MonitorError::Busy))),
             (Some(account), Ok(room)) => {

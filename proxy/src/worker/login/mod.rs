@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use self::failure::{
     Failure, broken_login, client_failure, no_greeting, no_route, unreachable_node,
 };
-pub(super) use self::proxy::ProxyDoor;
+pub(super) use self::proxy::{ProxyDoor, admin_password};
 use super::auth::{converse, dismiss, part_from_node};
 use crate::net::Leg;
 use crate::node::{Announce, LegError, LoginLeg, connect, greet};

@@ -59,14 +59,7 @@ impl ProxyDoor {
         }
         let password = match &process.settings().admin {
             None => return Err(deny("no admin.password is configured".to_owned())),
-            Some(AdminPassword::Text(password)) => password.expose().to_owned(),
-            Some(AdminPassword::File(path)) => {
-                let path = path.clone();
-                // A file may lie on a file system that takes its time.
-                let read = tokio::task::spawn_blocking(move || read_password(&path)).await;
-                read.map_err(|failed| deny(failed.to_string()))?
-                    .map_err(|failed| deny(format!("admin.password_file: {failed}")))?
-            }
+            Some(admin) => admin_password(admin).await.map_err(deny)?,
         };
         Ok(Self {
             process: Arc::clone(process),
@@ -156,6 +149,23 @@ fn denied(name: &str, address: IpAddr, detail: String) -> Refusal {
         error: MysqlError::access_denied(name, &address.to_string(), true),
         reason: LoginReason::ProxyRefused,
         detail: Some(detail),
+    }
+}
+
+/// The password of the proxy's own users.
+///
+/// # Errors
+/// Why the file that holds it cannot be read.
+pub(in crate::worker) async fn admin_password(admin: &AdminPassword) -> Result<String, String> {
+    match admin {
+        AdminPassword::Text(password) => Ok(password.expose().to_owned()),
+        AdminPassword::File(path) => {
+            let path = path.clone();
+            // A file may lie on a file system that takes its time.
+            let read = tokio::task::spawn_blocking(move || read_password(&path)).await;
+            let read = read.unwrap_or_else(|failed| Err(failed.to_string()));
+            read.map_err(|failed| format!("admin.password_file: {failed}"))
+        }
     }
 }
 

@@ -1,0 +1,174 @@
+//! Several proxies in front of one node: lists of the whole fleet, and `KILL` from any of them.
+
+use crate::{
+    case::Case,
+    kill::{computes, connection_killed, id, interruptible, last_words, node_id},
+};
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    config::{Cluster, Config},
+    server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
+    stage::{Front, Stage},
+    wire::{Connection, command},
+};
+use std::net::SocketAddr;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("lists", lists).daemon(),
+    Case::new("kill_at_another", kill_at_another).daemon(),
+    Case::new("kill_query_at_another", kill_query_at_another).daemon(),
+    Case::new("peer_down", peer_down).daemon(),
+];
+
+/// The proxy's administrator, and his password in the whole fleet.
+const ADMINISTRATOR: &str = "root@proxysys";
+const SECRET: &str = "open sesame";
+/// The operator in front of MariaDB.
+const ROOT: &str = "root";
+
+/// A proxy of this number that knows these others.
+fn proxy(
+    stage: &Stage,
+    id: u32,
+    peers: &[SocketAddr],
+    listen: Option<SocketAddr>,
+) -> Result<Front> {
+    let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
+    let config = Config::new()
+        .line(&format!("proxy_id = {id}"))
+        .line(&format!(
+            "fleet = {{ peers = {peers:?}, timeout = \"5s\" }}"
+        ))
+        .line(&format!("admin = {{ password = {SECRET:?} }}"))
+        .cluster(Cluster::mysql("east", &[stage.node()]).monitor(USER_MONITOR, PASSWORD));
+    let listen = listen.map(|address| address.to_string());
+    let flags: Vec<_> = listen.iter().flat_map(|at| ["--listen", at]).collect();
+    stage.private_with_config(&config, &flags)
+}
+
+/// Two proxies that know each other, and themselves.
+fn two(stage: &Stage) -> Result<[Front; 2]> {
+    let host = &stage.hosts().proxy;
+    let (one, two) = (host.free_address()?, host.free_address()?);
+    Ok([
+        proxy(stage, 1, &[one, two], Some(one))?,
+        proxy(stage, 2, &[one, two], Some(two))?,
+    ])
+}
+
+/// The column of this name in a list, for each row.
+fn column(connection: &mut Connection, sql: &str, name: &str) -> Result<Vec<Option<String>>> {
+    let response = connection.run(sql)?;
+    let columns = response.columns()?;
+    let at = columns.iter().position(|column| column.name == name);
+    let at = at.with_context(|| format!("no {name} in {sql}"))?;
+    let rows = response.texts()?.into_iter();
+    rows.map(|row| row.get(at).cloned().context("a short row"))
+        .collect()
+}
+
+fn lists(stage: &Stage) -> Result<()> {
+    let [one, two] = two(stage)?;
+    let at_one = one.open(USER, PASSWORD)?;
+    let at_two = two.open(USER, PASSWORD)?;
+    let ids = [id(&at_one).to_string(), id(&at_two).to_string()];
+    for front in [&one, &two] {
+        for (user, password) in [(ROOT, ""), (ADMINISTRATOR, SECRET)] {
+            let mut root = front.open(user, password)?;
+            for (list, column_of_id) in [
+                ("SHOW PROXYSESSION GLOBAL", "Id"),
+                ("SHOW PROXYSESSION SERVER GLOBAL", "cs_id"),
+                ("SHOW PROCESSLIST GLOBAL", "Id"),
+                ("SHOW FULL PROCESSLIST GLOBAL", "Id"),
+            ] {
+                let found = column(&mut root, list, column_of_id)?;
+                for id in &ids {
+                    let times = found.iter().flatten().filter(|found| *found == id).count();
+                    ensure!(
+                        times == 1,
+                        "{user}, {list}: {id} is there {times} times: {found:?}"
+                    );
+                }
+                let errors = column(&mut root, list, "proxy_error")?;
+                ensure!(errors.iter().all(Option::is_none), "{list}: {errors:?}");
+            }
+        }
+        // His own, wherever they are, and nobody else's.
+        let mut app = front.open(USER, PASSWORD)?;
+        let own = column(&mut app, "SHOW PROXYSESSION GLOBAL", "Id")?;
+        assert_eq!(own, [Some(id(&app).to_string())]);
+        let users = column(&mut app, "SHOW FULL PROCESSLIST GLOBAL", "User")?;
+        ensure!(users.len() == 3, "{users:?}");
+        ensure!(users.iter().flatten().all(|user| user == USER), "{users:?}");
+    }
+    // The stock client shows it.
+    let printed = one.client(ROOT, "").execute("SHOW PROXYSESSION GLOBAL")?;
+    assert_eq!(printed.errors()?, [""; 0]);
+    Ok(())
+}
+
+fn kill_at_another(stage: &Stage) -> Result<()> {
+    let [one, two] = two(stage)?;
+    for (killer, password, by_connection) in [
+        (USER, PASSWORD, false),
+        (USER, PASSWORD, true),
+        (ROOT, "", false),
+        (ADMINISTRATOR, SECRET, true),
+    ] {
+        let mut victim = one.open(USER, PASSWORD)?;
+        let node_id = node_id(&mut victim)?;
+        let target = if by_connection {
+            node_id.clone()
+        } else {
+            id(&victim).to_string()
+        };
+        let mut killer = two.open(killer, password)?;
+        killer.run(&format!("KILL {target}"))?;
+        stage.gone_from_node(&node_id)?;
+        assert_eq!(last_words(&mut victim)?, Some(connection_killed()));
+        assert_eq!(
+            killer.query(&format!("KILL {target}"))?.outcome.code(),
+            1094
+        );
+    }
+    // Whose session it is counts there as it does here.
+    let victim = one.open(ROOT, "")?;
+    let mut stranger = two.open(USER_OPEN, "")?;
+    let statement = format!("KILL {}", id(&victim));
+    assert_eq!(stranger.query(&statement)?.outcome.code(), 1095);
+    Ok(())
+}
+
+fn kill_query_at_another(stage: &Stage) -> Result<()> {
+    let [one, two] = two(stage)?;
+    let mut direct = stage.open_direct()?;
+    let mut victim = one.open(USER, PASSWORD)?;
+    let mut killer = two.open(USER, PASSWORD)?;
+    let node_id = node_id(&mut victim)?;
+    victim.send_command(&command::query(interruptible(stage).as_bytes()))?;
+    computes(&mut direct, &node_id, true)?;
+    killer.run(&format!("KILL QUERY {}", id(&victim)))?;
+    assert_eq!(victim.read_response(&[])?.outcome.code(), 1317);
+    assert_eq!(victim.run("SELECT 'alive'")?.text()?, "alive");
+    Ok(())
+}
+
+fn peer_down(stage: &Stage) -> Result<()> {
+    let nobody = stage.hosts().proxy.free_address()?;
+    let front = proxy(stage, 3, &[nobody], None)?;
+    let mut root = front.open(ROOT, "")?;
+    let list = "SHOW PROXYSESSION GLOBAL";
+    let errors = column(&mut root, list, "proxy_error")?;
+    assert_eq!(errors, [None, Some("connection refused".to_owned())]);
+    let proxies = column(&mut root, list, "proxy")?;
+    assert_eq!(proxies.last(), Some(&Some(nobody.to_string())));
+    let unknown = root.query("KILL 262145")?;
+    let text = unknown.outcome.to_string();
+    ensure!(
+        text.contains(&format!(
+            "Unknown thread id: 262145 (not asked: {nobody}: connection refused)"
+        )),
+        "{text}"
+    );
+    Ok(())
+}
