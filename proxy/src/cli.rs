@@ -49,7 +49,12 @@ pub enum Command {
         #[arg(long, value_name = "auto|off|require", default_value = "auto")]
         splice: Splice,
     },
+    /// Print a unit file for systemd that runs the proxy with no more rights than it needs.
+    Unit,
 }
+
+/// What `sluice unit` prints.
+pub const UNIT: &str = include_str!("sluice.service");
 
 /// The flags of `sluice run`.
 #[derive(Debug, Default, Args)]

@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run(arguments),
         Command::CheckConfig { config } => check_config(&config),
         Command::Doctor { splice } => doctor(splice),
+        Command::Unit => say(cli::UNIT),
     };
     ExitCode::from(exit as u8)
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use sluice_tests::{
     path::Path,
+    rights::{self, Rights},
     server::Kind,
     stage::{self, Setting, Stage},
 };
@@ -110,7 +111,12 @@ impl Case {
         {
             return Some(why);
         }
-        let Setting { topology, path } = setting;
+        if setting.rights == Rights::Unit
+            && let Some(reason) = rights::missing()
+        {
+            return Some(reason);
+        }
+        let Setting { topology, path, .. } = setting;
         match (path, self.only) {
             _ if topology.is_remote() && !is_root => Some("remote ends need root"),
             _ if path.splices() && !is_root => Some("splicing needs root"),

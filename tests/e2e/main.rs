@@ -4,6 +4,9 @@
 //! server, its module and itself. Settings with all on one host are `spliced` and `relayed`; those with a remote end are named by where the
 //! daemon is: `sidecar` (with the client), `node_side` (with the node), `gateway` (between the two).
 //!
+//! Part of the list runs again with a daemon that has the rights of its unit file only (settings `unprivileged_…`); `SLUICE_TEST_RIGHTS=unit` runs
+//! all of it so.
+//!
 //! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
 //! where else they take the wire path.
 #![expect(
@@ -44,6 +47,7 @@ mod prepared;
 mod processlist;
 mod proxyconfig;
 mod proxysys;
+mod rights;
 mod server_session;
 mod session;
 mod spill;
@@ -61,6 +65,7 @@ use case::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_tests::{
     place,
+    rights::{self as harness_rights, Rights},
     server::Kind,
     stage::{self, Setting, Stage},
 };
@@ -111,16 +116,21 @@ const CASES: &[(&str, &[Case])] = &[
     ("torture", torture::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),
+    ("rights", rights::CASES),
 ];
 
+/// What every run also tests with a daemon that has the rights of its unit only; `SLUICE_TEST_RIGHTS=unit` tests all so.
+const WITH_RIGHTS_OF_UNIT: &[&str] = &["login", "spliced", "kill", "proxyconfig", "rights"];
+
 fn main() -> Result<ExitCode> {
+    harness_rights::become_daemon_if_asked()?;
     let mut arguments = Arguments::from_args();
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
     place::sweep()?;
     let mut left_out = BTreeMap::<&str, Vec<String>>::new();
     let mut trials = Vec::new();
-    let settings = Setting::of_this_run();
     for (module, cases) in CASES {
+        let settings = settings(module);
         for case in *cases {
             for kind in case.kinds {
                 for setting in settings.iter().filter(|setting| setting.is_for(*kind)) {
@@ -147,6 +157,17 @@ fn main() -> Result<ExitCode> {
     }
     stage::tear_down()?;
     Ok(conclusion.exit_code())
+}
+
+/// The settings in which the module's cases run.
+fn settings(module: &str) -> Vec<Setting> {
+    let mut settings = Setting::of_this_run();
+    if Rights::of_this_run() == Rights::Tests && WITH_RIGHTS_OF_UNIT.contains(&module) {
+        let splicing = settings.iter().filter(|setting| setting.path.splices());
+        let unprivileged: Vec<_> = splicing.map(|it| it.with_rights_of_unit()).collect();
+        settings.extend(unprivileged);
+    }
+    settings
 }
 
 fn trial(name: String, case: Case, setting: Setting, kind: Kind) -> Trial {

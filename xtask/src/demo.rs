@@ -4,6 +4,7 @@ use crate::{build, place, run, setup};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::client::mariadb_prints;
 use sluice_tests::host::Host;
+use sluice_tests::rights::Rights;
 use sluice_tests::server::{self, Server};
 use sluice_tests::sluice::Sluice;
 use sluice_tests::{mariadb, place as test_place, wait};
@@ -60,7 +61,13 @@ fn show(once: bool) -> Result<()> {
     let node = mariadb::start(&[], &Host::here())?;
     println!("demo: a private MariaDB listens on {}", node.address());
     mariadb_prints(node.address(), server::USER, server::PASSWORD, &[], DATA)?;
-    let sluice = Sluice::start(&Host::here(), node.address(), &["--splice", "auto"], &[])?;
+    let sluice = Sluice::start(
+        &Host::here(),
+        Rights::Tests,
+        node.address(),
+        &["--splice", "auto"],
+        &[],
+    )?;
     let mode = splice_mode(&sluice)?;
     println!("demo: sluice listens on {}, {mode}", sluice.address());
 

@@ -4,9 +4,14 @@ mod wire;
 
 use std::fmt;
 
-use crate::kernel::{
-    probe,
-    self_test::{self, SelfTestError},
+use rustix::thread::CapabilitySet;
+
+use crate::{
+    kernel::{
+        probe,
+        self_test::{self, SelfTestError},
+    },
+    privilege,
 };
 
 /// What was found.
@@ -19,7 +24,7 @@ pub struct Report {
 
 /// Looks at the kernel and runs the self-test. Loads the programs for its duration; sessions of a running daemon do not notice.
 pub fn report() -> Report {
-    let missing = probe::missing_capabilities();
+    let missing = privilege::missing();
     let cgroup = probe::cgroup_root();
     let mut lines = vec![
         ("kernel", probe::release()),
@@ -39,7 +44,7 @@ pub fn report() -> Report {
             if missing.is_empty() {
                 "all there".to_owned()
             } else {
-                format!("missing: {}", missing.join(", "))
+                format!("missing: {}", privilege::names(missing))
             },
         ),
     ];
@@ -62,6 +67,7 @@ pub fn report() -> Report {
         let (tested, found, more) = wire::look(kernel);
         lines.push(("self-test, wire", outcome(tested.as_ref().copied())));
         lines.extend(more);
+        lines.push(("capabilities, later", later(kernel.needed_later())));
         remote = wire::remote(&found);
     }
     let can_splice = tested.is_ok();
@@ -73,6 +79,15 @@ pub fn report() -> Report {
     lines.push(("client and node on this host", local.to_owned()));
     lines.extend(remote);
     Report { can_splice, lines }
+}
+
+/// What the daemon keeps of its capabilities once it listens.
+fn later(kept: CapabilitySet) -> String {
+    if kept.is_empty() {
+        return "none: the daemon gives all up once it listens".to_owned();
+    }
+    let names = privilege::names(kept);
+    format!("{names} in one thread, for interfaces that come; the daemon gives up the rest")
 }
 
 /// Whether a file is there and may be read.

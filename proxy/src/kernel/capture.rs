@@ -32,6 +32,12 @@ impl Bindings {
         })
     }
 
+    /// Whether this thread may use the maps.
+    pub fn work(&self) -> bool {
+        let nobody = Tuple::default();
+        matches!(self.map.get(&nobody, 0), Ok(_) | Err(MapError::KeyNotFound))
+    }
+
     /// Says that the connection of `client` that `listener` has accepted as `socket` belongs to a session.
     ///
     /// # Errors

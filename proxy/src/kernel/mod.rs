@@ -21,6 +21,7 @@ use aya::{
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
 
+use rustix::thread::CapabilitySet;
 use sluice_ebpf::record::NODE_PORTS;
 
 use self::{
@@ -192,6 +193,14 @@ impl Kernel {
         interfaces::PROGRAMS
             .iter()
             .all(|(name, _)| self.ebpf.program(name).is_some())
+    }
+
+    /// What [`Kernel::follow`], and the end, still take of what loading took.
+    pub fn needed_later(&self) -> CapabilitySet {
+        match &self.coverage {
+            Some(coverage) if !coverage.is_free() => CapabilitySet::NET_ADMIN,
+            _ => CapabilitySet::empty(),
+        }
     }
 
     /// How interfaces stand, after [`Kernel::cover`].

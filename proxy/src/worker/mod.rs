@@ -18,6 +18,7 @@ mod defaults;
 mod fleet;
 mod form;
 mod greeting;
+mod keeper;
 mod kill;
 mod linger;
 mod login;

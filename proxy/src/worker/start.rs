@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    future::pending,
     net::{SocketAddr, TcpListener},
     num::NonZero,
     rc::Rc,
@@ -14,6 +13,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use rustix::thread::CapabilitySet;
 use sluice_ebpf::reason::RelayReason;
 use tokio::{
     runtime,
@@ -28,17 +28,20 @@ use tokio::{
 use super::{
     Ids, Process, RunError, SCRATCH_BYTES, Worker, accept,
     cover::{self, Cover},
-    daemon, linger,
+    daemon,
+    keeper::Keeper,
+    linger,
     mailbox::{self, Mail},
     nodes::Nodes,
     registry::Registry,
 };
 use crate::{
     config::{Namespaces, Origin, PathChoice, Settings, Splice},
-    kernel::{Kernel, capture::Bindings, self_test},
+    kernel::{Kernel, KernelError, capture::Bindings, record::Records, self_test},
     log::LogHandle,
     net,
     node::Monitor,
+    privilege,
     session::IdSequence,
 };
 
@@ -56,6 +59,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
     let cover = stand_by(kernel.as_mut(), settings, &listeners, address)?;
+    let mut settled = settle(kernel, workers)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
@@ -69,10 +73,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         host: Arc::new(daemon::host(address, workers)),
         is_stopping: AtomicBool::new(false),
         started: Instant::now(),
-        splicing: match &kernel {
-            Some(kernel) => Ok(Arc::clone(kernel.records())),
-            None => Err(splicing),
-        },
+        splicing: settled.records.ok_or(splicing),
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
         can_loop: cover.can_loop(),
@@ -87,12 +88,11 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         last_seen: Mutex::default(),
     });
     let mut threads = Vec::with_capacity(workers);
-    for (index, (listener, inbox)) in listeners.into_iter().zip(inboxes).enumerate() {
-        let bindings = kernel
-            .as_ref()
-            .map(Kernel::bindings)
-            .transpose()
-            .map_err(failed)?;
+    if let Some(keeper) = &mut settled.keeper {
+        keeper.start(&process);
+    }
+    let posts = listeners.into_iter().zip(inboxes).zip(settled.bindings);
+    for (index, ((listener, inbox), bindings)) in posts.enumerate() {
         let process = Arc::clone(&process);
         let work = move || work(index, process, listener, inbox, bindings);
         threads.push(
@@ -103,7 +103,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         );
     }
     tracing::info!(addr = %address, workers, "listening");
-    wait_for_signal(kernel.as_mut(), &process)?;
+    wait_for_signal(settled.keeper.as_mut())?;
     process.is_stopping.store(true, Ordering::Relaxed);
     for mailbox in &process.mailboxes {
         // A worker that is gone already needs no mail.
@@ -253,8 +253,8 @@ fn work(
     );
 }
 
-/// Waits for SIGTERM or SIGINT, and keeps the kernel's half up with the host meanwhile.
-fn wait_for_signal(kernel: Option<&mut Kernel>, process: &Process) -> Result<(), RunError> {
+/// Waits for SIGTERM or SIGINT.
+fn wait_for_signal(keeper: Option<&mut Keeper>) -> Result<(), RunError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -262,30 +262,80 @@ fn wait_for_signal(kernel: Option<&mut Kernel>, process: &Process) -> Result<(),
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let keeper_ended = async {
+            match keeper {
+                Some(keeper) => keeper.ended().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-            () = follow(kernel, process) => {}
+            _ = terminate.recv() => Ok(()),
+            _ = interrupt.recv() => Ok(()),
+            () = keeper_ended => Err(failed("the thread that keeps the programs has ended")),
         }
-        Ok(())
     })
 }
 
-/// Never ends.
-async fn follow(kernel: Option<&mut Kernel>, process: &Process) {
-    if let Some(kernel) = kernel {
-        loop {
-            tokio::select! {
-                Err(error) = kernel.follow() => {
-                    tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
-                    break;
-                }
-                () = process.configured.notified() => {}
-            }
-            kernel.capture_clients(cover::captures_clients(&process.settings()));
-        }
+/// The kernel's half when everything stands.
+struct Settled {
+    records: Option<Arc<Records>>,
+    /// One for each worker.
+    bindings: Vec<Option<Bindings>>,
+    keeper: Option<Keeper>,
+}
+
+/// Hands the kernel's half to the one thread that keeps it, and gives up what loading it took.
+fn settle(kernel: Option<Kernel>, workers: usize) -> Result<Settled, RunError> {
+    let bindings = bindings(kernel.as_ref(), workers).map_err(failed)?;
+    let records = kernel.as_ref().map(|kernel| Arc::clone(kernel.records()));
+    let kept = kept_by_all(&bindings);
+    let needed_later = kernel.as_ref().map(Kernel::needed_later);
+    let kept_by_one = kept.union(needed_later.unwrap_or(CapabilitySet::empty()));
+    let keeper = kernel.map(|kernel| Keeper::new(kernel, kept_by_one));
+    let keeper = keeper.transpose().map_err(failed)?;
+    give_up(kept, kept_by_one);
+    Ok(Settled {
+        records,
+        bindings,
+        keeper,
+    })
+}
+
+/// A handle for each worker.
+fn bindings(kernel: Option<&Kernel>, workers: usize) -> Result<Vec<Option<Bindings>>, KernelError> {
+    let one = |_worker| kernel.map(Kernel::bindings).transpose();
+    (0..workers).map(one).collect()
+}
+
+/// Gives up what the daemon was started with, for this thread and all that start after it.
+fn give_up(kept: CapabilitySet, kept_by_one: CapabilitySet) {
+    let before = privilege::held().unwrap_or(CapabilitySet::empty());
+    if let Err(error) = privilege::keep_only(kept) {
+        tracing::warn!(%error, "capabilities could not be given up");
+    } else if !before.is_empty() {
+        tracing::info!(
+            all_threads = privilege::names(before.intersection(kept)),
+            one_thread = privilege::names(before.intersection(kept_by_one)),
+            "capabilities kept"
+        );
     }
-    pending::<()>().await;
+}
+
+/// What no thread can do without: nothing, but where the kernel lets nobody without `CAP_BPF` touch a map (before 6.0, with
+/// `kernel.unprivileged_bpf_disabled` on).
+fn kept_by_all(bindings: &[Option<Bindings>]) -> CapabilitySet {
+    let Some(Some(bindings)) = bindings.first() else {
+        return CapabilitySet::empty();
+    };
+    let works = thread::scope(|scope| {
+        let without = || privilege::keep_only(CapabilitySet::empty()).is_ok() && bindings.work();
+        scope.spawn(without).join().unwrap_or(false)
+    });
+    if works {
+        CapabilitySet::empty()
+    } else {
+        CapabilitySet::BPF
+    }
 }
 
 /// How many workers there are to be.

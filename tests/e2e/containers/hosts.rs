@@ -6,6 +6,7 @@ use sluice_tests::{
     host::Host,
     mariadb,
     netns::Netns,
+    rights::Rights,
     server::{PASSWORD, Server, USER},
     sluice::Sluice,
     wire::{Connection, Login},
@@ -74,7 +75,7 @@ impl Hosts {
     pub(super) fn daemon_of(&self, node: SocketAddr, namespaces: &str) -> Result<Sluice> {
         let host = Host::new(&self.own, Ipv6Addr::UNSPECIFIED.into());
         let flags = ["--splice", "require", "--namespaces", namespaces];
-        Sluice::start(&host, node, &flags, &[])
+        Sluice::start(&host, Rights::of_this_run(), node, &flags, &[])
     }
 }
 

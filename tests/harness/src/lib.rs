@@ -21,6 +21,7 @@ pub mod pattern;
 pub mod place;
 pub mod process;
 pub mod python;
+pub mod rights;
 pub mod seekdb;
 pub mod server;
 pub mod sluice;

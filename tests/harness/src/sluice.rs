@@ -5,6 +5,7 @@ use crate::{
     host::Host,
     memory, place,
     process::{self, Process},
+    rights::Rights,
     wait,
 };
 use anyhow::{Context as _, Result, bail};
@@ -13,7 +14,7 @@ use std::{
     env,
     io::{BufRead as _, BufReader},
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -92,9 +93,19 @@ impl Sluice {
     /// # Errors
     ///
     /// With the daemon's log, when it ends or does not listen in time.
-    pub fn start(host: &Host, node: SocketAddr, path: &[&str], flags: &[&str]) -> Result<Self> {
+    pub fn start(
+        host: &Host,
+        rights: Rights,
+        node: SocketAddr,
+        path: &[&str],
+        flags: &[&str],
+    ) -> Result<Self> {
         let server = node.to_string();
-        Self::run(host, &[path, &["--server", &server], flags].concat())
+        Self::run(
+            host,
+            rights,
+            &[path, &["--server", &server], flags].concat(),
+        )
     }
 
     /// The same with a configuration file, which names the nodes.
@@ -104,22 +115,28 @@ impl Sluice {
     /// As [`Sluice::start`].
     pub fn start_with_config(
         host: &Host,
+        rights: Rights,
         config: &Config,
         path: &[&str],
         flags: &[&str],
     ) -> Result<Self> {
         let file = config.write()?.display().to_string();
-        Self::run(host, &[path, &["--config", &file], flags].concat())
+        Self::run(host, rights, &[path, &["--config", &file], flags].concat())
     }
 
-    fn run(host: &Host, flags: &[&str]) -> Result<Self> {
+    fn run(host: &Host, rights: Rights, flags: &[&str]) -> Result<Self> {
         let listen = SocketAddr::new(host.address(), 0).to_string();
         let mut arguments = vec!["run", "--log-format", "json"];
         if !flags.contains(&"--listen") {
             arguments.extend(["--listen", &listen]);
         }
         arguments.extend(flags);
-        let mut command = host.inside(command(&arguments)?)?;
+        let file = flags.windows(2).find_map(|pair| match pair {
+            ["--config", file] => Some(Path::new(*file)),
+            _ => None,
+        });
+        let command = rights.limit(command(&arguments)?, file.as_slice())?;
+        let mut command = host.inside(command)?;
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -7,7 +7,9 @@ use crate::{
     mariadb, mysql,
     network::{Family, Network},
     path::Path,
-    place, seekdb,
+    place,
+    rights::Rights,
+    seekdb,
     server::{Kind, PASSWORD, Server, USER},
     sluice::Sluice,
     topology::{Hosts, Topology},
@@ -32,6 +34,8 @@ pub struct Setting {
     pub topology: Topology,
     /// How bytes get from client to server.
     pub path: Path,
+    /// What the daemon may do.
+    pub rights: Rights,
 }
 
 impl Setting {
@@ -42,18 +46,37 @@ impl Setting {
         } else {
             (&[Path::Spliced, Path::Relayed], Path::remote())
         };
-        let setting = |topology| move |path| Self { topology, path };
+        let setting = |topology| {
+            move |path| Self {
+                topology,
+                path,
+                rights: Rights::of_this_run(),
+            }
+        };
         let local = local.iter().copied().map(setting(Topology::Local));
         let remote = Topology::REMOTE.map(|topology| setting(topology)(remote));
         local.chain(remote).collect()
     }
 
+    /// The same, with a daemon that has the rights of its unit only.
+    #[must_use]
+    pub fn with_rights_of_unit(self) -> Self {
+        Self {
+            rights: Rights::Unit,
+            ..self
+        }
+    }
+
     /// As the first part of a test's name: the path where there are several, else the topology.
     pub fn name(self) -> String {
-        match (self.topology, self.path) {
+        let name = match (self.topology, self.path) {
             (Topology::Local, path) => path.name().to_owned(),
             (topology, Path::Direct) => format!("direct_{}", topology.name()),
             (topology, _) => topology.name().to_owned(),
+        };
+        match self.rights {
+            Rights::Tests => name,
+            Rights::Unit => format!("unprivileged_{name}"),
         }
     }
 
@@ -61,6 +84,7 @@ impl Setting {
     /// end, one topology is enough for all but the first.
     pub fn is_for(self, kind: Kind) -> bool {
         match self.topology {
+            _ if self.rights != Rights::of_this_run() => kind == Kind::MariaDb,
             Topology::Local | Topology::Gateway => true,
             Topology::Sidecar | Topology::NodeSide => kind == Kind::MariaDb,
         }
@@ -96,7 +120,7 @@ impl Front {
     /// When the daemon does not start.
     pub fn start(setting: Setting, host: &Host, node: SocketAddr, flags: &[&str]) -> Result<Self> {
         let path = setting.flags();
-        let start = |path| Sluice::start(host, node, path, flags);
+        let start = |path| Sluice::start(host, setting.rights, node, path, flags);
         Ok(Self::new(path.map(start).transpose()?, node))
     }
 
@@ -112,7 +136,7 @@ impl Front {
         flags: &[&str],
     ) -> Result<Self> {
         let path = setting.flags();
-        let start = |path| Sluice::start_with_config(host, config, path, flags);
+        let start = |path| Sluice::start_with_config(host, setting.rights, config, path, flags);
         Ok(Self::new(
             path.map(start).transpose()?,
             config.first_node()?,

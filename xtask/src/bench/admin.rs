@@ -11,6 +11,7 @@ use super::workload::Workload;
 use super::{Arguments, Shuffle, table};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::path::Path;
+use sluice_tests::rights::Rights;
 use sluice_tests::server::{PASSWORD, USER, USER_ROOT};
 use sluice_tests::stage::{Front, Setting};
 use sluice_tests::topology::Topology;
@@ -40,6 +41,7 @@ pub(super) fn measure_all(
         let setting = Setting {
             topology: Topology::Local,
             path,
+            rights: Rights::Tests,
         };
         let front = Front::start(setting, &place.hosts.proxy, place.node.address(), &[])?;
         println!("\n{}, {SESSIONS} sessions", path.name());

@@ -5,6 +5,7 @@ use super::stage::{Place, path_taken};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
 use sluice_tests::process::Process;
+use sluice_tests::rights::Rights;
 use sluice_tests::sluice::{self, Sluice};
 use sluice_tests::topology::Topology;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -171,7 +172,7 @@ impl Peer {
             Kind::Auto | Kind::Local | Kind::Wire | Kind::Sock | Kind::Relay => {
                 // The hosts are namespaces of one machine; to the daemon they must be other hosts.
                 let flags = ["--max-connections", "20000", "--namespaces", "own"];
-                let sluice = Sluice::start(host, node, &kind.flags()?, &flags)?;
+                let sluice = Sluice::start(host, Rights::Tests, node, &kind.flags()?, &flags)?;
                 let taken = place
                     .hosts
                     .client

@@ -120,6 +120,13 @@ impl Coverage {
         self.said.insert(interface.index, state);
     }
 
+    /// Whether interfaces that come later can be covered without any capability, and all of them be let go: links of TCX ask for none, once the
+    /// programs are loaded (tried on 6.18), filters ask for `CAP_NET_ADMIN`.
+    pub(super) fn is_free(&self) -> bool {
+        let mut attached = self.attached.values().peekable();
+        attached.peek().is_some() && attached.all(|it| it.way == Way::Tcx)
+    }
+
     /// How an interface stood when it was looked at last.
     pub fn state(&self, index: u32) -> Option<&State> {
         self.said.get(&index)

@@ -18,6 +18,7 @@ use super::{Kernel, KernelError, capture::Bindings, record::Slot};
 use crate::{
     gate::{Gate, Left, Standing},
     net::path::limit_segments,
+    privilege,
 };
 
 /// How long one step may take; loopback needs microseconds.
@@ -89,9 +90,12 @@ pub fn load_and_test(
 /// An error with all its causes and, where capabilities are missing, their names: most refusals come of that.
 pub fn explain(error: &SelfTestError) -> String {
     let mut text = super::chain(error);
-    let missing = super::probe::missing_capabilities();
+    let missing = privilege::missing();
     if !missing.is_empty() {
-        text = format!("{text} (missing capabilities: {})", missing.join(", "));
+        text = format!(
+            "{text} (missing capabilities: {})",
+            privilege::names(missing)
+        );
     }
     text
 }
