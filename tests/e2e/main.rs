@@ -54,6 +54,7 @@ mod spill;
 mod spliced;
 mod stalled;
 mod statements;
+mod tls;
 mod torture;
 mod transaction;
 mod unreachable_node;
@@ -76,6 +77,7 @@ const THREADS: usize = 4;
 
 const CASES: &[(&str, &[Case])] = &[
     ("login", login::CASES),
+    ("tls", tls::CASES),
     ("unreachable_node", unreachable_node::CASES),
     ("broken_node", broken_node::CASES),
     ("abandoned", abandoned::CASES),

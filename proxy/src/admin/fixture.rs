@@ -227,6 +227,7 @@ pub(super) fn daemon() -> &'static Daemon {
             no_splice: None,
             is_stopping: false,
             client_count: 3,
+            certificate_expires_in_s: Some(86_400),
             uptime_ms: 90_250,
             now_ns: 4_999_999_999,
             fleet: None,

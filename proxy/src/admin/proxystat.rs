@@ -66,9 +66,13 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let buckets =
         buckets.map(|(from, count)| (Cow::Owned(format!("latency_from_{from}us")), count));
     let pattern = arguments.like.as_deref().unwrap_or_default();
+    let certificate = daemon
+        .certificate_expires_in_s
+        .map(|left| (Cow::Borrowed("tls_certificate_expires_sec"), left));
     let rows = counters
         .map(|(name, value)| (Cow::Borrowed(name), value))
         .into_iter()
+        .chain(certificate)
         .chain(buckets)
         .filter(|(name, _)| like(pattern, name.as_bytes()))
         // ODP's word for a counter that a restart sets back.
@@ -111,6 +115,7 @@ mod tests {
             "client_requests | 1012 | NULL",
             "spliced_commands | 1005 | NULL",
             "uptime_sec | 90 | NULL",
+            "tls_certificate_expires_sec | 86400 | NULL",
             "latency_p50_us | 64 | NULL",
             "latency_from_16us | 0 | NULL",
             "latency_from_32us | 2 | NULL",

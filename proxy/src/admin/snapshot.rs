@@ -53,6 +53,8 @@ pub struct Daemon {
     pub is_stopping: bool,
     /// Client connections of all workers, those that log in included.
     pub client_count: usize,
+    /// Seconds until the certificate that clients are shown expires, if there is one.
+    pub certificate_expires_in_s: Option<u64>,
     /// Since its start, in milliseconds.
     pub uptime_ms: u64,
     /// The moment of the snapshot in nanoseconds of `CLOCK_MONOTONIC`, which the times of sessions are in.

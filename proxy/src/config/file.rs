@@ -6,6 +6,7 @@ use toml::Spanned;
 use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
 use super::fleet::{Fleet, FleetTable};
+use super::tls::{ClientTls, TlsTable};
 use super::value::{
     ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces, NodeAddress,
     PathChoice, ProxyId, Splice, Timeout, Workers,
@@ -33,6 +34,7 @@ pub(super) struct File {
     pub(super) log: LogTable,
     admin: Option<Spanned<AdminTable>>,
     fleet: Option<Spanned<FleetTable>>,
+    tls: Option<Spanned<TlsTable>>,
     user: Vec<Spanned<Account>>,
     cluster: Vec<Spanned<ClusterTable>>,
 }
@@ -119,6 +121,15 @@ impl File {
                 check.map_err(|message| at(text, table, message))
             },
         )
+    }
+
+    /// TLS towards clients.
+    pub(super) fn tls(&self, text: &str) -> Result<Option<ClientTls>, ConfigError> {
+        let checked = self.tls.as_ref().map(|table| {
+            let check = table.get_ref().check();
+            check.map_err(|message| at(text, table, message))
+        });
+        checked.transpose()
     }
 
     /// The clients' accounts whose passwords the proxy is told.

@@ -1,7 +1,7 @@
 //! Every key of the configuration: what it means, what it may be, what it is now. The file's reader, the command line, README's table and
 //! `SHOW PROXYCONFIG` must agree with this list; tests compare them.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Settings};
 
@@ -288,6 +288,59 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "tls.cert",
+        flag: None,
+        default: "",
+        range: "the path of a PEM file",
+        help: "The certificate that clients are shown, with its chain; read again when the file changes. Without one clients have no TLS.",
+        change: Change::Restart,
+        value: |settings| path(settings.tls.as_ref().map(|tls| &tls.cert)),
+        is_given: |_| false,
+    },
+    Key {
+        name: "tls.key",
+        flag: None,
+        default: "",
+        range: "the path of a PEM file",
+        help: "Its private key; read again when the file changes.",
+        change: Change::Restart,
+        value: |settings| path(settings.tls.as_ref().map(|tls| &tls.key)),
+        is_given: |_| false,
+    },
+    Key {
+        name: "tls.client_ca",
+        flag: None,
+        default: "",
+        range: "the path of a PEM file",
+        help: "The authorities of clients' certificates; with them a client with TLS must show one.",
+        change: Change::Restart,
+        value: |settings| path(settings.tls.as_ref().and_then(|tls| tls.client_ca.as_ref())),
+        is_given: |_| false,
+    },
+    Key {
+        name: "tls.require",
+        flag: None,
+        default: "false",
+        range: "true, false",
+        help: "Whether a client without TLS is refused with error 3159.",
+        change: Change::Live {
+            take: |to, from| {
+                if let (Some(to), Some(from)) = (&mut to.tls, &from.tls) {
+                    to.require = from.require;
+                }
+            },
+            holds_for: NEW_LOGINS,
+        },
+        value: |settings| {
+            settings
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.require)
+                .to_string()
+        },
+        is_given: |_| false,
+    },
+    Key {
         name: "log.format",
         flag: Some("--log-format"),
         default: "text",
@@ -428,6 +481,10 @@ fn single(settings: &Settings) -> Option<&Cluster> {
         .find(|cluster| cluster.takes_any_name)
 }
 
+fn path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}
+
 fn monitor(settings: &Settings) -> String {
     single(settings)
         .and_then(|cluster| cluster.monitor.as_ref())
@@ -516,7 +573,7 @@ mod tests {
             .filter(|name| !name.contains('.'));
         assert_eq!(
             of(""),
-            sorted(&mut top.chain(["admin", "cluster", "fleet", "log", "user"]))
+            sorted(&mut top.chain(["admin", "cluster", "fleet", "log", "tls", "user"]))
         );
         let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
         assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
@@ -528,6 +585,8 @@ mod tests {
             .iter()
             .filter_map(|key| key.name.strip_prefix("fleet."));
         assert_eq!(of("[fleet]\n"), sorted(&mut fleet.into_iter()));
+        let tls = KEYS.iter().filter_map(|key| key.name.strip_prefix("tls."));
+        assert_eq!(of("[tls]\n"), sorted(&mut tls.into_iter()));
         let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);
         assert_eq!(of("[[cluster]]\n"), sorted(&mut cluster.chain(["name"])));
     }

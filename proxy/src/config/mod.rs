@@ -6,6 +6,7 @@ mod cluster;
 mod file;
 mod fleet;
 pub mod key;
+mod tls;
 mod value;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +17,7 @@ pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use fleet::Fleet;
+pub use tls::ClientTls;
 pub use value::{
     ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
     PathChoice, ProxyId, Splice, Timeout, Workers,
@@ -56,6 +58,8 @@ pub struct Settings {
     pub admin: Option<AdminPassword>,
     /// The other proxies of its fleet.
     pub fleet: Fleet,
+    /// TLS towards clients, if it is offered.
+    pub tls: Option<ClientTls>,
     /// Accounts of clients in whose place the proxy may log in where it cannot without the password; the names differ.
     pub users: Vec<Account>,
     /// At least one; the names differ.
@@ -135,6 +139,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let default_cluster = file.default_cluster(text, &clusters)?;
     let admin = file.admin(text)?;
     let fleet = file.fleet(text, admin.is_some())?;
+    let tls = file.tls(text)?;
     let users = file.users(text)?;
     Ok(Settings {
         listen: line
@@ -181,6 +186,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
         default_cluster,
         admin,
         fleet,
+        tls,
         users,
         clusters,
     })

@@ -1,6 +1,6 @@
 //! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
@@ -10,8 +10,11 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use rustls::Connection;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, time::timeout};
+
+use super::tls::{Socket, Tls};
 
 /// How much [`Leg::fill`] reads at once, in bytes.
 pub const READ_CHUNK: usize = 16 * 1024;
@@ -21,6 +24,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// One connection. Every byte read from it or written to it since it was opened is counted: the kernel arms a session where its
 /// own count of passed bytes equals these (design.md, section 4). Hence nothing reads or writes the socket but this type.
 ///
+/// With TLS ([`Leg::start_tls`]) the bytes read, written and counted are the plain ones; such a leg is never spliced.
+///
 /// Methods take `&self` so that one task can wait for several things at once; a leg belongs to one task.
 #[derive(Debug)]
 pub struct Leg {
@@ -29,6 +34,8 @@ pub struct Leg {
     local: SocketAddr,
     opened: Instant,
     counts: Arc<Counts>,
+    /// Boxed: most legs have none.
+    tls: OnceCell<Box<Tls>>,
 }
 
 #[derive(Debug, Default)]
@@ -107,7 +114,40 @@ impl Leg {
             local,
             opened: Instant::now(),
             counts: Arc::default(),
+            tls: OnceCell::new(),
         })
+    }
+
+    /// Shakes hands; from then on all bytes are encrypted. `heard` was read from the socket already, and belongs to the handshake.
+    ///
+    /// # Errors
+    /// Those of the socket; `InvalidData` with what is wrong with the peer's TLS. The leg is then to be closed.
+    pub async fn start_tls(
+        &self,
+        connection: impl Into<Connection>,
+        heard: &[u8],
+    ) -> io::Result<()> {
+        let tls = Tls::shake_hands(connection.into(), &self.stream, heard).await?;
+        self.tls
+            .set(Box::new(tls))
+            .map_err(|_second| io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// Whether its bytes are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// Protocol and cipher of its TLS, if it has any.
+    pub fn tls_text(&self) -> Option<String> {
+        self.tls.get().map(|tls| tls.text())
+    }
+
+    const fn socket(&self, now: bool) -> Socket<'_> {
+        Socket {
+            stream: &self.stream,
+            now,
+        }
     }
 
     /// Has the kernel ask whether the peer still lives after this much silence, in whole seconds, one at least.
@@ -162,6 +202,9 @@ impl Leg {
     /// # Errors
     /// Those of the reactor.
     pub async fn readable(&self) -> io::Result<()> {
+        if self.tls.get().is_some_and(|tls| tls.is_ready()) {
+            return Ok(());
+        }
         self.stream.readable().await
     }
 
@@ -179,7 +222,10 @@ impl Leg {
     /// # Errors
     /// `WouldBlock`, or those of `recv`.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = self.stream.try_read(buf);
+        let read = match self.tls.get() {
+            None => self.stream.try_read(buf),
+            Some(tls) => tls.read(buf, self.socket(false)),
+        };
         self.count_read(read)
     }
 
@@ -189,17 +235,22 @@ impl Leg {
     /// # Errors
     /// `WouldBlock`, or those of `recv`.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = (&*SockRef::from(&self.stream)).read(buf);
+        let read = match self.tls.get() {
+            None => (&*SockRef::from(&self.stream)).read(buf),
+            Some(tls) => tls.read(buf, self.socket(true)),
+        };
         self.count_read(read)
     }
 
-    /// Writes what there is room for.
+    /// Writes what there is room for. After `WouldBlock` the same bytes are to be written again, and others only behind them.
     ///
     /// # Errors
     /// `WouldBlock`, or those of `send`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.stream.try_write(bytes);
-        self.count_written(written)
+        match self.tls.get() {
+            None => self.count_written(self.stream.try_write(bytes)),
+            Some(tls) => self.write_tls(tls, bytes, false),
+        }
     }
 
     /// Writes what there is room for, by a system call in any case, whatever the reactor knows: most writes fit at once.
@@ -207,8 +258,19 @@ impl Leg {
     /// # Errors
     /// `WouldBlock`, or those of `send`.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
-        let written = (&*SockRef::from(&self.stream)).write(bytes);
-        self.count_written(written)
+        match self.tls.get() {
+            None => self.count_written((&*SockRef::from(&self.stream)).write(bytes)),
+            Some(tls) => self.write_tls(tls, bytes, true),
+        }
+    }
+
+    /// Counts bytes when they are encrypted: from then on the peer may get them.
+    fn write_tls(&self, tls: &Tls, bytes: &[u8], now: bool) -> io::Result<usize> {
+        let written = tls.write(bytes, self.socket(now));
+        if written.sealed > 0 || written.told.is_err() {
+            let _ = self.count_written(Ok(written.sealed));
+        }
+        written.told
     }
 
     /// Waits until the peer has closed its sending half, whether or not bytes are left to read; they stay there.
@@ -241,6 +303,9 @@ impl Leg {
     /// # Errors
     /// Those of `recv`.
     pub fn has_ended(&self) -> io::Result<bool> {
+        if let Some(tls) = self.tls.get().filter(|tls| tls.is_ready()) {
+            return Ok(tls.has_ended());
+        }
         let mut byte = [MaybeUninit::uninit()];
         match self.stream.try_io(Interest::READABLE, || {
             SockRef::from(&self.stream).peek(&mut byte)
@@ -287,11 +352,20 @@ impl Leg {
     /// Those of `recv`.
     pub async fn fill(&self, buf: &mut BytesMut) -> io::Result<usize> {
         loop {
-            self.stream.readable().await?;
+            self.readable().await?;
             buf.reserve(READ_CHUNK);
-            let read = self
-                .stream
-                .try_read_buf(&mut bytes::BufMut::limit(&mut *buf, READ_CHUNK));
+            let read = match self.tls.get() {
+                None => self
+                    .stream
+                    .try_read_buf(&mut bytes::BufMut::limit(&mut *buf, READ_CHUNK)),
+                Some(tls) => {
+                    let mut chunk = [0; READ_CHUNK];
+                    let read = tls.read(&mut chunk, self.socket(false));
+                    let length = read.as_ref().copied().unwrap_or_default();
+                    buf.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    read
+                }
+            };
             match self.count_read(read) {
                 Err(error) if is_transient(&error) => {}
                 done => return done,
@@ -304,7 +378,15 @@ impl Leg {
     /// # Errors
     /// Those of `shutdown`.
     pub fn shutdown_write(&self) -> io::Result<()> {
+        self.say_goodbye();
         SockRef::from(&self.stream).shutdown(Shutdown::Write)
+    }
+
+    /// Tells a peer with TLS that nothing follows.
+    fn say_goodbye(&self) {
+        if let Some(tls) = self.tls.get() {
+            tls.say_goodbye(self.socket(true));
+        }
     }
 
     fn count_read(&self, read: io::Result<usize>) -> io::Result<usize> {
@@ -327,6 +409,12 @@ impl Leg {
         }
         CALLS.set(calls);
         count(&self.counts.written, written)
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        self.say_goodbye();
     }
 }
 

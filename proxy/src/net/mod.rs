@@ -3,6 +3,7 @@
 pub mod facts;
 mod leg;
 pub mod path;
+pub mod tls;
 
 pub(crate) use leg::is_transient;
 pub use leg::{Calls, Leg, READ_CHUNK, Watch, calls};

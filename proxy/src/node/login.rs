@@ -7,7 +7,9 @@ use crate::protocol::auth::AuthSwitchRequest;
 use crate::protocol::capability::Capabilities;
 use crate::protocol::handshake::LoginPacket;
 use crate::protocol::reply::{ErrPacket, OkPacket};
-use crate::session::auth_exchange::{Exchange, ExchangeError, Outcome, Scramble, Send, Style};
+use crate::session::auth_exchange::{
+    Exchange, ExchangeError, FULL_AUTH, Outcome, Scramble, Secrecy, Send, Style, with_nul,
+};
 use crate::session::credential::Credential;
 
 /// Why a node could not be logged in to.
@@ -40,7 +42,12 @@ pub async fn log_in(
     credential: &Credential,
     agreed: Capabilities,
 ) -> Result<OkPacket, LoginError> {
-    let (mut exchange, first) = Exchange::login(packet, greeting, style);
+    // Who answers here sees to it itself that nobody listens.
+    let secrecy = Secrecy {
+        client: true,
+        node: node.is_tls(),
+    };
+    let (mut exchange, first) = Exchange::login(packet, greeting, style, secrecy);
     let packet = match first {
         Send::Node(packet) => packet,
         Send::Client(request) => exchange.client_packet(answer(&request, credential)?)?,
@@ -49,6 +56,7 @@ pub async fn log_in(
     loop {
         let (request, outcome) = exchange.node_packet(node.read().await?, agreed)?;
         match outcome {
+            Outcome::Answered(answer) => node.write(&answer).await.map_err(LegError::Io)?,
             Outcome::Accepted(ok) => return Ok(ok),
             Outcome::Refused(err) => return Err(LoginError::Refused(err)),
             Outcome::Open if exchange.client_owes() => {
@@ -62,6 +70,11 @@ pub async fn log_in(
 
 /// What the client would have answered.
 fn answer(request: &[u8], credential: &Credential) -> Result<Bytes, LoginError> {
+    if request == FULL_AUTH
+        && let Credential::Password(password) = credential
+    {
+        return Ok(with_nul(password));
+    }
     let asked = AuthSwitchRequest::parse(request)
         .map(Scramble::from)
         .map_err(|_other| LoginError::Unanswerable("full authentication".to_owned()))?;

@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
+use rustls::Connection;
 
 use crate::net::{Leg, READ_CHUNK};
 use crate::protocol::packet;
@@ -78,6 +79,21 @@ impl<'a> LoginLeg<'a> {
             0 => Err(LegError::Closed),
             _ => Ok(()),
         }
+    }
+
+    /// Shakes hands. What has been read and is no part of a packet taken is the beginning of the handshake: a login that somebody has put there
+    /// in plain text is none.
+    ///
+    /// # Errors
+    /// [`LegError::Io`]: `InvalidData` with what is wrong with the peer's TLS.
+    pub async fn start_tls(&mut self, connection: impl Into<Connection>) -> Result<(), LegError> {
+        let heard = std::mem::take(&mut self.rest);
+        Ok(self.leg.start_tls(connection, &heard).await?)
+    }
+
+    /// Whether the leg's bytes are encrypted.
+    pub fn is_tls(&self) -> bool {
+        self.leg.is_tls()
     }
 
     /// Whether the peer has ever said anything.

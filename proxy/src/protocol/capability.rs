@@ -153,16 +153,16 @@ impl Capabilities {
         !self.contains(Self::MYSQL)
     }
 
-    /// What the proxy offers its clients in front of a node that offers `node`.
+    /// What the proxy offers its clients in front of a node that offers `node`; whether it offers TLS is not the node's matter.
     pub const fn advertise(node: Self) -> Self {
         node.without(Self::WITHHELD).with(Self::REQUIRED)
     }
 
     /// What holds on both legs: of what the client asks for, what was offered. [`Self::MYSQL`] is the client's own word about
-    /// itself and passes: a `MariaDB` node would otherwise look for extended flags in a `MySQL` client's filler.
+    /// itself and passes: a `MariaDB` node would otherwise look for extended flags in a `MySQL` client's filler. TLS is each leg's own.
     #[must_use]
     pub const fn agree(advertised: Self, client: Self) -> Self {
-        let both = client.0 & (advertised.0 | Self::MYSQL.0);
+        let both = client.0 & (advertised.0 | Self::MYSQL.0) & !Self::SSL.0;
         if client.is_mariadb() && advertised.is_mariadb() {
             Self(both)
         } else {

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Admitted, SharedWorker, Worker,
+    Admitted, Process, SharedWorker, Worker,
     admin_session::AdminSession,
     bound::{Bound, Capture},
     clock,
@@ -121,9 +121,10 @@ async fn live(
             return (End::Login(LoginReason::NodeUnreachable), error.message);
         }
     };
+    let tls = tls(process, &settings);
     let greeting = match &front {
-        Front::Node(node) => greeting::like(node, entry),
-        Front::Unknown(_) => greeting::of_proxy(entry),
+        Front::Node(node) => greeting::like(node, entry, tls.is_some()),
+        Front::Unknown(_) => greeting::of_proxy(entry, tls.is_some()),
     };
     let Some(greeting) = greeting else {
         return no_random_numbers();
@@ -131,17 +132,14 @@ async fn live(
     entry.session.borrow_mut().state = ClientState::ActiveReader;
     entry.session.borrow_mut().proxy_session_id =
         Some(ProxySessionId::from_count(process.nonce, entry.number()));
-    let names = Rules {
-        tenant: &settings.default_tenant,
-        cluster: &settings.default_cluster,
-        separators: SEPARATORS,
-    };
+    let names = names(&settings);
     let terms = login::Terms {
-        greeting: &greeting,
         names,
         login_timeout: settings.login_timeout,
         connect_timeout: settings.connect_timeout,
         cs_id: entry.cs_id.0,
+        greeting: &greeting,
+        tls,
     };
     let node = Capture::of(worker, entry, &client);
     let tried = RefCell::new(None);
@@ -152,7 +150,10 @@ async fn live(
         } else if is_reserve {
             return Err(MysqlError::too_many_sessions().into());
         } else {
-            Destination::Node(target(worker, name, &front, &tried).await?)
+            Destination::Node {
+                target: target(worker, name, &front, &tried).await?,
+                password: password(&settings, name),
+            }
         })
     };
     let logged_in = login::login(client, terms, target, &node);
@@ -168,6 +169,30 @@ async fn live(
             (end, String::new())
         }
     }
+}
+
+/// How user names are read.
+fn names(settings: &Settings) -> Rules<'_> {
+    Rules {
+        tenant: &settings.default_tenant,
+        cluster: &settings.default_cluster,
+        separators: SEPARATORS,
+    }
+}
+
+/// The password of an account, if the configuration gives it.
+fn password(settings: &Settings, name: &LoginName) -> Option<String> {
+    let user = String::from_utf8_lossy(&name.user);
+    let password = settings.password_of(&user, &name.tenant)?;
+    Some(password.expose().to_owned())
+}
+
+/// TLS towards clients, if it is offered.
+fn tls<'a>(process: &'a Process, settings: &Settings) -> Option<login::Tls<'a>> {
+    Some(login::Tls {
+        certificate: process.certificate.as_ref()?,
+        require: settings.tls.as_ref().is_some_and(|tls| tls.require),
+    })
 }
 
 /// Serves whoever has logged in after this greeting.
@@ -223,6 +248,7 @@ async fn front(
 fn enter_proxy(entry: &Entry, login: &ProxyLogin) {
     let mut session = entry.session.borrow_mut();
     session.login = login_of(&login.name);
+    session.using_ssl = login.client.is_tls();
     session.reads_odp_errors = login.reads_odp_errors;
     session.proxy_session_id = None;
     session.relay_reason = Some(RelayReason::OwnSession);
@@ -346,6 +372,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     }
     let mut session = entry.session.borrow_mut();
     session.login = login_of(&logged_in.identity.request.name);
+    session.using_ssl = logged_in.client.is_tls();
     session.db = logged_in.identity.request.database_name();
     session.reads_odp_errors = logged_in.identity.request.reads_odp_errors();
     let id = ConnectionId(logged_in.node_greeting.thread_id.into());
@@ -377,6 +404,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     tracing::debug!(
         cs_id,
         path = session.path.text(),
+        client_tls = logged_in.client.tls_text(),
         reason = session.relay_reason.map(RelayReason::text),
         "logged in"
     );

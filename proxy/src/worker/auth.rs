@@ -9,7 +9,7 @@ use crate::node::{LegError, LoginLeg};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::command;
 use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
-use crate::session::auth_exchange::{Exchange, ExchangeError, Outcome, ROUNDS_MAX, Send};
+use crate::session::auth_exchange::{Exchange, ExchangeError, Outcome, ROUNDS_MAX, Secrecy, Send};
 use crate::session::login_end::LoginReason;
 
 /// How long a client that is refused may take to read why.
@@ -38,9 +38,18 @@ impl Broken {
         match self {
             Self::Client(error) => client_reason(error),
             Self::Node(error) => node_reason(error),
+            Self::Exchange(ExchangeError::Mismatch(_)) => LoginReason::ProxyRefused,
             Self::Exchange(_) => LoginReason::NodeProtocol,
             Self::Refused(_) => LoginReason::NodeRefused,
         }
+    }
+}
+
+/// Which of the two legs have TLS.
+pub(super) fn secrecy(client: &LoginLeg<'_>, node: &LoginLeg<'_>) -> Secrecy {
+    Secrecy {
+        client: client.is_tls(),
+        node: node.is_tls(),
     }
 }
 
@@ -101,6 +110,19 @@ pub(super) async fn converse(
                     .await
                     .map_err(io)
                     .map_err(Broken::Client)?,
+                Outcome::Answered(answer) => {
+                    if !payload.is_empty() {
+                        client
+                            .write(&payload)
+                            .await
+                            .map_err(io)
+                            .map_err(Broken::Client)?;
+                    }
+                    node.write(&answer)
+                        .await
+                        .map_err(io)
+                        .map_err(Broken::Node)?;
+                }
                 Outcome::Accepted(ok) => {
                     client.hold(&payload);
                     return Ok(ok);

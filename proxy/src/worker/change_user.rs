@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-use super::auth::{Broken, converse, part_from_node};
+use super::auth::{Broken, converse, part_from_node, secrecy};
 use crate::net::Leg;
 use crate::node::LoginLeg;
 use crate::protocol::auth::ChangeUser;
@@ -126,7 +126,7 @@ async fn attempt(
         attributes,
         ..command
     };
-    let (mut exchange, first) = Exchange::change_user(command, to_node);
+    let (mut exchange, first) = Exchange::change_user(command, to_node, secrecy(client, node));
     let talk = converse(client, node, &mut exchange, first, terms.capabilities);
     let reason = match timeout_at(terms.deadline, talk).await {
         Ok(Ok(ok)) => {
@@ -143,7 +143,7 @@ async fn attempt(
         Err(_elapsed) if exchange.client_owes() => LoginReason::ClientTimeout,
         Err(_elapsed) => LoginReason::NodeTimeout,
     };
-    if reason.side() == Side::Client {
+    if reason.side() != Side::Node {
         part_from_node(node, exchange.farewell()).await;
     }
     Err(ChangeBroken(reason))

@@ -12,6 +12,7 @@ use super::{Process, clock};
 use crate::{
     admin::{Daemon, Host},
     kernel::probe,
+    net::tls::Certificate,
 };
 
 /// What is known at the start and does not change.
@@ -53,6 +54,7 @@ impl Process {
             no_splice: self.no_splice(),
             is_stopping: self.is_stopping.load(Ordering::Relaxed),
             client_count,
+            certificate_expires_in_s: self.certificate.as_ref().map(Certificate::expires_in),
             uptime_ms: self.now_ms(),
             now_ns: clock::now_ns(),
             fleet: None,

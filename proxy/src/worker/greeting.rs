@@ -25,18 +25,23 @@ pub(super) fn scramble() -> Option<Bytes> {
     Some(scramble.map(|byte| byte % 94 + 33).to_vec().into())
 }
 
-/// The node's own greeting, but for the id, the scramble and what the proxy cannot offer.
-pub(super) fn like(node: &Greeting, entry: &Entry) -> Option<Greeting> {
+/// The node's own greeting, but for the id, the scramble and what the proxy cannot offer, or offers by itself: TLS.
+pub(super) fn like(node: &Greeting, entry: &Entry, with_tls: bool) -> Option<Greeting> {
+    let offered = Capabilities::advertise(node.capabilities);
     Some(Greeting {
         thread_id: entry.cs_id.0,
         scramble: scramble()?,
-        capabilities: Capabilities::advertise(node.capabilities),
+        capabilities: if with_tls {
+            offered.with(Capabilities::SSL)
+        } else {
+            offered
+        },
         ..node.clone()
     })
 }
 
 /// A greeting without a node: only the proxy's own users get any further.
-pub(super) fn of_proxy(entry: &Entry) -> Option<Greeting> {
+pub(super) fn of_proxy(entry: &Entry, with_tls: bool) -> Option<Greeting> {
     let greeting = Greeting {
         version: Bytes::from_static(VERSION.as_bytes()),
         thread_id: 0,
@@ -46,5 +51,5 @@ pub(super) fn of_proxy(entry: &Entry) -> Option<Greeting> {
         status: STATUS,
         plugin: Bytes::from_static(PLUGIN.as_bytes()),
     };
-    like(&greeting, entry)
+    like(&greeting, entry, with_tls)
 }

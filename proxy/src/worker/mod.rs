@@ -7,6 +7,7 @@ mod answer;
 mod ask;
 mod auth;
 mod bound;
+mod certificate;
 mod change_user;
 mod clock;
 mod close;
@@ -63,6 +64,7 @@ use crate::{
     config::{Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
+    net::tls::Certificate,
     node::Monitor,
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
@@ -121,6 +123,8 @@ struct Process {
     mailboxes: Vec<UnboundedSender<Mail>>,
     /// What nodes say of their system variables.
     defaults: defaults::Known,
+    /// What clients that ask for TLS are shown.
+    certificate: Option<Certificate>,
     /// What is done on nodes by the clusters' monitor accounts.
     monitor: Monitor,
     /// Who has given wrong passwords of the proxy's own users.

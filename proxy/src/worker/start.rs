@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept,
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate,
     cover::{self, Cover},
     daemon,
     keeper::Keeper,
@@ -51,6 +51,7 @@ use crate::{
 /// [`RunError`]: why it could not start or go on.
 pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
+    let certificate = certificate::load(settings)?;
     let (mut kernel, splicing) = splicing(settings)?;
     let workers = workers(settings);
     let listeners = listen(settings.listen, workers)?;
@@ -83,6 +84,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         nonce: nonce(),
         mailboxes,
         defaults: super::defaults::Known::default(),
+        certificate,
         monitor: Monitor::start().map_err(failed)?,
         back_off: Mutex::default(),
         last_seen: Mutex::default(),
@@ -103,12 +105,17 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         );
     }
     tracing::info!(addr = %address, workers, "listening");
-    wait_for_signal(settled.keeper.as_mut())?;
+    wait_for_signal(settled.keeper.as_mut(), &process)?;
     process.is_stopping.store(true, Ordering::Relaxed);
     for mailbox in &process.mailboxes {
         // A worker that is gone already needs no mail.
         let _ = mailbox.send(Mail::Stop);
     }
+    join(threads)
+}
+
+/// Waits for the workers' ends.
+fn join(threads: Vec<thread::JoinHandle<()>>) -> Result<(), RunError> {
     let panicked = threads
         .into_iter()
         .filter_map(|thread| thread.join().err())
@@ -254,7 +261,7 @@ fn work(
 }
 
 /// Waits for SIGTERM or SIGINT.
-fn wait_for_signal(keeper: Option<&mut Keeper>) -> Result<(), RunError> {
+fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(), RunError> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -271,6 +278,7 @@ fn wait_for_signal(keeper: Option<&mut Keeper>) -> Result<(), RunError> {
         tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
+            () = certificate::look_after(process) => Ok(()),
             () = keeper_ended => Err(failed("the thread that keeps the programs has ended")),
         }
     })

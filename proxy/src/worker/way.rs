@@ -38,6 +38,10 @@ pub(super) fn choose(
     place: &Place,
     connections: &Connections<'_>,
 ) -> Result<Path, RelayReason> {
+    // The kernel cannot read what is encrypted for the daemon.
+    if connections.client.is_tls() || connections.node.is_tls() {
+        return Err(RelayReason::Tls);
+    }
     worker.process.splicing.as_ref().map_err(|reason| *reason)?;
     let Some(slot) = &place.slot else {
         return Err(RelayReason::NoRecord);

@@ -175,7 +175,7 @@ pub struct Printed {
 }
 
 impl Printed {
-    fn new(output: Output) -> Result<Self> {
+    pub(crate) fn new(output: Output) -> Result<Self> {
         Ok(Self {
             success: output.status.success(),
             stdout: String::from_utf8(output.stdout)?,

@@ -26,6 +26,7 @@ pub mod seekdb;
 pub mod server;
 pub mod sluice;
 pub mod stage;
+pub mod tls;
 pub mod topology;
 pub mod wait;
 pub mod wire;

@@ -2,6 +2,7 @@
 //! own dynamic loader, because it is built for a newer C library than this machine's.
 
 use crate::{
+    client::Printed,
     host::Host,
     place,
     server::{
@@ -13,8 +14,9 @@ use crate::{
 use anyhow::{Context as _, Result};
 use std::{
     env, fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 /// The folder that holds the server, if there is one.
@@ -24,7 +26,8 @@ pub fn root() -> Option<PathBuf> {
         .filter(|root| root.join("usr/sbin/mysqld").exists())
 }
 
-fn mysqld(root: &Path, data: &Path) -> Command {
+/// One of its programs, by the path under its root.
+fn program(root: &Path, name: &str) -> Command {
     let library = |folder: &str| {
         root.join(folder)
             .join("x86_64-linux-gnu")
@@ -42,9 +45,38 @@ fn mysqld(root: &Path, data: &Path) -> Command {
     command
         .arg("--library-path")
         .arg(format!("{}:{}", library("usr/lib"), library("lib")));
-    command.arg(root.join("usr/sbin/mysqld"));
+    command.arg(root.join(name));
+    command.arg("--no-defaults");
+    command
+}
+
+/// Runs a statement with the stock command-line client of MySQL 9, over TCP.
+///
+/// # Errors
+///
+/// When there is no MySQL; that the client fails is part of what it printed.
+pub fn client(
+    address: SocketAddr,
+    user: &str,
+    password: &str,
+    options: &[&str],
+    sql: &str,
+) -> Result<Printed> {
+    let root = root().context("SLUICE_TEST_MYSQL_ROOT names no MySQL")?;
+    let mut command = program(&root, "usr/bin/mysql");
+    command
+        .arg(format!("--host={}", address.ip()))
+        .arg(format!("--port={}", address.port()))
+        .arg(format!("--user={user}"))
+        .arg(format!("--password={password}"));
+    command.args(["--protocol=tcp", "--batch", "--skip-column-names"]);
+    command.args(options).arg(format!("--execute={sql}"));
+    Printed::new(command.stdin(Stdio::null()).output()?)
+}
+
+fn mysqld(root: &Path, data: &Path) -> Command {
+    let mut command = program(root, "usr/sbin/mysqld");
     command.args([
-        "--no-defaults",
         "--user=root",
         "--secure-file-priv=NULL",
         "--pid-file=pid",

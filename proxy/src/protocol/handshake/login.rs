@@ -10,6 +10,8 @@ use super::super::field::{Reader, put_lenenc, put_lenenc_bytes, put_nul_bytes};
 pub const ATTRIBUTES_MAX: usize = 65_535;
 /// Bytes of the filler after the character set, `MariaDB`'s extended capabilities included.
 const FILLER_LEN: usize = 23;
+/// Bytes of an `SSLRequest`: a login packet up to its filler's end.
+pub const TLS_REQUEST_LEN: usize = 9 + FILLER_LEN;
 /// Bytes of the filler before `MariaDB`'s extended capabilities.
 const FILLER_PLAIN_LEN: usize = 19;
 

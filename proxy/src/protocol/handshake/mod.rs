@@ -6,4 +6,4 @@ mod login;
 mod tests;
 
 pub use greeting::{Greeting, SCRAMBLE_LEN};
-pub use login::{ATTRIBUTES_MAX, Attributes, LoginPacket, attribute_pairs};
+pub use login::{ATTRIBUTES_MAX, Attributes, LoginPacket, TLS_REQUEST_LEN, attribute_pairs};

@@ -3,6 +3,7 @@
 //! The proxy knows no passwords. The client answers *the node's* scramble, which reaches it in an `AuthSwitchRequest`; everything
 //! after that is handed on as it is. `COM_CHANGE_USER` is the same dialogue with another first packet.
 
+mod bridge;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -16,15 +17,13 @@ use crate::protocol::handshake::LoginPacket;
 use crate::protocol::reply::{ERR, ErrPacket, OK, OkPacket};
 use crate::session::credential::Proof;
 
+use bridge::{CACHING_SHA2, FAST_AUTH_SUCCESS, KEY_REQUEST};
+pub use bridge::{FULL_AUTH, Mismatch, Secrecy, with_nul};
 pub use request::{Request, append_attributes};
 
 /// A side that sends more packets than this before OK or ERR is cut off. The longest dialogue of a known plugin (PAM with
 /// several questions after two switches) stays well below.
 pub const ROUNDS_MAX: u8 = 16;
-/// The plugin with a packet that asks for no answer: "fast authentication succeeded".
-const CACHING_SHA2: &[u8] = b"caching_sha2_password";
-const FAST_AUTH_SUCCESS: [u8; 2] = [MORE_DATA, 0x03];
-
 /// How the node's scramble reaches the client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Style {
@@ -73,6 +72,8 @@ pub enum Send {
 pub enum Outcome {
     /// It goes on.
     Open,
+    /// It goes on, and the node is answered by the proxy: with this. The client is told what the packet is, if that is anything.
+    Answered(Bytes),
     /// The node's OK.
     Accepted(OkPacket),
     /// The node's ERR.
@@ -88,6 +89,9 @@ pub enum ExchangeError {
     /// The node said something that has no place here.
     #[error("unexpected packet of the node")]
     Unexpected,
+    /// What the node asks for cannot be carried from one leg to the other.
+    #[error("{0}")]
+    Mismatch(#[from] Mismatch),
     /// The node's last word cannot be read.
     #[error("the node's answer: {0}")]
     Malformed(#[from] Malformed),
@@ -105,6 +109,10 @@ enum State {
         asked: Option<Scramble>,
         client_owes: bool,
     },
+    /// The client is asked for the password itself, over TLS, and the node is to get it sealed.
+    Password { asked: Scramble },
+    /// The node is asked for its key, to seal this for it.
+    Key { asked: Scramble, text: Bytes },
     /// OK or ERR has been seen.
     Done,
 }
@@ -117,11 +125,19 @@ pub struct Exchange {
     node_packets: u8,
     /// The client's answer to the last request.
     proof: Option<Proof>,
+    secrecy: Secrecy,
+    /// The account's password, where the configuration gives it.
+    password: Option<String>,
 }
 
 impl Exchange {
     /// Begins a login with the packet made by [`Request::towards_node`], at a node that has greeted with `scramble`.
-    pub fn login(packet: LoginPacket, scramble: &Scramble, style: Style) -> (Self, Send) {
+    pub fn login(
+        packet: LoginPacket,
+        scramble: &Scramble,
+        style: Style,
+        secrecy: Secrecy,
+    ) -> (Self, Send) {
         match style {
             Style::Ask => {
                 let packet = LoginPacket {
@@ -129,10 +145,13 @@ impl Exchange {
                     ..packet
                 };
                 (
-                    Self::new(State::Dialogue {
-                        asked: None,
-                        client_owes: false,
-                    }),
+                    Self::new(
+                        State::Dialogue {
+                            asked: None,
+                            client_owes: false,
+                        },
+                        secrecy,
+                    ),
                     Send::Node(packet.encode().freeze()),
                 )
             }
@@ -147,14 +166,19 @@ impl Exchange {
                     packet: Box::new(packet),
                     asked: scramble.clone(),
                 };
-                (Self::new(state), Send::Client(request.encode().freeze()))
+                let request = request.encode().freeze();
+                (Self::new(state, secrecy), Send::Client(request))
             }
         }
     }
 
     /// Begins a change of user; `to_node` are the capabilities of the node's leg. The node is asked in any case: `OceanBase` (4.3.5)
     /// makes a request here, and refuses the answer to its greeting's scramble.
-    pub fn change_user(command: ChangeUser, to_node: Capabilities) -> (Self, Send) {
+    pub fn change_user(
+        command: ChangeUser,
+        to_node: Capabilities,
+        secrecy: Secrecy,
+    ) -> (Self, Send) {
         let plugin = Some(Bytes::from_static(ASK_PLUGIN.as_bytes()));
         let command = ChangeUser {
             plugin,
@@ -166,18 +190,25 @@ impl Exchange {
             client_owes: false,
         };
         (
-            Self::new(state),
+            Self::new(state, secrecy),
             Send::Node(command.encode(to_node).freeze()),
         )
     }
 
-    const fn new(state: State) -> Self {
+    const fn new(state: State, secrecy: Secrecy) -> Self {
         Self {
             state,
             client_packets: 0,
             node_packets: 0,
             proof: None,
+            secrecy,
+            password: None,
         }
+    }
+
+    /// The account's password is known: where the client has proven that it knows it too, it is given to a node with TLS in its place.
+    pub fn know(&mut self, password: Option<String>) {
+        self.password = password;
     }
 
     /// How the client has answered the last request: with the node's OK a proof that it knows the password.
@@ -189,9 +220,9 @@ impl Exchange {
     /// command, sent before the node's OK.
     pub const fn client_owes(&self) -> bool {
         match self.state {
-            State::Answer { .. } => true,
+            State::Answer { .. } | State::Password { .. } => true,
             State::Dialogue { client_owes, .. } => client_owes,
-            State::Done => false,
+            State::Key { .. } | State::Done => false,
         }
     }
 
@@ -201,12 +232,14 @@ impl Exchange {
     pub fn farewell(&self) -> Option<Bytes> {
         match &self.state {
             State::Answer { packet, asked } => Some(answered(packet, &asked.plugin, Bytes::new())),
-            State::Dialogue {
+            State::Password { .. }
+            | State::Dialogue {
                 client_owes: true, ..
             } => Some(Bytes::new()),
             State::Dialogue {
                 client_owes: false, ..
             }
+            | State::Key { .. }
             | State::Done => None,
         }
     }
@@ -241,9 +274,15 @@ impl Exchange {
                 };
                 Ok(payload)
             }
+            State::Password { asked } => {
+                let text = payload;
+                self.state = State::Key { asked, text };
+                Ok(Bytes::from_static(KEY_REQUEST))
+            }
             state @ (State::Dialogue {
                 client_owes: false, ..
             }
+            | State::Key { .. }
             | State::Done) => {
                 self.state = state;
                 Err(ExchangeError::Unexpected)
@@ -272,8 +311,26 @@ impl Exchange {
             };
             return Ok((payload, Outcome::Refused(err)));
         }
+        if let State::Key { asked, text } = &self.state {
+            let sealed = bridge::seal(
+                text,
+                &asked.scramble,
+                payload.strip_prefix(&[MORE_DATA]).unwrap_or_default(),
+            );
+            let sealed = sealed.ok_or(ExchangeError::Unexpected)?;
+            self.state = State::Dialogue {
+                asked: None,
+                client_owes: false,
+            };
+            return Ok((Bytes::new(), Outcome::Answered(sealed)));
+        }
         let State::Dialogue { asked, client_owes } = &mut self.state else {
             return Err(ExchangeError::Unexpected);
+        };
+        let is_sha2 = |asked: &Option<Scramble>| {
+            asked
+                .as_ref()
+                .is_some_and(|asked| asked.plugin == CACHING_SHA2)
         };
         match payload.first() {
             Some(&OK) => {
@@ -286,17 +343,50 @@ impl Exchange {
                 *asked = AuthSwitchRequest::parse(&payload).ok().map(Scramble::from);
                 self.proof = None;
                 *client_owes = true;
+                if let Some(asked) = asked {
+                    self.secrecy.suits(&asked.plugin)?;
+                }
             }
-            _ if payload[..] == FAST_AUTH_SUCCESS
-                && asked
-                    .as_ref()
-                    .is_some_and(|asked| asked.plugin == CACHING_SHA2) =>
-            {
-                *client_owes = false;
+            _ if payload[..] == FAST_AUTH_SUCCESS && is_sha2(asked) => *client_owes = false,
+            _ if payload[..] == FULL_AUTH && is_sha2(asked) => {
+                *client_owes = true;
+                return self.full(payload);
             }
             _ => *client_owes = true,
         }
         Ok((payload, Outcome::Open))
+    }
+
+    /// The node wants the password itself; so far the client is to answer that.
+    fn full(&mut self, payload: Bytes) -> Result<(Bytes, Outcome), ExchangeError> {
+        let State::Dialogue {
+            asked: Some(asked), ..
+        } = &self.state
+        else {
+            return Err(ExchangeError::Unexpected);
+        };
+        match (self.secrecy.client, self.secrecy.node) {
+            (true, true) | (false, false) => Ok((payload, Outcome::Open)),
+            (true, false) => {
+                self.state = State::Password {
+                    asked: asked.clone(),
+                };
+                Ok((payload, Outcome::Open))
+            }
+            (false, true) => {
+                let known = self
+                    .password
+                    .take()
+                    .filter(|password| bridge::proves(self.proof.as_ref(), asked, password))
+                    .ok_or(Mismatch::PlainClient)?;
+                self.state = State::Dialogue {
+                    asked: None,
+                    client_owes: false,
+                };
+                let told = Bytes::copy_from_slice(&FAST_AUTH_SUCCESS);
+                Ok((told, Outcome::Answered(with_nul(&known))))
+            }
+        }
     }
 }
 

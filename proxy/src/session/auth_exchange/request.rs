@@ -23,14 +23,15 @@ impl Request {
     /// Reads a client's login packet; `advertised` is what the proxy's greeting offered.
     ///
     /// # Errors
-    /// What to answer instead: 1043 for anything that is no login packet or asks for TLS, which was not offered; 1251 for a
+    /// What to answer instead: 1043 for anything that is no login packet or asks for TLS where that was not offered; 1251 for a
     /// client that cannot be asked to answer another scramble.
     pub fn read(
         payload: &[u8],
         advertised: Capabilities,
         rules: Rules<'_>,
     ) -> Result<Self, MysqlError> {
-        if LoginPacket::wants_tls(payload) {
+        // Over TLS the packet says again that it is wanted.
+        if LoginPacket::wants_tls(payload) && !advertised.contains(Capabilities::SSL) {
             return Err(MysqlError::bad_handshake());
         }
         let packet =

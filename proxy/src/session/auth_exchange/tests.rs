@@ -2,7 +2,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::{
-    Exchange, ExchangeError, Outcome, ROUNDS_MAX, Request, Scramble, Send, Style, append_attributes,
+    Exchange, ExchangeError, Mismatch, Outcome, ROUNDS_MAX, Request, Scramble, Secrecy, Send,
+    Style, append_attributes,
 };
 use crate::protocol::auth::{ASK_PLUGIN, AuthSwitchRequest, ChangeUser};
 use crate::protocol::capability::Capabilities;
@@ -49,7 +50,7 @@ fn request(flags: u32) -> Request {
 fn exchange(style: Style) -> (Exchange, Send) {
     let request = request(0x0018_8208);
     let packet = request.towards_node(NODE, request.name.user.clone(), &[("proxy_name", "sluice")]);
-    Exchange::login(packet, &scramble(), style)
+    Exchange::login(packet, &scramble(), style, Secrecy::default())
 }
 
 fn to_node(send: &Send) -> LoginPacket {
@@ -238,7 +239,7 @@ fn a_change_of_user_asks_too() {
         plugin: None,
         attributes: None,
     };
-    let (_, send) = Exchange::change_user(command, NODE);
+    let (_, send) = Exchange::change_user(command, NODE, Secrecy::default());
     let Send::Node(payload) = send else {
         panic!("not for the node")
     };
@@ -280,4 +281,110 @@ fn mariadbs_c_library_does_not_read_odps_errors() {
     }
     request.packet.attributes = None;
     assert!(request.reads_odp_errors());
+}
+
+/// A login at a node that remembers no hash of the password, up to its question for the password itself.
+fn cold(
+    secrecy: Secrecy,
+    password: Option<&str>,
+) -> (Exchange, Result<(Bytes, Outcome), ExchangeError>) {
+    let request = request(0x0018_8208);
+    let packet = request.towards_node(NODE, request.name.user.clone(), &[]);
+    let (mut exchange, _) = Exchange::login(packet, &scramble(), Style::Ask, secrecy);
+    exchange.know(password.map(str::to_owned));
+    let switch = Bytes::from_static(b"\xFEcaching_sha2_password\0nnnnnnnnnnnnnnnnnnnn\0");
+    exchange.node_packet(switch, NODE).unwrap();
+    let answer =
+        mysql_common::scramble::scramble_sha256(b"nnnnnnnnnnnnnnnnnnnn", b"secret").unwrap();
+    exchange
+        .client_packet(Bytes::copy_from_slice(&answer))
+        .unwrap();
+    let asked = exchange.node_packet(Bytes::from_static(b"\x01\x04"), NODE);
+    (exchange, asked)
+}
+
+#[test]
+fn the_password_itself_goes_where_nobody_listens() {
+    let full = Bytes::from_static(b"\x01\x04");
+    let text = Bytes::from_static(b"secret\0");
+    for both in [true, false] {
+        let secrecy = Secrecy {
+            client: both,
+            node: both,
+        };
+        let (mut exchange, asked) = cold(secrecy, None);
+        assert_eq!(asked.unwrap(), (full.clone(), Outcome::Open));
+        assert_eq!(exchange.client_packet(text.clone()).unwrap(), text);
+    }
+    // The client's word is sealed with the node's key.
+    let secrecy = Secrecy {
+        client: true,
+        node: false,
+    };
+    let (mut exchange, asked) = cold(secrecy, None);
+    assert_eq!(asked.unwrap(), (full, Outcome::Open));
+    assert!(exchange.client_owes());
+    assert_eq!(exchange.farewell(), Some(Bytes::new()));
+    assert_eq!(&exchange.client_packet(text).unwrap()[..], b"\x02");
+    assert!(!exchange.client_owes());
+    let key = [b"\x01", &include_bytes!("key.pem")[..]].concat();
+    let (told, outcome) = exchange.node_packet(key.into(), NODE).unwrap();
+    let Outcome::Answered(sealed) = outcome else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!((told.len(), sealed.len()), (0, 256));
+    let (_, outcome) = exchange.node_packet(Bytes::from_static(OK), NODE).unwrap();
+    assert!(matches!(outcome, Outcome::Accepted(_)));
+}
+
+#[test]
+fn a_node_that_sends_no_key_gets_no_password() {
+    let secrecy = Secrecy {
+        client: true,
+        node: false,
+    };
+    for key in [&b"\x01no key"[..], b"\x01", b"", b"\x02", b"\x01\x04"] {
+        let (mut exchange, _) = cold(secrecy, None);
+        exchange
+            .client_packet(Bytes::from_static(b"secret\0"))
+            .unwrap();
+        let answer = exchange.node_packet(Bytes::from_static(key), NODE);
+        assert_eq!(answer.unwrap_err(), ExchangeError::Unexpected);
+    }
+}
+
+#[test]
+fn who_cannot_give_the_password_is_told_what_to_do() {
+    let secrecy = Secrecy {
+        client: false,
+        node: true,
+    };
+    for password in [None, Some("Secret")] {
+        let (exchange, asked) = cold(secrecy, password);
+        assert_eq!(asked.unwrap_err(), Mismatch::PlainClient.into());
+        assert_eq!(exchange.farewell(), Some(Bytes::new()));
+    }
+    // The proxy was told it, and the client has proven that it knows it.
+    let (mut exchange, asked) = cold(secrecy, Some("secret"));
+    let (told, outcome) = asked.unwrap();
+    assert_eq!(&told[..], b"\x01\x03");
+    assert_eq!(outcome, Outcome::Answered(Bytes::from_static(b"secret\0")));
+    assert!(!exchange.client_owes());
+    let (_, outcome) = exchange.node_packet(Bytes::from_static(OK), NODE).unwrap();
+    assert!(matches!(outcome, Outcome::Accepted(_)));
+}
+
+#[test]
+fn a_plugin_that_sends_passwords_is_stopped_before_a_plain_node() {
+    let request = request(0x0018_8208);
+    let packet = request.towards_node(NODE, request.name.user.clone(), &[]);
+    let secrecy = Secrecy {
+        client: true,
+        node: false,
+    };
+    let (mut exchange, _) = Exchange::login(packet, &scramble(), Style::Ask, secrecy);
+    let switch = Bytes::from_static(b"\xFEmysql_clear_password\0\0");
+    let stopped = exchange.node_packet(switch, NODE);
+    assert_eq!(stopped.unwrap_err(), Mismatch::PlainNode.into());
+    assert_eq!(exchange.farewell(), Some(Bytes::new()));
 }

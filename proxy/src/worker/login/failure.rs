@@ -1,11 +1,15 @@
 //! The ways a login fails: the reason for the log, and what the client is told.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::Refusal;
 use crate::node::{ConnectError, GreetError, LegError};
-use crate::protocol::error::{CANNOT_CONNECT, Code, MysqlError, state_of};
+use crate::protocol::error::{
+    CANNOT_CONNECT, Code, MysqlError, SECURE_TRANSPORT_REQUIRED, state_of,
+};
 use crate::protocol::reply::ErrPacket;
+use crate::session::auth_exchange::ExchangeError;
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::{Broken, client_reason, node_reason};
 
@@ -70,6 +74,17 @@ pub(super) fn client_failure(error: &LegError) -> Failure {
     }
 }
 
+/// The client's TLS came to nothing. It has been told in TLS's own words, if it understands any.
+pub(super) fn no_tls(error: &LegError) -> Failure {
+    let is_invalid = matches!(error, LegError::Io(error) if error.kind() == ErrorKind::InvalidData);
+    let reason = if is_invalid {
+        LoginReason::ClientProtocol
+    } else {
+        LoginReason::ClientClosed
+    };
+    Failure::new(reason).detail(&format!("TLS handshake: {error}"))
+}
+
 /// The node's name could not be looked up in time.
 pub(super) fn no_route() -> Failure {
     let text = "the node's name was not found in time";
@@ -114,6 +129,10 @@ pub(super) fn broken_login(broken: Broken, address: SocketAddr) -> Failure {
     match broken {
         Broken::Client(error) => client_failure(&error),
         Broken::Node(error) => Failure::of_node(reason, address, &error),
+        Broken::Exchange(ExchangeError::Mismatch(mismatch)) => {
+            let error = MysqlError::new(SECURE_TRANSPORT_REQUIRED, mismatch.to_string());
+            Failure::new(reason).telling(error)
+        }
         Broken::Exchange(error) => Failure::of_node(reason, address, &error),
         Broken::Refused(err) => Failure {
             refused: Some(err),

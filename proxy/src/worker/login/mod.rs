@@ -10,18 +10,19 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use rustls::ServerConnection;
 use tokio::time::{Instant, timeout_at};
 
 use self::failure::{
-    Failure, broken_login, client_failure, no_greeting, no_route, unreachable_node,
+    Failure, broken_login, client_failure, no_greeting, no_route, no_tls, unreachable_node,
 };
 pub(super) use self::proxy::{ProxyDoor, admin_password};
-use super::auth::{converse, dismiss, part_from_node};
-use crate::net::Leg;
+use super::auth::{converse, dismiss, part_from_node, secrecy};
+use crate::net::{Leg, tls::Certificate};
 use crate::node::{Announce, LegError, LoginLeg, connect, greet};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
-use crate::protocol::handshake::{Greeting, LoginPacket};
+use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::credential::Proof;
@@ -46,6 +47,17 @@ pub(super) struct Terms<'a> {
     pub connect_timeout: Duration,
     /// The client session's id, for the node's connection attributes.
     pub cs_id: u32,
+    /// TLS towards the client, if the greeting offers it.
+    pub tls: Option<Tls<'a>>,
+}
+
+/// TLS towards clients.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tls<'a> {
+    /// What they are shown.
+    pub certificate: &'a Certificate,
+    /// Those without it are refused.
+    pub require: bool,
 }
 
 /// Where a login goes.
@@ -62,7 +74,12 @@ pub(super) struct Target {
 /// Whom a login is for.
 pub(super) enum Destination {
     /// A node.
-    Node(Target),
+    Node {
+        /// Which.
+        target: Target,
+        /// The account's password, where the configuration gives it.
+        password: Option<String>,
+    },
     /// The proxy itself.
     Proxy(ProxyDoor),
 }
@@ -234,6 +251,16 @@ struct NodeSide {
     proof: Option<Proof>,
 }
 
+/// What a client asks of a node.
+struct Wish<'a> {
+    request: &'a Request,
+    target: Target,
+    /// The account's password, where the configuration gives it.
+    password: Option<String>,
+    /// Until when all must be done.
+    deadline: Instant,
+}
+
 /// What an attempt to log in has come to.
 enum Attempted {
     Node(Request, Box<NodeSide>),
@@ -333,7 +360,7 @@ async fn attempt<A: Announce>(
     known: &mut Known,
 ) -> Result<Attempted, Failure> {
     let deadline = Instant::now() + terms.login_timeout;
-    let payload = match timeout_at(deadline, hear(client, terms.greeting)).await {
+    let payload = match timeout_at(deadline, hear(client, terms)).await {
         Ok(heard) => heard?,
         Err(_elapsed) => {
             return Err(Failure::new(LoginReason::ClientTimeout).detail("no login packet"));
@@ -343,8 +370,8 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     known.is_mariadbs_library = request.is_of_mariadbs_library();
-    let target = match timeout_at(deadline, route(&request.name)).await {
-        Ok(Ok(Destination::Node(target))) => target,
+    let (target, password) = match timeout_at(deadline, route(&request.name)).await {
+        Ok(Ok(Destination::Node { target, password })) => (target, password),
         Ok(Ok(Destination::Proxy(door))) => {
             let user = match timeout_at(deadline, door.pass(client, &request, terms.greeting)).await
             {
@@ -359,35 +386,60 @@ async fn attempt<A: Announce>(
         Err(_elapsed) => return Err(no_route()),
     };
     known.node = Some(target.address);
-    let node = join(client, &request, terms, target, deadline, announce, known).await?;
+    let wish = Wish {
+        request: &request,
+        target,
+        password,
+        deadline,
+    };
+    let node = join(client, wish, terms, announce, known).await?;
     Ok(Attempted::Node(request, Box::new(node)))
 }
 
-/// Greets the client and waits for its login packet.
-async fn hear(client: &mut LoginLeg<'_>, greeting: &Greeting) -> Result<Bytes, Failure> {
-    let heard = match client.write(&greeting.encode()).await {
+/// Greets the client and waits for its login packet, over TLS where it asks for that.
+async fn hear(client: &mut LoginLeg<'_>, terms: Terms<'_>) -> Result<Bytes, Failure> {
+    let heard = match client.write(&terms.greeting.encode()).await {
         Ok(()) => client.read().await,
         Err(error) => Err(LegError::Io(error)),
     };
-    heard.map_err(|error| match error {
+    let payload = heard.map_err(|error| match error {
         LegError::Closed | LegError::Io(_) if !client.has_heard() => {
             Failure::new(LoginReason::Probe)
         }
         error => client_failure(&error),
-    })
+    })?;
+    match terms.tls {
+        Some(tls) if LoginPacket::wants_tls(&payload) => {
+            if payload.len() != TLS_REQUEST_LEN {
+                let error = MysqlError::bad_handshake();
+                return Err(Failure::new(LoginReason::ClientProtocol).telling(error));
+            }
+            let connection = ServerConnection::new(tls.certificate.current())
+                .map_err(|error| Failure::new(LoginReason::ProxyRefused).detail(&error))?;
+            let shaken = client.start_tls(connection).await;
+            shaken.map_err(|error| no_tls(&error))?;
+            client.read().await.map_err(|error| client_failure(&error))
+        }
+        Some(Tls { require: true, .. }) => {
+            let error = MysqlError::secure_transport_required();
+            Err(Failure::new(LoginReason::ProxyRefused).telling(error))
+        }
+        _ => Ok(payload),
+    }
 }
 
 /// Dials the node and logs the client in to it.
 async fn join<A: Announce>(
     client: &mut LoginLeg<'_>,
-    request: &Request,
+    wish: Wish<'_>,
     terms: Terms<'_>,
-    target: Target,
-    deadline: Instant,
     announce: &A,
     known: &mut Known,
 ) -> Result<NodeSide, Failure> {
-    let connect_deadline = deadline.min(Instant::now() + terms.connect_timeout);
+    let Wish {
+        request, target, ..
+    } = wish;
+    let connect_deadline = wish.deadline.min(Instant::now() + terms.connect_timeout);
     let dialled = connect(target.address, connect_deadline, announce)
         .await
         .map_err(|error| unreachable_node(&error, target.address))?;
@@ -411,10 +463,7 @@ async fn join<A: Announce>(
             text,
         ));
     }
-    let (ok, proof) = authenticate(
-        client, &mut node, request, &greeting, terms, target, deadline,
-    )
-    .await?;
+    let (ok, proof) = authenticate(client, &mut node, wish, &greeting, terms).await?;
     let rest = node.into_rest();
     Ok(NodeSide {
         leg: dialled.keep(),
@@ -430,21 +479,24 @@ async fn join<A: Announce>(
 async fn authenticate(
     client: &mut LoginLeg<'_>,
     node: &mut LoginLeg<'_>,
-    request: &Request,
+    wish: Wish<'_>,
     greeting: &Greeting,
     terms: Terms<'_>,
-    target: Target,
-    deadline: Instant,
 ) -> Result<(OkPacket, Option<Proof>), Failure> {
+    let Wish {
+        request, target, ..
+    } = wish;
     let capabilities = greeting.capabilities;
     let packet = packet(request, capabilities, target, client.peer_ip(), terms.cs_id);
     let scramble = Scramble {
         plugin: greeting.plugin.clone(),
         scramble: greeting.scramble.clone(),
     };
-    let (mut exchange, first) = Exchange::login(packet, &scramble, target.style);
+    let (mut exchange, first) =
+        Exchange::login(packet, &scramble, target.style, secrecy(client, node));
+    exchange.know(wish.password);
     let talk = converse(client, node, &mut exchange, first, request.agreed);
-    let failure = match timeout_at(deadline, talk).await {
+    let failure = match timeout_at(wish.deadline, talk).await {
         Ok(Ok(ok)) => return Ok((ok, exchange.into_proof())),
         Ok(Err(broken)) => broken_login(broken, target.address),
         Err(_elapsed) if exchange.client_owes() => {
@@ -454,7 +506,7 @@ async fn authenticate(
             Failure::of_node(LoginReason::NodeTimeout, target.address, "login timed out")
         }
     };
-    if failure.reason.side() == Side::Client {
+    if failure.reason.side() != Side::Node {
         part_from_node(node, exchange.farewell()).await;
     }
     Err(failure)

@@ -95,13 +95,17 @@ async fn run<T>(
         login_timeout: timeout,
         connect_timeout: timeout,
         cs_id: 1 << 18,
+        tls: None,
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
-        "t1" => Ok(Destination::Node(Target {
-            address: node,
-            with_tenant: false,
-            style: Style::Ask,
-        })),
+        "t1" => Ok(Destination::Node {
+            target: Target {
+                address: node,
+                with_tenant: false,
+                style: Style::Ask,
+            },
+            password: None,
+        }),
         _ => Err(MysqlError::tenant_not_found().into()),
     };
     let (client, proxy) = Door::open().pair().await;
@@ -419,6 +423,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         login_timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_secs(1),
         cs_id: 1,
+        tls: None,
     };
     let (near, far) = Door::open().pair().await;
     let proxy = async {

@@ -1,0 +1,70 @@
+//! TLS towards clients: `[tls]` of the configuration file.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What clients are shown, and what is asked of them. Files are read when they are used, not here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ClientTls {
+    /// The certificate, and those between it and an authority that clients know (PEM).
+    pub cert: PathBuf,
+    /// Its private key (PEM).
+    pub key: PathBuf,
+    /// The authorities of clients' certificates (PEM). With them a client must have one.
+    pub client_ca: Option<PathBuf>,
+    /// A client without TLS is refused.
+    pub require: bool,
+}
+
+/// `[tls]` as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    client_ca: Option<PathBuf>,
+    #[serde(default)]
+    require: Flag,
+}
+
+/// A truth, as TOML writes it or as text.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(untagged)]
+enum Flag {
+    #[default]
+    #[serde(skip)]
+    Unset,
+    Plain(bool),
+    Text(Word),
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Word {
+    True,
+    False,
+}
+
+impl Flag {
+    const fn get(self) -> bool {
+        matches!(self, Self::Plain(true) | Self::Text(Word::True))
+    }
+}
+
+impl TlsTable {
+    /// What it says, or what is wrong with it.
+    pub(super) fn check(&self) -> Result<ClientTls, String> {
+        let given =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        match (given(&self.cert), given(&self.key)) {
+            (Some(cert), Some(key)) => Ok(ClientTls {
+                cert,
+                key,
+                client_ca: given(&self.client_ca),
+                require: self.require.get(),
+            }),
+            _ => Err("tls: give cert and key, the paths of two PEM files".to_owned()),
+        }
+    }
+}
