@@ -6,14 +6,13 @@ use sluice_tests::{
     capture::{Arrived, Capture},
     faults::Faults,
     frames::{Frames, HEADER_BYTES},
-    mariadb,
     network::{self, Family, Link, Network},
     offload::{self, Offload},
     path::Path,
     pattern::Random,
     server::{PASSWORD, USER},
     stage::{Front, Setting, Stage},
-    topology::{Hosts, Topology},
+    topology::Topology,
     wait,
 };
 use std::{
@@ -102,32 +101,9 @@ fn five_percent_lost(stage: &Stage) -> Result<()> {
     over_faults(stage, 50)
 }
 
-/// The random mix, with as many segments lost, as many doubled and as many swapped on every link.
+/// Random sessions, with as many segments lost, as many doubled and as many swapped on every link.
 fn over_faults(stage: &Stage, per_thousand: usize) -> Result<()> {
-    const SECONDS: u64 = 8;
-    let seed = torture::seed()?;
-    let links = [Link::Client, Link::Node];
-    let network = Network::with_faults(&links, Faults::each(per_thousand), seed)?;
-    let topology = stage.setting().topology;
-    let hosts = Hosts::private(topology, network);
-    let server = Arc::new(mariadb::start(&[], &hosts.node)?);
-    // A handshake of which three segments are lost takes longer than a daemon waits as a rule.
-    let patient = ["--connect-timeout", "1m", "--login-timeout", "1m"];
-    let faulty = Stage::new(stage.setting(), hosts, server, &patient)?;
-    faulty.play(|faulty| {
-        let steps = torture::mix(faulty, SECONDS, seed)?;
-        ensure!(steps > SECONDS, "only {steps} steps");
-        Ok(())
-    })?;
-    let happened = faulty.hosts().network()?.happened();
-    let [client, node] = happened.as_slice() else {
-        anyhow::bail!("{happened:?}")
-    };
-    for (link, is_used) in [(client, topology == Topology::Gateway), (node, true)] {
-        let is_disturbed = link.lost > 0 && link.doubled > 0 && link.swapped > 0;
-        ensure!(is_disturbed || !is_used, "{happened:?}");
-    }
-    Ok(())
+    torture::is_clean(stage, 8, per_thousand)
 }
 
 /// Sends `bytes` from the client's host to the node's, which sends them back; returns how long it took.

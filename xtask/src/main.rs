@@ -17,6 +17,7 @@ mod test;
 mod tidy;
 #[path = "../../proxy/build/toolchain.rs"]
 mod toolchain;
+mod torture;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -45,6 +46,8 @@ enum Task {
     Lint,
     /// Measure Sluice against a direct connection and other proxies
     Bench(bench::Arguments),
+    /// Torture Sluice with random sessions from a seed, in every topology
+    Torture(torture::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Lint => lint::run(),
         Task::Bench(arguments) => bench::run(arguments),
+        Task::Torture(arguments) => torture::run(&arguments),
     };
     if let Err(error) = done {
         // Without anyhow's backtrace: the message says which command failed, and that is where to look.

@@ -1,6 +1,6 @@
-//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers.
+//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture.
 
-use crate::{build, place, run, servers, setup};
+use crate::{build, place, run, servers, setup, torture};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let servers = servers::prepare();
     // The daemon is tested as it is shipped, and gigabytes go through it.
     build::build_daemon()?;
-    let results = [
+    let mut results = vec![
         (
             "unit tests",
             run_tests(&["test", "--locked"], arguments, &[]),
@@ -34,6 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             ),
         ),
     ];
+    if place::is_root() && arguments.filter.is_none() {
+        let start = Instant::now();
+        let tortured = torture::run_in_test();
+        results.push(("torture", (tortured, start.elapsed().as_secs_f64())));
+    }
     println!("\nsummary");
     let mut outcome = Ok(());
     for (name, (result, seconds)) in results {
@@ -47,7 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("  not tested against {name}: {why}");
     }
     if !place::is_root() {
-        println!("  not tested, for want of root: splicing (--splice require), network namespaces");
+        println!(
+            "  not tested, for want of root: splicing (--splice require), network namespaces, torture"
+        );
     }
     outcome
 }

@@ -28,5 +28,6 @@ pub mod sluice;
 pub mod stage;
 pub mod tls;
 pub mod topology;
+pub mod torture;
 pub mod wait;
 pub mod wire;

@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
+    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -64,6 +65,10 @@ pub struct Server {
     address: SocketAddr,
     folder: PathBuf,
     process: Mutex<Process>,
+    host: Host,
+    program: OsString,
+    arguments: Vec<OsString>,
+    probe: Login,
 }
 
 /// How one make of server is started.
@@ -106,40 +111,51 @@ impl Server {
         (recipe.prepare)(&folder)?;
         let address = recipe.host.free_address()?;
         let command = (recipe.command)(&folder, address)?;
-        let mut command = recipe.host.inside(command)?;
-        let log = fs::File::create(folder.join("log"))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        let process = process::spawn(recipe.kind.name(), command)?;
+        let program = command.get_program().to_owned();
+        let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+        let process = launch(recipe.kind, recipe.host, &folder, command)?;
         let server = Self {
             kind: recipe.kind,
             address,
             folder,
             process: Mutex::new(process),
+            host: recipe.host.clone(),
+            program,
+            arguments,
+            probe: recipe.probe.clone(),
         };
+        server.wait_until_up()?;
+        recipe.host.enter(|| (recipe.finish)(address))??;
+        Ok(server)
+    }
+
+    /// Starts a server again that has ended, with the same data and at the same address, and waits until it can be logged in to.
+    ///
+    /// # Errors
+    ///
+    /// With the end of the server's log.
+    pub fn start_again(&self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.arguments);
+        *self.process() = launch(self.kind, &self.host, &self.folder, command)?;
+        self.wait_until_up()
+    }
+
+    fn wait_until_up(&self) -> Result<()> {
         let mut refused = None;
         let up = wait::until_true(
-            &format!("{} is up", recipe.kind.name()),
+            &format!("{} is up", self.kind.name()),
             Duration::from_secs(30),
             || {
-                if let Some(status) = server.process().ended()? {
-                    bail!(
-                        "{} ended ({status}): {}",
-                        recipe.kind.name(),
-                        server.log_tail()
-                    );
+                if let Some(status) = self.process().ended()? {
+                    bail!("{} ended ({status}): {}", self.kind.name(), self.log_tail());
                 }
-                let login = &recipe.probe;
-                let probe = || Connection::open(address, login).map(drop);
-                refused = recipe.host.enter(probe)?.err();
+                let probe = || Connection::open(self.address, &self.probe).map(drop);
+                refused = self.host.enter(probe)?.err();
                 Ok(refused.is_none())
             },
         );
-        up.with_context(|| format!("{}\nthe last login: {refused:#?}", server.log_tail()))?;
-        recipe.host.enter(|| (recipe.finish)(address))??;
-        Ok(server)
+        up.with_context(|| format!("{}\nthe last login: {refused:#?}", self.log_tail()))
     }
 
     fn process(&self) -> MutexGuard<'_, Process> {
@@ -173,6 +189,15 @@ impl Server {
         self.process().kill()
     }
 
+    /// Asks it to stop (SIGTERM) and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end within a minute.
+    pub fn stop(&self) -> Result<()> {
+        self.process().terminate(Duration::from_mins(1)).map(drop)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process().pid()
@@ -186,6 +211,18 @@ impl Server {
     pub fn signal(&self, signal: i32) -> Result<()> {
         self.process().signal(signal)
     }
+}
+
+/// Starts the server's process, with its log behind what the log holds.
+fn launch(kind: Kind, host: &Host, folder: &Path, command: Command) -> Result<Process> {
+    let mut command = host.inside(command)?;
+    let file = folder.join("log");
+    let log = fs::File::options().create(true).append(true).open(file)?;
+    command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    process::spawn(kind.name(), command)
 }
 
 impl Drop for Server {

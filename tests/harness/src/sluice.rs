@@ -84,6 +84,9 @@ pub struct Sluice {
     pid: u32,
     address: SocketAddr,
     log: Arc<Mutex<Vec<String>>>,
+    host: Host,
+    rights: Rights,
+    flags: Vec<String>,
 }
 
 impl Sluice {
@@ -124,6 +127,20 @@ impl Sluice {
         Self::run(host, rights, &[path, &["--config", &file], flags].concat())
     }
 
+    /// Starts the same once more, at the same address: for after its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sluice::start`].
+    pub fn start_again(&self) -> Result<Self> {
+        let listen = self.address.to_string();
+        let mut flags: Vec<_> = self.flags.iter().map(String::as_str).collect();
+        if !flags.contains(&"--listen") {
+            flags.extend(["--listen", &listen]);
+        }
+        Self::run(&self.host, self.rights, &flags)
+    }
+
     fn run(host: &Host, rights: Rights, flags: &[&str]) -> Result<Self> {
         let listen = SocketAddr::new(host.address(), 0).to_string();
         let mut arguments = vec!["run", "--log-format", "json"];
@@ -162,6 +179,9 @@ impl Sluice {
             process: Mutex::new(process),
             address: unknown,
             log,
+            host: host.clone(),
+            rights,
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
         };
         let address = wait::until("the daemon listens", START, || {
             if let Some(status) = sluice.process().ended()? {

@@ -13,9 +13,10 @@ pub use command::Prepared;
 pub use login::{Greeting, Login, capability};
 pub use response::{Outcome, Response, Table};
 
+use crate::wait;
 use anyhow::{Context as _, Result, bail, ensure};
 use std::{
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
@@ -40,6 +41,20 @@ pub struct Connection {
     capabilities: u32,
     /// Whether the login had to send the password, encrypted with the server's public key.
     password_sent: bool,
+    /// How long a read may take.
+    patience: Duration,
+    pace: Option<Pace>,
+    /// After how many bytes more one of them is read wrong.
+    spoiled_in: Option<usize>,
+}
+
+/// How a slow reader reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// At most so many bytes at a time.
+    pub bytes: usize,
+    /// Between two reads.
+    pub pause: Duration,
 }
 
 /// Cuts a payload into packets, the first numbered `sequence`; returns the bytes and the number that comes next.
@@ -69,6 +84,15 @@ impl Connection {
     pub fn greet(address: SocketAddr) -> Result<Self> {
         let stream =
             TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        Self::greet_on(stream)
+    }
+
+    /// Reads the greeting from a socket that is connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::greet`].
+    pub fn greet_on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -80,10 +104,34 @@ impl Connection {
             greeting: Greeting::default(),
             capabilities: 0,
             password_sent: false,
+            patience: PATIENCE,
+            pace: None,
+            spoiled_in: None,
         };
         let packet = connection.read_packet().context("read the greeting")?;
         connection.greeting = Greeting::parse(&packet)?;
         Ok(connection)
+    }
+
+    /// Has reads and writes fail that take longer.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn set_patience(&mut self, patience: Duration) -> Result<()> {
+        self.patience = patience;
+        self.stream.set_read_timeout(Some(patience))?;
+        Ok(self.stream.set_write_timeout(Some(patience))?)
+    }
+
+    /// Reads slowly from now on, or no longer.
+    pub fn set_pace(&mut self, pace: Option<Pace>) {
+        self.pace = pace;
+    }
+
+    /// Flips a bit after this many bytes more, so that it can be seen whether somebody notices.
+    pub fn spoil(&mut self, bytes: usize) {
+        self.spoiled_in = Some(bytes);
     }
 
     /// The greeting.
@@ -190,20 +238,31 @@ impl Connection {
             self.buffer.drain(..self.taken);
             self.taken = 0;
         }
-        let mut chunk = vec![0; 64 << 10];
+        let mut chunk = vec![0; self.pace.map_or(64 << 10, |pace| pace.bytes)];
         let start = Instant::now();
         while self.pending().len() < count {
             match self.stream.read(&mut chunk) {
-                Ok(0) => bail!(
-                    "the connection was closed, {} of {count} bytes read",
-                    self.pending().len()
-                ),
-                Ok(read) => self.buffer.extend(chunk.iter().take(read)),
+                Ok(0) => {
+                    let text = format!(
+                        "the connection was closed, {} of {count} bytes read",
+                        self.pending().len()
+                    );
+                    return Err(io::Error::new(ErrorKind::UnexpectedEof, text).into());
+                }
+                Ok(read) => {
+                    let read = chunk.get_mut(..read).unwrap_or_default();
+                    spoil(&mut self.spoiled_in, read);
+                    self.buffer.extend_from_slice(read);
+                    if let Some(pace) = self.pace {
+                        wait::throughout(pace.pause, || Ok(()))?;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // On a socket that the kernel splices, a reader that is woken for another reason than bytes is told EAGAIN, though it
                 // asked to wait (`tcp_msg_wait_data` in net/ipv4/tcp_bpf.c looks once).
                 Err(error)
-                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < PATIENCE => {}
+                    if error.kind() == ErrorKind::WouldBlock && start.elapsed() < self.patience => {
+                }
                 Err(error) => {
                     return Err(error).with_context(|| {
                         format!("read from the connection, after {:?}", start.elapsed())
@@ -227,7 +286,7 @@ impl Connection {
         );
         self.stream.set_read_timeout(Some(deadline))?;
         let result = self.stream.read(&mut [0; 1]);
-        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.stream.set_read_timeout(Some(self.patience))?;
         match result {
             Ok(0) => Ok(true),
             Ok(_) => bail!("a byte came where the connection should be closed"),
@@ -244,6 +303,17 @@ impl Connection {
             }
             Err(error) => Err(error).context("read from the connection"),
         }
+    }
+}
+
+/// Flips a bit where the count of bytes runs out.
+fn spoil(spoiled_in: &mut Option<usize>, read: &mut [u8]) {
+    let Some(left) = spoiled_in.take() else {
+        return;
+    };
+    match read.get_mut(left) {
+        Some(byte) => *byte ^= 1,
+        None => *spoiled_in = Some(left - read.len()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers, kept as the packets that came, and what little of them a test must read.
 
 use super::{Connection, capability, take_length};
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use std::fmt;
 
 const SERVER_MORE_RESULTS_EXISTS: u16 = 1 << 3;
@@ -101,8 +101,10 @@ impl Outcome {
     ///
     /// The server's words.
     pub fn ok(&self) -> Result<()> {
-        ensure!(self.code() == 0, "{self}");
-        Ok(())
+        match self {
+            Self::Ok { .. } => Ok(()),
+            Self::Error { .. } => Err(self.clone().into()),
+        }
     }
 }
 
@@ -250,6 +252,31 @@ impl Connection {
         let outcome = self.read_rows(packets)?;
         rows.push(start..packets.len().saturating_sub(1));
         Ok(outcome)
+    }
+
+    /// Reads an answer of one result set, and has each row looked at as it comes: what came before an end in the middle counts. An error in
+    /// the result set's place is its outcome.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends, what came is no result set, or `look` finds a row wrong.
+    pub fn read_each_row(&mut self, mut look: impl FnMut(&[u8]) -> Result<()>) -> Result<Outcome> {
+        let first = self.read_packet()?;
+        if matches!(first.first(), Some(0x00 | 0xFF)) {
+            return Outcome::parse(&first);
+        }
+        let (columns, _) = take_length(&first)?;
+        let eof = u64::from(!self.has(capability::DEPRECATE_EOF));
+        for _ in 0..columns + eof {
+            self.read_packet()?;
+        }
+        loop {
+            let packet = self.read_packet()?;
+            match self.parse_end(&packet)? {
+                Some(outcome) => return Ok(outcome),
+                None => look(&packet)?,
+            }
+        }
     }
 
     /// Reads rows and the packet that ends them (the answer to `COM_STMT_FETCH` is nothing else).

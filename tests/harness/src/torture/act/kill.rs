@@ -1,0 +1,215 @@
+//! Sessions that another session ends: what the victim reads is right, then the connection ends or goes on as the statement says.
+
+use crate::{
+    torture::{
+        client::{Client, equal},
+        operation::{Kill, Victim},
+        text,
+        verdict::{self, Fault},
+    },
+    wait,
+    wire::{Connection, Outcome, Response, command as payload},
+};
+use anyhow::{Context as _, Result, bail, ensure};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How the victim's commands ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// All answers are whole.
+    Whole,
+    /// One was an error of this number.
+    Interrupted(u16),
+    /// The connection has ended.
+    Lost,
+}
+
+/// "Query execution was interrupted", "Connection was killed".
+const WORDS: [u16; 2] = [1317, 1927];
+/// The server session cannot be replaced now.
+const REFUSED: u16 = 1105;
+
+impl Client<'_> {
+    pub(in crate::torture) fn kill(
+        &mut self,
+        kill: Kill,
+        victim: Victim,
+        delay: Duration,
+    ) -> Result<()> {
+        if kill == Kill::ServerSession {
+            // An open statement is state that cannot be moved.
+            let session = self.session()?;
+            if let Some(statement) = session.echo.take() {
+                let close = payload::close(statement.id);
+                session.connection.send_command(&close)?;
+            }
+        }
+        let connection = self.connection()?;
+        let cs_id = connection.greeting().thread_id.to_string();
+        let node_id = connection.run("SELECT CONNECTION_ID()")?.text()?;
+        let sql = match kill {
+            Kill::Query => format!("KILL QUERY {cs_id}"),
+            Kill::Session => format!("KILL {cs_id}"),
+            Kill::ServerSession => format!("KILL PROXYSESSION SERVER {node_id}"),
+            Kill::AtNode => format!("KILL {node_id}"),
+        };
+        if kill == Kill::AtNode {
+            self.direct()?;
+            let (mut killer, eof) = self.direct.take().context("no direct connection")?;
+            let done = strike(
+                self.connection()?,
+                &mut killer.connection,
+                &sql,
+                victim,
+                delay,
+            );
+            self.direct = Some((killer, eof));
+            let (ended, told) = done?;
+            return self.judge_kill(kill, ended, told);
+        }
+        let mut killer = self.killer()?;
+        let (ended, told) = strike(self.connection()?, &mut killer, &sql, victim, delay)?;
+        self.keep_killer(killer);
+        self.judge_kill(kill, ended, told)
+    }
+
+    fn judge_kill(&mut self, kill: Kill, ended: Ended, told: u16) -> Result<()> {
+        match kill {
+            Kill::Query => {
+                equal("what the killer was told", &told, &0)?;
+                ensure!(
+                    matches!(ended, Ended::Whole | Ended::Interrupted(1317)),
+                    "after KILL QUERY the victim is {ended:?}"
+                );
+                self.goes_on()
+            }
+            Kill::ServerSession => {
+                ensure!([0, REFUSED].contains(&told), "the killer was told {told}");
+                equal("the victim's end", &ended, &Ended::Whole)?;
+                self.look_at_all()
+            }
+            Kill::Session | Kill::AtNode => {
+                ensure!(told == 0, "the killer was told {told}");
+                if let Ended::Interrupted(code) = ended {
+                    ensure!(WORDS.contains(&code), "the victim was told {code}");
+                }
+                let session = self.session.take().context("no session")?;
+                ends(session.connection, ended)
+            }
+        }
+    }
+
+    /// A late `KILL QUERY` may meet a command behind the one that it was for.
+    fn goes_on(&mut self) -> Result<()> {
+        for _ in 0..3 {
+            let answer = self.connection()?.query("SELECT 'behind'")?;
+            if answer.outcome.code() != WORDS[0] {
+                return equal("the next answer", &answer.text()?, &"behind".to_owned());
+            }
+        }
+        bail!("one KILL QUERY has interrupted three commands")
+    }
+}
+
+/// The victim works, and after a while the killer says its word; returns how the victim ended and what the killer was told.
+fn strike(
+    victim: &mut Connection,
+    killer: &mut Connection,
+    sql: &str,
+    work: Victim,
+    delay: Duration,
+) -> Result<(Ended, u16)> {
+    thread::scope(|scope| {
+        let killing = scope.spawn(move || -> Result<u16> {
+            wait::throughout(delay, || Ok(()))?;
+            Ok(killer.query(sql).context("the killer")?.outcome.code())
+        });
+        let ended = works(victim, work);
+        let told = wait::joined(killing.join(), "the killer's thread")?;
+        Ok((ended?, told?))
+    })
+}
+
+/// Does the victim's work; what it reads must be right to the end, wherever that is.
+fn works(victim: &mut Connection, work: Victim) -> Result<Ended> {
+    match work {
+        Victim::Rows(rows, width) => {
+            let sql = text::rows_sql(rows, width, None);
+            let mut number = 0;
+            let outcome = victim
+                .send_command(&payload::query(sql.as_bytes()))
+                .and_then(|()| {
+                    victim.read_each_row(|row| {
+                        number += 1;
+                        text::same("a row", row, &text::row(number, width, false, false))
+                    })
+                });
+            let ended = end(outcome)?;
+            ensure!(
+                ended != Ended::Whole || number == rows,
+                "{number} rows of {rows}"
+            );
+            Ok(ended)
+        }
+        Victim::Sleeps(millis) => {
+            let sql = format!(
+                "SELECT SLEEP({})",
+                Duration::from_millis(millis.try_into()?).as_secs_f64()
+            );
+            end(victim.query(&sql).map(|answer| answer.outcome))
+        }
+        Victim::Points(count) => {
+            for number in 0..count {
+                let answer = victim.query(&format!("SELECT {number}"));
+                let text = answer.as_ref().map(Response::text);
+                if let Ok(Ok(text)) = text {
+                    equal("a short answer", &text, &number.to_string())?;
+                    continue;
+                }
+                return end(answer.map(|answer| answer.outcome));
+            }
+            Ok(Ended::Whole)
+        }
+    }
+}
+
+fn end(outcome: Result<Outcome>) -> Result<Ended> {
+    match outcome {
+        Ok(Outcome::Ok { .. }) => Ok(Ended::Whole),
+        Ok(Outcome::Error { code, .. }) => Ok(Ended::Interrupted(code)),
+        Err(error) if verdict::of(&error) == Fault::Lost => Ok(Ended::Lost),
+        Err(error) => Err(error),
+    }
+}
+
+/// The killed session's connection ends, after at most one word about why.
+fn ends(mut victim: Connection, ended: Ended) -> Result<()> {
+    if ended == Ended::Lost {
+        return Ok(());
+    }
+    victim.set_patience(Duration::from_secs(30))?;
+    let start = Instant::now();
+    victim.expect_answer(1);
+    match victim.read_packet() {
+        Ok(packet) => {
+            let outcome = Outcome::of_packet(&packet)?;
+            ensure!(
+                WORDS.contains(&outcome.code()),
+                "the victim was told {outcome}"
+            );
+            ensure!(
+                victim.closed_within(Duration::from_secs(30))?,
+                "the victim is not closed"
+            );
+            Ok(())
+        }
+        Err(error) if verdict::of(&error) == Fault::Lost => Ok(()),
+        Err(error) => Err(error.context(format!(
+            "a killed session is open after {:?}",
+            start.elapsed()
+        ))),
+    }
+}

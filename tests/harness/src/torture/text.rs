@@ -1,0 +1,126 @@
+//! Contents: what a seed determines, and what the node makes of it.
+
+use super::operation::Text;
+use crate::pattern::Random;
+use anyhow::{Context as _, Result, ensure};
+use flate2::Crc;
+
+impl Text {
+    /// The bytes.
+    pub fn letters(self) -> Vec<u8> {
+        Random::new(self.seed).letters(self.bytes)
+    }
+}
+
+/// MySQL's `CRC32()`.
+pub fn crc32(bytes: &[u8]) -> u64 {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    crc.sum().into()
+}
+
+/// Fails with where they part, if they do.
+///
+/// # Errors
+///
+/// They differ.
+pub fn same(what: &str, read: &[u8], wanted: &[u8]) -> Result<()> {
+    if read == wanted {
+        return Ok(());
+    }
+    let at = read.iter().zip(wanted).take_while(|(a, b)| a == b).count();
+    let show = |bytes: &[u8]| {
+        let piece: Vec<u8> = bytes.iter().skip(at).take(24).copied().collect();
+        String::from_utf8_lossy(&piece).into_owned()
+    };
+    ensure!(
+        false,
+        "{what}: {} bytes read, {} wanted, the first that differs is {at}: {:?}, not {:?}",
+        read.len(),
+        wanted.len(),
+        show(read),
+        show(wanted)
+    );
+    Ok(())
+}
+
+/// The statement whose rows are [`check_row`]'s; in place of the row `error_at` comes error 1242.
+pub fn rows_sql(rows: usize, width: usize, error_at: Option<usize>) -> String {
+    let fail = error_at.map_or_else(String::new, |at| {
+        format!(", IF(seq = {at}, (SELECT seq FROM mysql.seq_1_to_2), 0)")
+    });
+    format!("SELECT seq, REPEAT(LPAD(seq, 8, '0'), {width}){fail} FROM mysql.seq_1_to_{rows}")
+}
+
+/// The row of this number, in the text or binary protocol.
+pub fn row(number: usize, width: usize, binary: bool, with_zero: bool) -> Vec<u8> {
+    let mut row = Vec::new();
+    let value = format!("{number:08}").repeat(width);
+    if binary {
+        row.extend([0, 0]);
+        row.extend(u64::try_from(number).unwrap_or(0).to_le_bytes());
+    } else {
+        crate::wire::put_string(&mut row, number.to_string().as_bytes());
+    }
+    crate::wire::put_string(&mut row, value.as_bytes());
+    if with_zero {
+        // A DECIMAL, which is a text in the binary protocol too.
+        crate::wire::put_string(&mut row, b"0");
+    }
+    row
+}
+
+/// The lines of a local file and the sum of their checksums.
+pub fn lines(count: usize, seed: u64) -> (Vec<u8>, u64) {
+    let mut random = Random::new(seed);
+    let mut file = Vec::new();
+    let mut sum = 0;
+    for _ in 0..count {
+        let bytes = random.below(200);
+        let line = random.letters(bytes);
+        sum += crc32(&line);
+        file.extend(line);
+        file.push(b'\n');
+    }
+    (file, sum)
+}
+
+/// The only cell of a binary row of one text.
+///
+/// # Errors
+///
+/// When the row is another.
+pub fn binary_cells(row: &[u8], count: usize) -> Result<Vec<Vec<u8>>> {
+    let nulls = (count + 9) / 8;
+    let mut rest = row.get(1 + nulls..).context("a cut row")?;
+    let mut cells = Vec::new();
+    for _ in 0..count {
+        let (length, tail) = crate::wire::take_length(rest)?;
+        let (cell, tail) = tail
+            .split_at_checked(usize::try_from(length)?)
+            .context("a cut cell")?;
+        cells.push(cell.to_vec());
+        rest = tail;
+    }
+    ensure!(rest.is_empty(), "{} bytes behind the row", rest.len());
+    Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_told() {
+        assert!(same("a text", b"abcd", b"abcd").is_ok());
+        let told = same("a text", b"abXd", b"abcd").unwrap_err().to_string();
+        assert!(told.contains("differs is 2"), "{told}");
+        assert!(same("a text", b"abc", b"abcd").is_err());
+    }
+
+    #[test]
+    fn checksums_are_mysqls() {
+        // SELECT CRC32('MySQL')
+        assert_eq!(crc32(b"MySQL"), 3_259_397_556);
+    }
+}

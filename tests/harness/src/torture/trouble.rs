@@ -1,0 +1,221 @@
+//! What befalls all sessions at once, drawn from the seed as well: the daemon stops, dies, changes its mind; the node dies; routes change.
+
+use super::{
+    Options,
+    client::Scene,
+    tally::Tally,
+    world::{Way, World},
+};
+use crate::{pattern::Random, topology::Topology, wait};
+use anyhow::{Context as _, Result};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// A trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// The daemon is stopped (SIGSTOP) for a while.
+    DaemonStops(Duration),
+    /// The node is stopped for a while.
+    NodeStops(Duration),
+    /// Splicing is switched off for a while.
+    SpliceOff(Duration),
+    /// New logins are relayed for a while.
+    PathRelay(Duration),
+    /// The bound of what a slow reader may leave is another from now on, in KiB.
+    SpliceLimit(usize),
+    /// The proxy's host has another address for a while, and its sockets lose their routes.
+    RoutesChange(Duration),
+    /// The daemon is killed (SIGKILL) and started again.
+    DaemonDies,
+    /// The daemon is asked to end (SIGTERM) and started again.
+    DaemonEnds,
+    /// The node is killed and started again.
+    NodeDies,
+    /// The node is asked to end and started again.
+    NodeEnds,
+}
+
+impl Trouble {
+    /// The next one of a run; no session is lost in most.
+    pub fn draw(random: &mut Random) -> Self {
+        let mut millis = |bound| Duration::from_millis(random.word() % bound + 1);
+        let (short, long) = (millis(1500), millis(4000));
+        match random.below(20) {
+            0..3 => Self::DaemonStops(long),
+            3 => Self::NodeStops(short),
+            4..8 => Self::SpliceOff(long),
+            8..10 => Self::PathRelay(long),
+            10..12 => Self::SpliceLimit(64 + random.below(2000)),
+            12..14 => Self::RoutesChange(short),
+            14..16 => Self::DaemonDies,
+            16 => Self::DaemonEnds,
+            17 => Self::NodeDies,
+            _ => Self::NodeEnds,
+        }
+    }
+
+    /// Its kind, for counts.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::DaemonStops(_) => "daemon stopped",
+            Self::NodeStops(_) => "node stopped",
+            Self::SpliceOff(_) => "splice off and on",
+            Self::PathRelay(_) => "path relay and back",
+            Self::SpliceLimit(_) => "splice limit",
+            Self::RoutesChange(_) => "routes changed",
+            Self::DaemonDies => "daemon killed",
+            Self::DaemonEnds => "daemon ended",
+            Self::NodeDies => "node killed",
+            Self::NodeEnds => "node ended",
+        }
+    }
+
+    /// Whether sessions may be lost by it.
+    pub fn loses_sessions(self) -> bool {
+        matches!(
+            self,
+            Self::DaemonDies | Self::DaemonEnds | Self::NodeDies | Self::NodeEnds
+        )
+    }
+}
+
+/// For a session that is lost to be noticed by its client.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// When sessions may have been lost.
+#[derive(Debug, Default)]
+pub struct Troubles(Mutex<Vec<(Instant, Option<Instant>)>>);
+
+impl Troubles {
+    fn begin(&self) {
+        self.locked().push((Instant::now(), None));
+    }
+
+    fn end(&self) {
+        if let Some((_, end)) = self.locked().last_mut() {
+            *end = Some(Instant::now());
+        }
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Option<Instant>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a trouble explains the loss of what has been there since then.
+    pub fn explain(&self, since: Instant) -> bool {
+        self.locked()
+            .iter()
+            .any(|(_, end)| end.is_none_or(|end| end + GRACE > since))
+    }
+}
+
+/// Makes trouble, one after another, until `is_over`.
+///
+/// # Errors
+///
+/// When something does not start again.
+pub fn make(scene: Scene<'_>, options: Options, is_over: &AtomicBool) -> Result<()> {
+    let Scene {
+        world,
+        troubles,
+        tally,
+        ..
+    } = scene;
+    let mut random = Random::new(options.seed.wrapping_mul(77).wrapping_add(5));
+    while !is_over.load(Ordering::Relaxed) {
+        let rest = Duration::from_millis(1000 + random.word() % 9000);
+        let trouble = Trouble::draw(&mut random);
+        pause(rest, is_over)?;
+        if is_over.load(Ordering::Relaxed) {
+            break;
+        }
+        if trouble.loses_sessions() {
+            troubles.begin();
+        }
+        let done = happen(trouble, world, options.way, tally, is_over);
+        if trouble.loses_sessions() {
+            troubles.end();
+        }
+        done.with_context(|| format!("{trouble:?}"))?;
+        tally.trouble(trouble.kind());
+    }
+    Ok(())
+}
+
+fn pause(span: Duration, is_over: &AtomicBool) -> Result<()> {
+    let start = Instant::now();
+    wait::until_true("the pause is over", span + GRACE * 20, || {
+        Ok(start.elapsed() >= span || is_over.load(Ordering::Relaxed))
+    })
+}
+
+fn happen(
+    trouble: Trouble,
+    world: &World,
+    way: Way,
+    tally: &Tally,
+    is_over: &AtomicBool,
+) -> Result<()> {
+    let set = |key: &str, value: &str| -> Result<()> {
+        let sql = format!("ALTER PROXYCONFIG SET {key} = '{value}'");
+        world.operator()?.run(&sql).map(drop)
+    };
+    match trouble {
+        Trouble::DaemonStops(span) => {
+            let daemon = world.daemon();
+            daemon.signal(libc::SIGSTOP)?;
+            pause(span, is_over)?;
+            daemon.signal(libc::SIGCONT)?;
+        }
+        Trouble::NodeStops(span) => {
+            world.node().signal(libc::SIGSTOP)?;
+            pause(span, is_over)?;
+            world.node().signal(libc::SIGCONT)?;
+        }
+        Trouble::SpliceOff(span) => {
+            set("splice", "off")?;
+            pause(span, is_over)?;
+            set("splice", way.splice())?;
+        }
+        Trouble::PathRelay(span) => {
+            set("path", "relay")?;
+            pause(span, is_over)?;
+            set("path", way.name())?;
+        }
+        Trouble::SpliceLimit(kib) => set("splice_limit", &format!("{kib}KiB"))?,
+        Trouble::RoutesChange(span) => {
+            if world.topology() != Topology::Local {
+                let proxy = world.hosts().network()?.proxy();
+                proxy.ip(&["address", "add", "10.78.0.9/32", "dev", "lo"])?;
+                pause(span, is_over)?;
+                proxy.ip(&["address", "del", "10.78.0.9/32", "dev", "lo"])?;
+            }
+        }
+        Trouble::DaemonDies => {
+            world.take_stock(tally)?;
+            world.daemon().kill()?;
+            world.start_daemon_again()?;
+        }
+        Trouble::DaemonEnds => {
+            world.take_stock(tally)?;
+            world.end()?;
+            world.start_daemon_again()?;
+        }
+        Trouble::NodeDies => {
+            world.node().kill()?;
+            world.node().start_again()?;
+        }
+        Trouble::NodeEnds => {
+            world.node().stop()?;
+            world.node().start_again()?;
+        }
+    }
+    world.note_memory(tally)?;
+    Ok(())
+}

@@ -1,0 +1,343 @@
+//! A topology with a node and a daemon of its own, both of which can be ended and started again at the same addresses.
+
+use super::tally::{self, Tally};
+use crate::{
+    config::{Cluster, Config},
+    faults::Faults,
+    mariadb, memory,
+    network::{Link, Network},
+    rights::Rights,
+    server::{self, PASSWORD, Server, USER, USER_MONITOR, USER_ROOT},
+    sluice::Sluice,
+    topology::{Hosts, Topology},
+    wire::{Connection, Login},
+};
+use anyhow::{Context as _, Result, ensure};
+use std::{
+    fmt::Write as _,
+    net::SocketAddr,
+    process::Command,
+    sync::{Arc, PoisonError, RwLock, atomic::Ordering},
+    time::Duration,
+};
+
+/// Which way the daemon may have sessions take (`--path`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Its best for the topology.
+    Auto,
+    /// From socket to socket of this host.
+    Local,
+    /// Below the sockets.
+    Wire,
+    /// Through the daemon.
+    Relay,
+}
+
+impl Way {
+    /// As `--path` says it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Local => "local",
+            Self::Wire => "wire",
+            Self::Relay => "relay",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Local, Self::Wire, Self::Relay];
+
+    /// `splice` that goes with it.
+    pub(super) fn splice(self) -> &'static str {
+        match self {
+            Self::Relay => "auto",
+            _ => "require",
+        }
+    }
+}
+
+/// What the daemon tells in `SHOW PROXYSTAT` that does not add up.
+const NOT_COUNTERS: [&str; 3] = ["current_", "latency_", "uptime_"];
+
+/// The node and the daemon.
+#[derive(Debug)]
+pub struct World {
+    topology: Topology,
+    hosts: Hosts,
+    node: Server,
+    daemon: RwLock<Arc<Sluice>>,
+    address: SocketAddr,
+}
+
+impl World {
+    /// Starts both. Of a thousand segments between hosts, `faults` are lost, as many doubled and swapped.
+    ///
+    /// # Errors
+    ///
+    /// When something does not start.
+    pub fn start(topology: Topology, way: Way, faults: usize, seed: u64) -> Result<Self> {
+        let hosts = match topology {
+            Topology::Local => Hosts::local(),
+            remote if faults == 0 => Hosts::private(remote, Network::new()?),
+            remote => Hosts::private(
+                remote,
+                Network::with_faults(&[Link::Client, Link::Node], Faults::each(faults), seed)?,
+            ),
+        };
+        // Committed is written: the node is killed, but not its host.
+        let options = [
+            "--innodb-flush-log-at-trx-commit=2",
+            "--innodb-log-file-size=64M",
+        ];
+        let node = mariadb::start(&options, &hosts.node)?;
+        let cluster = Cluster::mysql("torture", &[node.address()]).monitor(USER_MONITOR, PASSWORD);
+        let config = Config::new().cluster(cluster);
+        let path = ["--splice", way.splice(), "--path", way.name()];
+        let namespaces: &[&str] = match topology {
+            Topology::Local => &[],
+            _ => &["--namespaces", "own"],
+        };
+        // A handshake of which several segments are lost takes longer than a daemon waits as a rule.
+        let patient: &[&str] = match faults {
+            0 => &[],
+            _ => &["--connect-timeout", "1m", "--login-timeout", "1m"],
+        };
+        let flags = [namespaces, patient].concat();
+        let daemon =
+            Sluice::start_with_config(&hosts.proxy, Rights::of_this_run(), &config, &path, &flags)?;
+        let world = Self {
+            topology,
+            address: daemon.address(),
+            daemon: RwLock::new(Arc::new(daemon)),
+            hosts,
+            node,
+        };
+        world.hosts.client.enter(|| world.prepare())??;
+        Ok(world)
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let mut direct = self.direct(0)?;
+        direct.run("CREATE DATABASE torture")?;
+        Ok(())
+    }
+
+    /// Who is where.
+    pub fn topology(&self) -> Topology {
+        self.topology
+    }
+
+    /// The hosts.
+    pub fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    /// The node.
+    pub fn node(&self) -> &Server {
+        &self.node
+    }
+
+    /// The daemon of the moment.
+    pub fn daemon(&self) -> Arc<Sluice> {
+        Arc::clone(&self.daemon.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Starts the daemon again that has ended.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn start_daemon_again(&self) -> Result<()> {
+        let next = Arc::new(self.daemon().start_again()?);
+        *self.daemon.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// Where clients connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A connection to the node itself, with these further capabilities.
+    ///
+    /// # Errors
+    ///
+    /// When the login fails.
+    pub fn direct(&self, capabilities: u32) -> Result<Connection> {
+        let login = Login::new(USER, PASSWORD).with(capabilities);
+        Connection::open(self.node.address(), &login).context("a direct connection")
+    }
+
+    /// A connection of the operator, who must not wait for long.
+    ///
+    /// # Errors
+    ///
+    /// When the login fails.
+    pub fn operator(&self) -> Result<Connection> {
+        let mut connection = Connection::greet(self.address)?;
+        connection.set_patience(Duration::from_secs(20))?;
+        connection.log_in(&Login::new(USER_ROOT, ""))?.ok()?;
+        Ok(connection)
+    }
+
+    /// Adds to the tally what the daemon of the moment tells of itself.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn take_stock(&self, tally: &Tally) -> Result<()> {
+        self.note_memory(tally)?;
+        let rows = self.operator()?.run("SHOW PROXYSTAT")?.texts()?;
+        let mut counters = Vec::new();
+        for row in rows {
+            if let [Some(name), Some(value), ..] = row.as_slice()
+                && !NOT_COUNTERS.iter().any(|start| name.starts_with(start))
+            {
+                counters.push((name.clone(), value.parse()?));
+            }
+        }
+        tally.daemon(counters);
+        Ok(())
+    }
+
+    /// Has the tally know how much memory the daemon has held.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn note_memory(&self, tally: &Tally) -> Result<()> {
+        let peak = memory::resident_bytes_peak(self.daemon().pid())?;
+        tally.resident_peak.fetch_max(peak, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until neither daemon nor node has a session left of those that were tortured.
+    ///
+    /// # Errors
+    ///
+    /// When one is left.
+    pub fn nothing_is_left(&self) -> Result<()> {
+        let mut operator = self.operator()?;
+        let mut direct = self.direct(0)?;
+        let mut left = String::new();
+        crate::wait::until_true("no session is left", Duration::from_secs(40), || {
+            let ours = operator.run("SHOW PROXYSESSION")?.texts()?;
+            let theirs = direct
+                .run("SELECT id, host, command, time, state, LEFT(info, 80) FROM information_schema.processlist WHERE user = 'app' AND id <> CONNECTION_ID()")?
+                .texts()?;
+            left = format!("at the proxy {ours:?}, at the node {theirs:?}");
+            Ok(ours.len() <= 1 && theirs.is_empty())
+        })
+        .with_context(|| left)
+    }
+
+    /// Checks that what was asked for has happened on the links.
+    ///
+    /// # Errors
+    ///
+    /// When a link that is used has lost, doubled or swapped nothing.
+    pub fn faults_have_happened(&self) -> Result<()> {
+        let happened = self.hosts.network()?.happened();
+        let used = match self.topology {
+            Topology::Gateway => [true, true],
+            _ => [false, true],
+        };
+        for (link, is_used) in happened.iter().zip(used) {
+            let is_disturbed = link.lost > 0 && link.doubled > 0 && link.swapped > 0;
+            ensure!(is_disturbed || !is_used, "{happened:?}");
+        }
+        Ok(())
+    }
+
+    /// Ends the daemon.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end cleanly, or its log has an error in it.
+    pub fn end(&self) -> Result<()> {
+        let daemon = self.daemon();
+        let code = daemon.stop()?;
+        ensure!(
+            code == 0,
+            "the daemon ended with {code}: {}",
+            daemon.log_text()
+        );
+        let errors: Vec<_> = daemon
+            .lines()
+            .into_iter()
+            .filter(|line| line.level() == "ERROR")
+            .collect();
+        ensure!(errors.is_empty(), "the daemon's log: {errors:?}");
+        Ok(())
+    }
+
+    /// All that can be known of a session that is stuck or read something wrong.
+    pub fn dump(&self, cs_id: u32, port: u16) -> String {
+        let mut text = String::new();
+        let rows = self.operator().and_then(|mut operator| {
+            let sql = format!("SHOW PROXYSESSION ATTRIBUTE {cs_id}");
+            operator.run(&sql)?.texts()
+        });
+        match rows {
+            Ok(rows) => {
+                for row in rows {
+                    let cells: Vec<_> = row.iter().take(2).flatten().map(String::as_str).collect();
+                    write_line(&mut text, &cells.join(" = "));
+                }
+            }
+            Err(error) => write_line(&mut text, &format!("ATTRIBUTE: {error:#}")),
+        }
+        let ports = [self.address.port(), self.node.address().port()];
+        let [here, there] = ports.map(|port| format!("sport = :{port} or dport = :{port}"));
+        for (name, host) in [
+            ("client", &self.hosts.client),
+            ("proxy", &self.hosts.proxy),
+            ("node", &self.hosts.node),
+        ] {
+            let list = || {
+                let filter = format!("( {here} or {there} )");
+                server::run(Command::new("ss").args(["-tinemOH", &filter]))
+            };
+            let sockets = host.enter(list).and_then(|list| list);
+            write_line(&mut text, &format!("sockets of the {name}'s host:"));
+            let sockets = sockets.unwrap_or_else(|error| format!("{error:#}"));
+            for line in sockets.lines().filter(|line| is_of_interest(line, port)) {
+                let words: Vec<_> = line.split_whitespace().collect();
+                write_line(&mut text, &words.join(" "));
+            }
+        }
+        let log = self.daemon().log_text();
+        let tail: Vec<_> = log.lines().rev().take(15).collect();
+        for line in tail.into_iter().rev() {
+            write_line(&mut text, line);
+        }
+        text
+    }
+}
+
+/// Whether a line of `ss` is about this port, or about a socket that has something queued.
+fn is_of_interest(line: &str, port: u16) -> bool {
+    let mut words = line.split_whitespace().skip(1);
+    let has_queue = words.by_ref().take(2).any(|queue| queue != "0");
+    let end = format!(":{port}");
+    has_queue || words.take(2).any(|address| address.ends_with(&end))
+}
+
+fn write_line(text: &mut String, line: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "    {line}");
+}
+
+/// How many sessions and operations there were, in a line.
+pub(super) fn progress(tally: &Tally) -> String {
+    format!(
+        "{} operations, {} sessions, {} lost to troubles, {} wrong, {} stuck, peak RSS {} MB",
+        tally.operations(),
+        tally::read(&tally.sessions),
+        tally::read(&tally.lost),
+        tally::read(&tally.wrong),
+        tally::read(&tally.stuck),
+        tally::read(&tally.resident_peak) / 1_000_000
+    )
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask torture`: builds daemon and torture for release and runs them. The engine is `tests/harness/src/torture`, its command line
+//! `tests/torture/main.rs`.
+
+use crate::{build, place, run, setup};
+use anyhow::{Result, bail};
+use std::process::Command;
+
+/// Torture Sluice with random sessions from a seed.
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Arguments {
+    /// `--help` lists them
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
+/// How long all topologies are tortured, at the same time, by `cargo xtask test`.
+const SECONDS_IN_TEST: &str = "60";
+
+/// Runs it as the command line says.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    setup::ensure(setup::Goal::Test)?;
+    build::build_daemon()?;
+    start(&arguments.arguments)
+}
+
+/// What belongs to `cargo xtask test`; the daemon has been built.
+pub(crate) fn run_in_test() -> Result<()> {
+    let arguments = ["--seconds", SECONDS_IN_TEST, "--clients", "5"];
+    start(&arguments.map(str::to_owned))
+}
+
+fn start(arguments: &[String]) -> Result<()> {
+    if !place::is_root() {
+        bail!("torture makes network namespaces and splices: both need root");
+    }
+    // It compares as many bytes as the daemon moves.
+    run::run(&mut run::cargo(&[
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "sluice-tests",
+        "--bin",
+        "sluice-torture",
+    ]))?;
+    let mut command = Command::new(place::target().join("release/sluice-torture"));
+    command.args(arguments).env("SLUICE_BIN", place::daemon());
+    run::run(&mut command)
+}
