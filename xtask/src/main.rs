@@ -8,6 +8,7 @@
 mod bench;
 mod build;
 mod demo;
+mod fuzz;
 mod lint;
 mod place;
 mod run;
@@ -42,6 +43,8 @@ enum Task {
     Demo(demo::Arguments),
     /// Run every test
     Test(test::Arguments),
+    /// Look for inputs that break something, guided by coverage
+    Fuzz(fuzz::Arguments),
     /// Check format, lints, documentation and the rules of ARCHITECTURE.md
     Lint,
     /// Measure Sluice against a direct connection and other proxies
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Build => build::build(),
         Task::Demo(arguments) => demo::run(&arguments),
         Task::Test(arguments) => test::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Lint => lint::run(),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Torture(arguments) => torture::run(&arguments),

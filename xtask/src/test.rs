@@ -1,6 +1,7 @@
-//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture.
+//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture and the fuzz
+//! targets.
 
-use crate::{build, place, run, servers, setup, torture};
+use crate::{build, fuzz, place, run, servers, setup, torture};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -38,6 +39,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let start = Instant::now();
         let tortured = torture::run_in_test();
         results.push(("torture", (tortured, start.elapsed().as_secs_f64())));
+    }
+    if arguments.filter.is_none() {
+        let start = Instant::now();
+        let fuzzed = fuzz::test();
+        results.push(("fuzz targets", (fuzzed, start.elapsed().as_secs_f64())));
     }
     println!("\nsummary");
     let mut outcome = Ok(());

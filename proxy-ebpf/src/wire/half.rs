@@ -375,7 +375,10 @@ impl Half<'_> {
             let next = self.own.snd_nxt.wrapping_sub(self.own.snd_bypassed);
             if segment.length == 0 && segment.seq != next && !segment.has(tcp::FIN | tcp::RST) {
                 // In the peer's gap its probe would be heard and not answered.
-                return self.ask(0);
+                return Verdict {
+                    ended,
+                    ..self.ask(0)
+                };
             }
             // The peer's acknowledgements are the other peer's: the socket gets copies, or it would think that nobody is there.
             if segment.length != 0 {
@@ -386,7 +389,10 @@ impl Half<'_> {
         let seq = segment.seq.wrapping_add(own.snd_bypassed);
         let end = segment.end().wrapping_add(own.snd_bypassed);
         if segment.length != 0 && !after(end, own.snd_edge) && !segment.has(tcp::FIN) {
-            return self.ask(segment.length);
+            return Verdict {
+                ended,
+                ..self.ask(segment.length)
+            };
         }
         if segment.length != 0 && after(own.snd_edge, seq) && *self.phase == phase::DRAINING {
             // Its first bytes stood before the regime, where their numbers are others'.

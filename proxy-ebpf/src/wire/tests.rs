@@ -470,3 +470,20 @@ fn a_segment_that_was_too_big_is_told_to_who_sent_it() {
     let told = wire.too_big(Side::Client, own);
     assert_eq!(told, (To::Addressee, client.snd_nxt));
 }
+
+/// Found by the fuzz target `tracker`: the end went unsaid where the segment became a question to the peer.
+#[test]
+fn a_regime_that_ends_says_so() {
+    // A reset with old bytes, and an acknowledgement from beyond bytes that were not seen here.
+    let reset = Segment {
+        flags: tcp::ACK | tcp::RST,
+        ..segment(DAEMON_TO_NODE, NODE + 100, 30)
+    };
+    let ahead = segment(DAEMON_TO_NODE + 80, NODE + 100, 0);
+    for segment in [reset, ahead] {
+        let (mut wire, offer) = spliced(false);
+        let verdict = wire.from_local(Side::Node, &segment, &offer);
+        assert_eq!(wire.phase, phase::DRAINING);
+        assert!(verdict.ended, "{segment:?}");
+    }
+}

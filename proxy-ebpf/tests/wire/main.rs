@@ -9,12 +9,12 @@
 //! 6. Nothing reaches the daemon while a regime is live.
 //!
 //! And at the end:
-//! 7. Once the network is clean, everything goes on: without progress for [`checks::STALL`] ticks (18 of the longest retransmission
+//! 7. Once the network is clean, everything goes on: without progress for `STALL` ticks (18 of the longest retransmission
 //!    timeouts, idle times with their keep-alives included) a session is stuck.
 //! 8. All four endpoints end, in every order of FIN and RST, half-closes and kills included, and [`Wire::is_over`] is true. None of
 //!    them sends again for ever.
 //! 9. Where nobody broke the session off, every response has arrived and every command was read.
-//! 10. The runs have come where faults can be: [`counts`] says how often at least.
+//! 10. The runs have come where faults can be: `counts` says how often at least.
 //!
 //! `WIRE_SEED=n` runs one session again, `WIRE_STEPS=n` that many steps from random seeds,
 //! `WIRE_SURVEY=n` says what fails in so many sessions; with `WIRE_TRACE=1` every segment at the hook is shown.
@@ -27,27 +27,7 @@
 )]
 
 #[cfg(test)]
-mod apps;
-#[cfg(test)]
-mod checks;
-#[cfg(test)]
-mod command;
-#[cfg(test)]
-mod counts;
-#[cfg(test)]
-mod daemon;
-#[cfg(test)]
-mod dice;
-#[cfg(test)]
-mod extremes;
-#[cfg(test)]
-mod hook;
-#[cfg(test)]
-mod packet;
-#[cfg(test)]
-mod session;
-#[cfg(test)]
-mod tcp;
+mod model;
 
 #[cfg(test)]
 mod tests {
@@ -56,7 +36,7 @@ mod tests {
         time::{SystemTime, UNIX_EPOCH},
     };
 
-    use crate::{counts::Counts, dice::Dice, session::Session};
+    use crate::model::{counts::Counts, dice::Dice, session::Session};
 
     /// Steps from seeds that are always the same.
     const FIXED_STEPS: u64 = 1_500_000;
@@ -83,7 +63,7 @@ mod tests {
         while done < steps {
             let seed = seeds.next();
             let _saying = Saying(seed);
-            let mut session = Session::new(seed);
+            let mut session = Session::new(Dice::new(seed));
             session.run();
             done += session.steps;
             counts.add_all(&session.counts);
@@ -98,7 +78,7 @@ mod tests {
         std::panic::set_hook(Box::new(|_| ()));
         for _ in 0..sessions {
             let seed = seeds.next();
-            let run = std::panic::catch_unwind(|| Session::new(seed).run());
+            let run = std::panic::catch_unwind(|| Session::new(Dice::new(seed)).run());
             if let Err(why) = run {
                 let why = why.downcast_ref::<String>().cloned().unwrap_or_default();
                 let short = why
@@ -117,7 +97,7 @@ mod tests {
     #[test]
     fn two_connections_joined_below_the_sockets() {
         if let Some(seed) = number("WIRE_SEED") {
-            let mut session = Session::new(seed);
+            let mut session = Session::new(Dice::new(seed));
             session.run();
             println!("{}", session.counts);
             return;

@@ -97,7 +97,10 @@ impl ChangeUser {
         let has_plugin =
             agreed.contains(Capabilities::PLUGIN_AUTH) && collation.is_some() && !reader.is_empty();
         let plugin = has_plugin.then(|| reader.nul_or_rest());
-        let attributes = if agreed.contains(Capabilities::CONNECT_ATTRS) && !reader.is_empty() {
+        let has_attributes = agreed.contains(Capabilities::CONNECT_ATTRS)
+            && collation.is_some()
+            && !reader.is_empty();
+        let attributes = if has_attributes {
             Some(reader.lenenc_bytes("connection attributes")?)
         } else {
             None
@@ -195,6 +198,15 @@ mod tests {
             },
             MODERN,
         );
+    }
+
+    /// Found by the fuzz target `replies`: half a collation was taken for attributes.
+    #[test]
+    fn no_field_follows_one_that_is_missing() {
+        let command = b"\x11app\0\0shop\0\0";
+        let parsed = ChangeUser::parse(command, MODERN).unwrap();
+        assert_eq!((parsed.collation, &parsed.attributes), (None, &None));
+        check(&parsed, MODERN);
     }
 
     #[test]

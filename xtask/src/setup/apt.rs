@@ -57,6 +57,12 @@ const PACKAGES: &[Package] = &[
         is_missing: no_mariadb_plugins,
     },
     Package {
+        name: "g++",
+        goal: Goal::Fuzz,
+        why: "libFuzzer is built with it",
+        is_missing: || no_program("c++"),
+    },
+    Package {
         name: "iproute2",
         goal: Goal::Test,
         why: "network namespaces",

@@ -25,6 +25,8 @@ pub(crate) enum Goal {
     Demo,
     /// All that the tests use
     Test,
+    /// Building, and a C++ compiler for libFuzzer
+    Fuzz,
     /// Building, rustfmt and clippy
     Lint,
     /// What the demo uses, sysbench, and the proxies to compare with
@@ -39,6 +41,7 @@ impl Goal {
         match part {
             Self::Build => true,
             Self::Demo => matches!(self, Self::Demo | Self::Test | Self::Bench | Self::All),
+            Self::Fuzz => matches!(self, Self::Fuzz | Self::Test | Self::All),
             Self::Test | Self::Lint | Self::Bench | Self::All => self == part || self == Self::All,
         }
     }

@@ -1,0 +1,262 @@
+//! The daemon: reads its two sockets, relays, answers, offers; as `proxy/src/worker/{serve,splice}` and `proxy/src/gate` do.
+
+use sluice_ebpf::{
+    record::Offsets,
+    wire::{Offer, Side},
+};
+
+use super::{
+    command::{Command, Kind, Walk},
+    counts::Counts,
+    dice::Dice,
+    hook::Hook,
+    tcp::Tcp,
+};
+
+#[derive(Default)]
+pub(crate) struct Daemon {
+    generation: u64,
+    offered: Option<Offsets>,
+    /// Read from the client and not dealt with.
+    client_rest: Vec<u8>,
+    node_rest: Vec<u8>,
+    /// The response that is being relayed.
+    response: Option<Walk>,
+    read_from_client: usize,
+    read_from_node: usize,
+    /// Ids of commands that it has seen.
+    pub(crate) seen: Vec<u32>,
+    /// It has asked the kernel for the session's end; when to go through with it at the latest.
+    closing: Option<u64>,
+    pub(crate) is_closed: bool,
+    pub(crate) was_killed: bool,
+    pub(crate) quit: bool,
+    is_hostile: bool,
+}
+
+/// What the daemon works with.
+pub(crate) struct Place<'a> {
+    pub(crate) now: u64,
+    pub(crate) front: &'a mut Tcp,
+    pub(crate) back: &'a mut Tcp,
+    pub(crate) hook: &'a mut Hook,
+    pub(crate) dice: &'a mut Dice,
+    pub(crate) counts: &'a mut Counts,
+}
+
+/// How long the daemon waits for bypassed bytes to be acknowledged before it resets a leg.
+const DRAIN_WAIT: u64 = 20_000;
+
+impl Daemon {
+    pub(crate) fn new(is_hostile: bool) -> Self {
+        Self {
+            is_hostile,
+            ..Self::default()
+        }
+    }
+
+    /// Has a look at everything. Returns when it wants to look again.
+    pub(crate) fn wake(&mut self, place: &mut Place<'_>) -> Option<u64> {
+        if self.is_closed {
+            return None;
+        }
+        if self.closing.is_some() {
+            return self.close(place);
+        }
+        let from_client = place.front.take();
+        let from_node = place.back.take();
+        self.read_from_client += from_client.len();
+        self.read_from_node += from_node.len();
+        self.client_rest.extend(from_client);
+        self.node_rest.extend(from_node);
+        let is_empty = self.client_rest.is_empty() && self.node_rest.is_empty();
+        if !is_empty || place.front.fin_received || place.back.fin_received {
+            self.take_stock(place);
+            self.serve(place);
+        }
+        // A client that has only shut its own half still waits for its response.
+        let waits = place.front.fin_received && !place.front.is_reset && self.response.is_some();
+        let ended = place.back.at_end() || (place.front.at_end() && !waits);
+        if ended && self.closing.is_none() {
+            self.begin_close(place);
+        }
+        self.closing.map(|_| place.now + 1)
+    }
+
+    /// Something has reached the daemon: where does the regime stand?
+    fn take_stock(&mut self, place: &mut Place<'_>) {
+        let record = place.hook.record;
+        if self.offered.is_none() || record.begun == 0 || record.begun != self.generation {
+            return;
+        }
+        assert!(
+            record.ended == record.begun,
+            "bytes reach the daemon while a regime is live: {:?}, {:?}",
+            self.client_rest.len(),
+            self.node_rest.len()
+        );
+        self.offered = None;
+        if record.handed_over == record.begun {
+            assert!(self.response.is_none());
+            place.counts.add("handed over");
+            self.response = Some(record.handed);
+        } else {
+            assert_eq!(record.commands, record.answered, "a response is undecided");
+        }
+    }
+
+    fn serve(&mut self, place: &mut Place<'_>) {
+        while self.closing.is_none() {
+            if let Some(mut walk) = self.response {
+                let ours = walk.go(&self.node_rest);
+                self.response = (!walk.is_done()).then_some(walk);
+                if ours != 0 {
+                    let bytes: Vec<u8> = self.node_rest.drain(..ours).collect();
+                    if self.response.is_none() {
+                        self.offer(place, bytes.len());
+                    }
+                    place.front.write(&bytes, place.now);
+                }
+                if self.response.is_some() {
+                    return;
+                }
+            }
+            if !self.node_rest.is_empty() {
+                assert!(self.is_hostile, "the node speaks unasked");
+                self.begin_close(place);
+                return;
+            }
+            let command = match Command::read(&self.client_rest) {
+                Ok(Some(command)) if command.length <= self.client_rest.len() => command,
+                Ok(_) => {
+                    if self.client_rest.is_empty() {
+                        self.offer(place, 0);
+                    }
+                    return;
+                }
+                Err(()) => {
+                    assert!(self.is_hostile, "no command");
+                    self.begin_close(place);
+                    return;
+                }
+            };
+            let bytes: Vec<u8> = self.client_rest.drain(..command.length).collect();
+            assert!(self.is_hostile || bytes == command.bytes(), "another text");
+            self.command(place, command, &bytes);
+        }
+    }
+
+    fn command(&mut self, place: &mut Place<'_>, command: Command, bytes: &[u8]) {
+        self.seen.push(command.id);
+        match command.kind {
+            Kind::Admin => {
+                place.counts.add("admin");
+                let answer = command.answer();
+                self.offer(place, answer.len());
+                place.front.write(&answer, place.now);
+            }
+            Kind::Quit => {
+                self.quit = true;
+                place.back.write(bytes, place.now);
+                self.begin_close(place);
+            }
+            _ => {
+                self.response = command.is_answered().then(Walk::default);
+                place.back.write(bytes, place.now);
+            }
+        }
+    }
+
+    /// Offers the kernel a regime, `pending` bytes before they are written to the client.
+    fn offer(&mut self, place: &mut Place<'_>, pending: usize) {
+        let hook = &mut *place.hook;
+        if !self.client_rest.is_empty() || !self.node_rest.is_empty() || place.dice.permille(20) {
+            hook.offer.armed = 0;
+            if hook.record.begun != self.generation {
+                self.offered = None;
+            }
+            return;
+        }
+        let offsets = Offsets {
+            read_from_client: self.read_from_client as u32,
+            written_to_client: (place.front.stream.len() + pending) as u32,
+            read_from_node: self.read_from_node as u32,
+            written_to_node: place.back.stream.len() as u32,
+        };
+        if let Some(standing) = self.offered
+            && (standing == offsets || hook.record.begun == self.generation)
+        {
+            return;
+        }
+        self.generation += 1;
+        hook.offer = Offer {
+            armed: self.generation,
+            offsets,
+            ..hook.offer
+        };
+        self.offered = Some(offsets);
+    }
+
+    /// Has the kernel stop splicing; what it has begun is finished once something reaches the daemon.
+    pub(crate) fn stop(&mut self, place: &mut Place<'_>) {
+        if self.offered.is_none() || self.closing.is_some() {
+            return;
+        }
+        place.counts.add("stopped by the daemon");
+        place.hook.offer.armed = 0;
+        place.hook.offer.stopped = self.generation;
+        let record = &place.hook.record;
+        let is_open = record.begun == self.generation && record.ended < record.begun;
+        if is_open && record.commands == record.answered {
+            // Over, though no program has had a segment to say it at.
+            self.offered = None;
+        } else if record.begun != self.generation {
+            self.offered = None;
+        }
+    }
+
+    /// The session is to end, whatever goes on.
+    pub(crate) fn kill(&mut self, place: &mut Place<'_>) {
+        if self.closing.is_none() {
+            self.was_killed = true;
+            self.begin_close(place);
+        }
+    }
+
+    fn begin_close(&mut self, place: &mut Place<'_>) {
+        place.hook.offer.armed = 0;
+        place.hook.offer.stopped = u64::MAX;
+        let wait = if self.was_killed && place.dice.permille(500) {
+            0
+        } else {
+            DRAIN_WAIT
+        };
+        self.closing = Some(place.now + wait);
+    }
+
+    /// Closes each leg: with a FIN if nothing that bypassed towards it is unacknowledged, else, in the end, with a RST.
+    fn close(&mut self, place: &mut Place<'_>) -> Option<u64> {
+        let limit = self.closing.unwrap_or_default();
+        let owed = |side| place.hook.wire.is_owed(side);
+        let owes = owed(Side::Client) || owed(Side::Node);
+        if owes && place.now < limit && !place.front.is_reset && !place.back.is_reset {
+            return Some(place.now + 50);
+        }
+        self.is_closed = true;
+        let rude = place.dice.permille(100);
+        self.was_killed |= rude;
+        for (side, leg) in [
+            (Side::Client, &mut *place.front),
+            (Side::Node, &mut *place.back),
+        ] {
+            if rude || place.hook.wire.is_owed(side) {
+                place.counts.add("killed: RST");
+                leg.abort();
+            } else {
+                place.counts.add("killed: FIN");
+                leg.close(place.now);
+            }
+        }
+        None
+    }
+}

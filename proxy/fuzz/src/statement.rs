@@ -1,0 +1,83 @@
+//! The classifier: what the kernel may pass on unseen. `proxy-ebpf/tests/proof.rs` proves it against a second lexer; here it is held against
+//! what the rest of Sluice, and a parser that is not ours, think of the same text.
+
+use crate::parser::parser_approves;
+use sluice::admin::prepared::Template;
+use sluice::session::sticky::{self, Knot, StickyReason};
+use sluice::sql::assigned::Assigned;
+use sluice_ebpf::automaton::{self, START, START_WITH_ATTRIBUTES, TextVerdict};
+use sluice_ebpf::classify::{self, Verdict};
+
+/// A text is classified the same whole and in portions; and one that is spliced has nothing in it that the daemon must see.
+pub fn statement(text: &[u8]) {
+    let verdict = classify::classify_text(START, text);
+    in_portions(text, verdict);
+    let TextVerdict::Splice(kind) = verdict else {
+        return;
+    };
+    let shown = || text.escape_ascii().to_string();
+    assert!(
+        sluice::admin::parse(text).is_none() && Template::read(text).is_none(),
+        "a statement of Sluice's is spliced: {}",
+        shown()
+    );
+    assert!(
+        sluice::admin::hidden(text).is_none(),
+        "a statement of Sluice's hides in one that is spliced: {}",
+        shown()
+    );
+    let assigned = Assigned::of(text);
+    assert!(
+        Assigned {
+            unclear: false,
+            ..assigned
+        }
+        .is_none(),
+        "a text that changes variables is spliced: {}",
+        shown()
+    );
+    assert!(
+        !sticky::knots(text)
+            .iter()
+            .any(|knot| matches!(knot, Knot::Tie(reason, _) if *reason != StickyReason::Unread)),
+        "a text that ties the session is spliced: {}",
+        shown()
+    );
+    if let Ok(text) = str::from_utf8(text) {
+        assert_ne!(
+            parser_approves(text),
+            Some(false),
+            "spliced as {kind:?}: {text:?}"
+        );
+    }
+}
+
+/// As the kernel sees a text: in messages, behind its command's byte, with query attributes or without.
+fn in_portions(text: &[u8], whole: TextVerdict) {
+    let middle = text.len() / 2;
+    let (first, second) = text.split_at(middle);
+    let between = first
+        .iter()
+        .fold(START, |state, byte| automaton::step(state, *byte));
+    let end = second
+        .iter()
+        .fold(between, |state, byte| automaton::step(state, *byte));
+    if text.len() <= classify::SCAN_BYTES_MAX {
+        assert_eq!(automaton::verdict(end), whole);
+    }
+    assert!(!automaton::is_final(between) || end == between);
+    let command = [b"\x03", text].concat();
+    let attributes = [b"\x03\x00\x01", text].concat();
+    let nothing = |_id| None;
+    let expected = match whole {
+        TextVerdict::Splice(kind) => Verdict::Text(kind),
+        TextVerdict::Trap(reason) => Verdict::Trap(reason),
+    };
+    assert_eq!(classify::classify(&command, nothing), expected);
+    if text.len() + 2 <= classify::SCAN_BYTES_MAX {
+        assert_eq!(
+            classify::classify_from(START_WITH_ATTRIBUTES, &attributes, nothing),
+            expected
+        );
+    }
+}
