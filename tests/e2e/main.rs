@@ -40,6 +40,7 @@ mod login;
 mod many_connections;
 mod multi;
 mod network;
+mod nodes;
 mod on_the_wire;
 mod operator;
 mod pipelined;
@@ -116,6 +117,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("proxyconfig", proxyconfig::CASES),
     ("operator", operator::CASES),
     ("torture", torture::CASES),
+    ("nodes", nodes::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),
     ("rights", rights::CASES),

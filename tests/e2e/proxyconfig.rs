@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("path_at_once", path_at_once).only(Path::Spliced),
     Case::new("splice_off_and_back", splice_off_and_back).splicing(),
     Case::new("splice_off_in_mid_command", splice_off_in_mid_command).splicing(),
+    Case::new("read_again", read_again).daemon(),
     Case::new("off_from_the_start", off_from_the_start)
         .only(Path::Relayed)
         .local(),
@@ -250,6 +251,45 @@ fn refused(stage: &Stage) -> Result<()> {
         matches!(&outcome, Outcome::Error { code: 1290, message, .. } if message.contains("--config FILE")),
         "{outcome}"
     );
+    Ok(())
+}
+
+/// SIGHUP: what the file says of clusters holds for logins from then on, and a session that is there notices nothing.
+fn read_again(stage: &Stage) -> Result<()> {
+    let file = place::fresh("config")?.join("sluice.toml");
+    let cluster = |name: &str, node: std::net::SocketAddr| {
+        format!("[[cluster]]\nname = \"{name}\"\nkind = \"mysql\"\nnodes = [\"{node}\"]\n")
+    };
+    let nowhere = stage.nowhere()?;
+    fs::write(&file, cluster("east", stage.node()))?;
+    let path = file.display().to_string();
+    let front = stage.private_of_file(&path, &[])?;
+    let daemon = front.daemon()?;
+    let mut old = front.open(USER, PASSWORD)?;
+    let west = format!("{USER}@sys#west");
+    ensure!(front.open(&west, PASSWORD).is_err());
+    fs::write(&file, "listn = 1\n")?;
+    daemon.signal(libc::SIGHUP)?;
+    let line = daemon.wait_for_line("the file is refused", DEADLINE, |line| {
+        line.message() == "the configuration stays as it was"
+    })?;
+    ensure!(
+        line.field("error")
+            .is_some_and(|error| error.starts_with("line 1: "))
+    );
+    front.open(USER, PASSWORD)?.run("SELECT 1")?;
+    // The cluster that the session came by is gone, and its name's place taken by one that does not answer.
+    let text =
+        "workers = 7\n".to_owned() + &cluster("west", stage.node()) + &cluster("east", nowhere);
+    fs::write(&file, text)?;
+    daemon.signal(libc::SIGHUP)?;
+    let line = daemon.wait_for_line("the file is read", DEADLINE, |line| {
+        line.message() == "configuration read again"
+    })?;
+    assert_eq!(line.field("needs_restart").as_deref(), Some("workers"));
+    front.open(&west, PASSWORD)?.run("SELECT 1")?;
+    ensure!(front.open(&format!("{USER}@sys#east"), PASSWORD).is_err());
+    old.run("SELECT 1")?;
     Ok(())
 }
 

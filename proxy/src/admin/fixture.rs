@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    Answer, Caller, Calls, Connection, ConnectionKind, Daemon, Host, NodeHealth, Report, Snapshot,
-    Value, parse,
+    Answer, Caller, Calls, Connection, ConnectionKind, Daemon, Host, Report, Snapshot, Value, parse,
 };
 use crate::config::{NodeAddress, Origin, Overrides, settings};
+use crate::route::health::{Book, Probe};
 use crate::session::{
     Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
     Totals, Traffic,
@@ -145,15 +145,31 @@ fn connections() -> [Connection; 3] {
     [client, node, other]
 }
 
-/// What two workers report: both have lost the node `db2`.
-fn reports() -> Vec<Report> {
-    let health = |failures, failures_in_a_row, failed_at_ms, reached_at_ms| NodeHealth {
-        failures,
-        failures_in_a_row,
-        failed_at_ms,
-        reached_at_ms,
+/// What is known of nodes: `db2` is lost.
+fn nodes() -> Book {
+    let [up, down]: [NodeAddress; 2] =
+        ["10.0.0.9:2881", "db2:2881"].map(|node| node.parse().unwrap());
+    let mut book = Book::default();
+    book.login_answered(&up, 10);
+    for at_ms in [1000, 2000] {
+        book.probe_failed(&down, "connection refused", at_ms, 3);
+    }
+    let replica = Probe {
+        is_read_only: true,
+        ..Probe::default()
     };
-    let [up, down] = ["10.0.0.9:2881", "db2:2881"].map(|node| node.parse().unwrap());
+    book.probed(&down, replica, 3000);
+    for at_ms in [5000, 6000, 7000] {
+        book.probe_failed(&down, "connection refused", at_ms, 3);
+    }
+    for at_ms in [4000, 5000] {
+        book.login_failed(&down, "connection refused", at_ms, 3);
+    }
+    book
+}
+
+/// What two workers report.
+fn reports() -> Vec<Report> {
     let closed = Totals {
         sessions: 5,
         transactions: 2,
@@ -167,13 +183,6 @@ fn reports() -> Vec<Report> {
         Report {
             worker: 0,
             connections: vec![client, node],
-            nodes: vec![
-                (up, health(0, 0, None, Some(10))),
-                (
-                    NodeAddress::clone(&down),
-                    health(3, 1, Some(5000), Some(4000)),
-                ),
-            ],
             calls: Calls {
                 reads: 9,
                 empty_reads: 2,
@@ -187,7 +196,6 @@ fn reports() -> Vec<Report> {
         Report {
             worker: 1,
             connections: vec![other],
-            nodes: vec![(down, health(2, 2, Some(7000), None))],
             calls: Calls::default(),
             closed,
         },
@@ -204,7 +212,7 @@ pub(super) fn daemon() -> &'static Daemon {
             name = "east"
             kind = "oceanbase"
             tenants = ["sys", "shop"]
-            nodes = ["10.0.0.9:2881", "db2:2881"]
+            nodes = ["10.0.0.9:2881", { address = "db2:2881", zone = "b" }]
             monitor = { user = "monitor@sys", password = "hunter2" }
             [[cluster]]
             name = "west"
@@ -228,6 +236,7 @@ pub(super) fn daemon() -> &'static Daemon {
             is_stopping: false,
             client_count: 3,
             certificate_expires_in_s: Some(86_400),
+            nodes: nodes(),
             uptime_ms: 90_250,
             now_ns: 4_999_999_999,
             fleet: None,

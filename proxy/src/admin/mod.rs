@@ -25,9 +25,7 @@ mod snapshot;
 pub use answer::{AdminError, Answer, Column, ColumnKind, Order, Value};
 pub use parse::{hidden, parse};
 pub use privilege::Privileges;
-pub use snapshot::{
-    Caller, Calls, Connection, ConnectionKind, Daemon, Host, NodeHealth, Report, Snapshot,
-};
+pub use snapshot::{Caller, Calls, Connection, ConnectionKind, Daemon, Host, Report, Snapshot};
 
 use crate::{session::Session, sql::Tokens};
 use parse::Mismatch;

@@ -6,7 +6,7 @@ use crate::sql::like::like;
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYCLUSTER"],
     grammar: "SHOW PROXYCLUSTER [LIKE 'pattern']",
-    help: "Lists the clusters of the configuration and their nodes. What Sluice does not know of them is NULL.",
+    help: "Lists the clusters of the configuration, their nodes, and in the same order what these are for. What Sluice does not know is NULL.",
     who: Who::Operator,
     scope: Scope::Own,
     example: "SHOW PROXYCLUSTER LIKE 'e%'",
@@ -32,13 +32,20 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
             "replica_type",
         ],
         clusters.map(|cluster| {
-            let nodes: Vec<_> = cluster.nodes.iter().map(ToString::to_string).collect();
+            let nodes: Vec<_> = cluster.addresses().map(ToString::to_string).collect();
+            let roles = cluster.nodes.iter().map(|node| {
+                let health = snapshot.daemon.nodes.get(&node.address);
+                let role = health.role(node).text();
+                let drain = if node.drain { " (drained)" } else { "" };
+                format!("{role}{drain}")
+            });
+            let roles: Vec<_> = roles.collect();
             [
                 Value::text(&cluster.name),
                 Value::Null,
                 Value::Null,
                 Value::Text(nodes.join(";")),
-                Value::Null,
+                Value::Text(roles.join(";")),
                 Value::Null,
             ]
         }),
@@ -54,8 +61,8 @@ mod tests {
         assert_eq!(
             table(ask(&manual(), 1_048_577, "SHOW PROXYCLUSTER")),
             "cluster_name | cluster_id | rs_url | root_addr | role | replica_type\n\
-             east | (null) | (null) | 10.0.0.9:2881;db2:2881 | (null) | (null)\n\
-             west | (null) | (null) | 10.0.0.10:3306 | (null) | (null)"
+             east | (null) | (null) | 10.0.0.9:2881;db2:2881 | unknown;replica | (null)\n\
+             west | (null) | (null) | 10.0.0.10:3306 | unknown | (null)"
         );
         let one = table(ask(&manual(), 1_048_577, "SHOW PROXYCLUSTER LIKE 'w%'"));
         assert_eq!(one.lines().count(), 2);

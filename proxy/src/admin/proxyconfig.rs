@@ -172,7 +172,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 26 + 2 * 4);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 29 + 2 * 5);
     }
 
     #[test]

@@ -1,18 +1,17 @@
-//! `SHOW PROXYCONGESTION`: the nodes that cannot be reached, as far as logins have found out (odp.md, section 1.5).
+//! `SHOW PROXYCONGESTION`: the nodes that are on one of the three lists that keep sessions away (odp.md, sections 1.5 and 7.1).
 
 use super::parse::Mismatch;
-use super::{
-    Answer, Arguments, Column, ColumnKind, NodeHealth, Scope, Snapshot, Spec, Value, Who, moment,
-};
+use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, moment};
 use crate::{
-    config::NodeAddress,
+    config::Node,
+    route::health::NodeHealth,
     sql::{Token, Tokens},
 };
 
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYCONGESTION"],
     grammar: "SHOW PROXYCONGESTION [ALL] [cluster]",
-    help: "Lists the nodes that did not answer the last login; with ALL every node. Only connections and logins tell Sluice of a node; what it does not know is NULL.",
+    help: "Lists the nodes that serve no sessions: dead ones, as logins (alive_congested) or the monitor account (detect_congested) have found, and those that say that they do not serve (dead_congested); with ALL every node.",
     who: Who::Operator,
     scope: Scope::Daemon,
     example: "SHOW PROXYCONGESTION ALL east",
@@ -85,8 +84,8 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
             .map(|node| (cluster.name.as_str(), node))
     });
     let rows = nodes.filter_map(|(cluster, node)| {
-        let health = of_all_workers(snapshot, node);
-        let is_shown = all || health.is_down();
+        let health = daemon.nodes.get(&node.address);
+        let is_shown = all || health.is_listed();
         is_shown.then(|| row(cluster, node, &health, daemon.host.started_at))
     });
     let kind = |is_number| {
@@ -104,36 +103,53 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     }
 }
 
-/// What the workers have found out together.
-fn of_all_workers(snapshot: &Snapshot<'_>, node: &NodeAddress) -> NodeHealth {
-    let reports = snapshot.daemon.reports.iter();
-    reports
-        .flat_map(|report| &report.nodes)
-        .filter(|(known, _)| known == node)
-        .fold(NodeHealth::default(), |sum, (_, health)| sum.with(health))
-}
-
-/// The words for a server's state are ODP's; a time that never was is 0.
-fn row(cluster: &str, node: &NodeAddress, health: &NodeHealth, started_at: u64) -> Vec<Value> {
+/// The words for a server's state are ODP's; a time that never was is 0. Failures of connections are those of logins, failures of being alive
+/// those of the monitor account.
+fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<Value> {
     let time = |at_ms: Option<u64>| {
-        at_ms.map_or_else(
+        Value::text(at_ms.map_or_else(
             || "0".to_owned(),
             |at_ms| moment::text(started_at.saturating_add(at_ms / 1000)),
-        )
+        ))
     };
-    let failed_at = time(health.failed_at_ms);
+    let flag = |since: Option<u64>| Value::Unsigned(since.is_some().into());
+    let NodeHealth { logins, probes, .. } = health;
+    let unfit_since = health.unfit.map(|(_, since)| since);
     let values = COLUMNS.iter().map(|(name, _)| match *name {
         "cluster_name" => Value::text(cluster),
-        "server_ip" => Value::text(node.to_string()),
-        "server_state" if health.is_down() => Value::text("DETECT_DEAD"),
-        "server_state" if health.reached_at_ms.is_some() => Value::text("ACTIVE"),
-        "dead_congested" => Value::Unsigned(health.is_down().into()),
-        "last_dead_congested" | "conn_last_fail_time" => Value::text(&failed_at),
-        "stat_conn_failures" => Value::Unsigned(health.failures),
-        "conn_failure_events" => Value::Unsigned(health.failures_in_a_row),
+        "zone_name" => node.zone.as_ref().map_or(Value::Null, Value::text),
+        "server_ip" => Value::text(node.address.to_string()),
+        "server_state" => state(health).map_or(Value::Null, Value::text),
+        "alive_congested" => flag(logins.listed_at_ms),
+        "last_alive_congested" => time(logins.listed_at_ms),
+        "dead_congested" => flag(unfit_since),
+        "last_dead_congested" => time(unfit_since),
+        "detect_congested" => flag(probes.listed_at_ms),
+        "last_detect_congested" => time(probes.listed_at_ms),
+        "stat_conn_failures" => Value::Unsigned(logins.failures),
+        "conn_last_fail_time" => time(logins.failed_at_ms),
+        "conn_failure_events" => Value::Unsigned(logins.failures_in_a_row),
+        "stat_alive_failures" => Value::Unsigned(probes.failures),
+        "alive_last_fail_time" => time(probes.failed_at_ms),
+        "alive_failure_events" => Value::Unsigned(probes.failures_in_a_row),
         _ => Value::Null,
     });
     values.collect()
+}
+
+/// None: nobody has tried the node yet.
+const fn state(health: &NodeHealth) -> Option<&'static str> {
+    if health.is_detected_dead() {
+        Some("DETECT_DEAD")
+    } else if health.logins.listed_at_ms.is_some() {
+        Some("ACTIVE_CONGESTED")
+    } else if health.unfit.is_some() {
+        Some("INACTIVE")
+    } else if health.logins.reached_at_ms.is_some() || health.probes.reached_at_ms.is_some() {
+        Some("ACTIVE")
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -152,8 +168,8 @@ mod tests {
 
     #[test]
     fn only_nodes_that_are_down_are_shown() {
-        let down = "east | (null) | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | (null) | (null) | 1 | 2023-11-14 22:13:27 | (null) | 5 | \
-                    2023-11-14 22:13:27 | 3 | (null) | (null) | (null) | (null) | (null)";
+        let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
@@ -163,11 +179,11 @@ mod tests {
     fn all_shows_what_is_known_of_each() {
         let all = rows("ALL");
         assert_eq!(all.len(), 3);
-        assert!(all[0].contains(
-            "10.0.0.9:2881 | (null) | ACTIVE | (null) | (null) | 0 | 0 | (null) | 0 | 0 | 0 |"
-        ));
+        assert!(
+            all[0].contains("10.0.0.9:2881 | (null) | ACTIVE | 0 | 0 | 0 | 0 | 0 | 0 | 0 | 0 |")
+        );
         // Nobody has tried it yet.
-        assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | (null) | (null) | 0 | 0 |"));
+        assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | 0 | 0 | 0 | 0 |"));
         assert_eq!(rows("all WEST"), [""; 0]);
         assert_eq!(rows("ALL west;").len(), 1);
         for tail in ["ALL east west", "5", "`east`"] {

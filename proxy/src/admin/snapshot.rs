@@ -6,7 +6,8 @@ use sluice_ebpf::reason::RelayReason;
 
 use super::{Privileges, fleet::Peer};
 use crate::{
-    config::{NodeAddress, Origin, Settings},
+    config::{Origin, Settings},
+    route::health::Book,
     session::{CsId, Login, Session, SsId, Totals, variable::defaults::Default},
 };
 
@@ -61,6 +62,8 @@ pub struct Daemon {
     pub now_ns: u64,
     /// What the other proxies of the fleet have told; none unless they were asked.
     pub fleet: Option<Vec<Peer>>,
+    /// What is known of nodes.
+    pub nodes: Book,
     /// What each worker reports of itself; empty unless the statement's scope asks for it.
     pub reports: Vec<Report>,
 }
@@ -72,8 +75,6 @@ pub struct Report {
     pub worker: usize,
     /// Its sessions' TCP connections.
     pub connections: Vec<Connection>,
-    /// The nodes that its logins have tried.
-    pub nodes: Vec<(NodeAddress, NodeHealth)>,
     /// What its thread has read and written.
     pub calls: Calls,
     /// The sessions that have ended.
@@ -120,58 +121,6 @@ pub struct Calls {
     pub written_bytes: u64,
 }
 
-/// What logins have found out about a node. Times are in milliseconds since the daemon's start.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct NodeHealth {
-    /// How often it did not answer, or not as a database server does.
-    pub failures: u64,
-    /// How often since it last did.
-    pub failures_in_a_row: u64,
-    /// When it last did not.
-    pub failed_at_ms: Option<u64>,
-    /// When it last did.
-    pub reached_at_ms: Option<u64>,
-}
-
-impl NodeHealth {
-    /// The node has not answered.
-    pub fn failed(&mut self, now_ms: u64) {
-        self.failures += 1;
-        self.failures_in_a_row += 1;
-        self.failed_at_ms = Some(now_ms);
-    }
-
-    /// The node has answered.
-    pub fn reached(&mut self, now_ms: u64) {
-        self.failures_in_a_row = 0;
-        self.reached_at_ms = Some(now_ms);
-    }
-
-    /// Whether it did not answer when it was last asked.
-    pub fn is_down(&self) -> bool {
-        self.failed_at_ms > self.reached_at_ms
-    }
-
-    /// What two workers know together.
-    #[must_use]
-    pub fn with(self, other: &Self) -> Self {
-        // What failed before the other worker reached it is over.
-        let in_a_row = |one: &Self, two: &Self| {
-            if one.failed_at_ms > two.reached_at_ms {
-                one.failures_in_a_row
-            } else {
-                0
-            }
-        };
-        Self {
-            failures: self.failures + other.failures,
-            failures_in_a_row: in_a_row(&self, other) + in_a_row(other, &self),
-            failed_at_ms: self.failed_at_ms.max(other.failed_at_ms),
-            reached_at_ms: self.reached_at_ms.max(other.reached_at_ms),
-        }
-    }
-}
-
 /// What is known of the process since its start.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Host {
@@ -189,27 +138,4 @@ pub struct Host {
     pub workers: usize,
     /// When it started, in seconds since 1970.
     pub started_at: u64,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::NodeHealth;
-
-    #[test]
-    fn workers_know_of_a_node_together() {
-        let (mut one, mut two) = (NodeHealth::default(), NodeHealth::default());
-        assert!(!one.is_down());
-        one.failed(100);
-        one.failed(200);
-        assert!(one.is_down());
-        two.reached(150);
-        assert!(one.with(&two).is_down());
-        assert_eq!(one.with(&two).failures_in_a_row, 2);
-        two.reached(300);
-        let both = two.with(&one);
-        assert!(!both.is_down());
-        assert_eq!((both.failures, both.failures_in_a_row), (2, 0));
-        two.failed(400);
-        assert_eq!(one.with(&two).failures_in_a_row, 1);
-    }
 }

@@ -27,7 +27,7 @@ pub fn alter(
 ) -> Result<Alteration, ConfigError> {
     // Only what a file may lack: all else on the command line would hide the file's own values.
     let needed = Overrides {
-        server: line.server.clone(),
+        server: line.server.clone().filter(|_| key.name != "server"),
         ..Overrides::default()
     };
     settings(text, needed.clone())
@@ -40,7 +40,7 @@ pub fn alter(
         // The file's clusters may be others by now than those that the daemon knows.
         if altered.cluster(&altered.default_cluster).is_none() {
             return Err(whole(format!(
-                "{} = \"{new}\": the daemon knows no such cluster before a restart",
+                "{} = \"{new}\": the daemon does not know this cluster before it reads the whole file again (SIGHUP)",
                 key.name
             )));
         }
@@ -237,7 +237,7 @@ monitor = { user = \"m\", password = \"hunter2\" }
         let error = alter(&more, &Overrides::default(), &live, key, "west").unwrap_err();
         assert_eq!(
             error.message,
-            "default_cluster = \"west\": the daemon knows no such cluster before a restart"
+            "default_cluster = \"west\": the daemon does not know this cluster before it reads the whole file again (SIGHUP)"
         );
         let broken = format!("no_such = 1\n{FILE}");
         let error = alter(&broken, &Overrides::default(), &live, key, "east").unwrap_err();

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::value::{ClusterKind, Name, NodeAddress};
+use super::node::Node;
+use super::value::{ClusterKind, Name, NodeAddress, Policy};
 
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,8 +18,10 @@ pub struct Cluster {
     pub kind: ClusterKind,
     /// The tenants that may log in. Empty: any.
     pub tenants: Vec<String>,
-    /// At least one; all differ.
-    pub nodes: Vec<NodeAddress>,
+    /// At least one; their addresses differ. Where nothing else decides, the first is preferred.
+    pub nodes: Vec<Node>,
+    /// Which of them serves a session.
+    pub policy: Policy,
     /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
 }
@@ -59,6 +62,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Cluster {
+    /// Where its nodes are, in the configuration's order.
+    pub fn addresses(&self) -> impl Iterator<Item = &NodeAddress> {
+        self.nodes.iter().map(|node| &node.address)
+    }
+
     /// The cluster of a proxy that was told of one server only.
     pub(super) fn of_one_node(name: &str, node: NodeAddress) -> Self {
         Self {
@@ -66,7 +74,8 @@ impl Cluster {
             takes_any_name: true,
             kind: ClusterKind::MySql,
             tenants: Vec::new(),
-            nodes: vec![node],
+            nodes: vec![Node::at(node)],
+            policy: Policy::Primary,
             monitor: None,
         }
     }
@@ -80,7 +89,8 @@ pub(super) struct ClusterTable {
     kind: ClusterKind,
     #[serde(default)]
     tenants: Vec<Name>,
-    nodes: Vec<NodeAddress>,
+    nodes: Vec<Node>,
+    policy: Option<Policy>,
     monitor: Option<Account>,
 }
 
@@ -95,7 +105,8 @@ impl ClusterTable {
         if self.nodes.is_empty() {
             return Err("cluster.nodes = []: give at least one \"HOST:PORT\"".to_owned());
         }
-        if let Some(node) = repeated(&self.nodes) {
+        let addresses: Vec<_> = self.nodes.iter().map(|node| &node.address).collect();
+        if let Some(node) = repeated(&addresses) {
             return Err(format!("cluster.nodes: \"{node}\" stands there twice"));
         }
         if let Some(tenant) = repeated(&tenants) {
@@ -107,6 +118,7 @@ impl ClusterTable {
             kind: self.kind,
             tenants,
             nodes: self.nodes.clone(),
+            policy: self.policy.unwrap_or(Policy::Primary),
             monitor: self.monitor.clone(),
         })
     }

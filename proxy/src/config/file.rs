@@ -8,8 +8,8 @@ use super::cluster::{Account, Cluster, ClusterTable};
 use super::fleet::{Fleet, FleetTable};
 use super::tls::{ClientTls, TlsTable};
 use super::value::{
-    ByteCount, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces, NodeAddress,
-    PathChoice, ProxyId, Splice, Timeout, Workers,
+    ByteCount, Failures, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
+    NodeAddress, PathChoice, ProxyId, Splice, Timeout, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -31,12 +31,21 @@ pub(super) struct File {
     pub(super) proxy_id: Option<ProxyId>,
     pub(super) default_tenant: Option<Name>,
     default_cluster: Option<Spanned<Name>>,
+    pub(super) health: HealthTable,
     pub(super) log: LogTable,
     admin: Option<Spanned<AdminTable>>,
     fleet: Option<Spanned<FleetTable>>,
     tls: Option<Spanned<TlsTable>>,
     user: Vec<Spanned<Account>>,
     cluster: Vec<Spanned<ClusterTable>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct HealthTable {
+    pub(super) interval: Option<Timeout>,
+    pub(super) timeout: Option<Timeout>,
+    pub(super) failures: Option<Failures>,
 }
 
 #[derive(Deserialize, Default)]

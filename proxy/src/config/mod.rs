@@ -6,6 +6,8 @@ mod cluster;
 mod file;
 mod fleet;
 pub mod key;
+mod node;
+mod reload;
 mod tls;
 mod value;
 
@@ -17,10 +19,12 @@ pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use fleet::Fleet;
+pub use node::Node;
+pub use reload::{Reload, reload};
 pub use tls::ClientTls;
 pub use value::{
-    ByteCount, ClusterKind, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
-    PathChoice, ProxyId, Splice, Timeout, Workers,
+    ByteCount, ClusterKind, Failures, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
+    NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -46,6 +50,8 @@ pub struct Settings {
     pub keepalive_idle: Duration,
     /// Bytes outstanding towards a slow reader before a response is spilled to the daemon.
     pub splice_limit: u64,
+    /// How nodes are watched.
+    pub health: HealthSettings,
     /// What is logged.
     pub log: LogSettings,
     /// This proxy's number in its fleet: 13 bits of every client session's id.
@@ -64,6 +70,17 @@ pub struct Settings {
     pub users: Vec<Account>,
     /// At least one; the names differ.
     pub clusters: Vec<Cluster>,
+}
+
+/// How nodes are watched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HealthSettings {
+    /// From one question of the monitor account to the next.
+    pub interval: Duration,
+    /// For connection, login and answers together.
+    pub timeout: Duration,
+    /// Questions, or logins of clients, that fail in a row before a node counts as down. At least 1.
+    pub failures: u32,
 }
 
 /// What is logged, and how.
@@ -123,6 +140,12 @@ const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 /// What [`Settings::keepalive_idle`] is where nobody says otherwise.
 pub const KEEPALIVE_IDLE_DEFAULT: Duration = Duration::from_mins(1);
 const SPLICE_LIMIT_DEFAULT: u64 = 1 << 20;
+/// ODP's (`server_detect_fail_threshold` and the interval of its probes).
+const HEALTH_DEFAULT: HealthSettings = HealthSettings {
+    interval: Duration::from_secs(1),
+    timeout: Duration::from_secs(2),
+    failures: 3,
+};
 const PROXY_ID_DEFAULT: u32 = 1;
 /// ODP's default.
 const TENANT_DEFAULT: &str = "sys";
@@ -172,6 +195,20 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .splice_limit
             .or(file.splice_limit)
             .map_or(SPLICE_LIMIT_DEFAULT, ByteCount::get),
+        health: HealthSettings {
+            interval: file
+                .health
+                .interval
+                .map_or(HEALTH_DEFAULT.interval, Timeout::get),
+            timeout: file
+                .health
+                .timeout
+                .map_or(HEALTH_DEFAULT.timeout, Timeout::get),
+            failures: file
+                .health
+                .failures
+                .map_or(HEALTH_DEFAULT.failures, Failures::get),
+        },
         log: LogSettings {
             format: line
                 .log_format

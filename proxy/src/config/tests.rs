@@ -117,7 +117,10 @@ fn every_key_of_the_file_is_read() {
             &["sys".to_owned(), "shop".to_owned()][..]
         )
     );
-    assert_eq!(east.nodes, [node("10.0.0.7:2881"), node("[::1]:2881")]);
+    assert_eq!(
+        east.nodes,
+        [node("10.0.0.7:2881"), node("[::1]:2881")].map(Node::at)
+    );
     let monitor = east.monitor.as_ref().unwrap();
     assert_eq!(
         (&*monitor.user, monitor.password.expose()),
@@ -193,7 +196,10 @@ fn one_server_may_have_a_monitor_account() {
             panic!("one cluster")
         };
         let monitor = cluster.monitor.as_ref().unwrap();
-        assert_eq!((&*cluster.nodes[0].host, &*monitor.user), (host, "proxy"));
+        assert_eq!(
+            (&*cluster.nodes[0].address.host, &*monitor.user),
+            (host, "proxy")
+        );
         assert_eq!(monitor.password.expose(), "hunter2");
     }
 }
@@ -338,6 +344,28 @@ fn clusters_must_fit_together() {
                 "default_cluster = \"y\"\n[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}"
             ),
             "line 1: default_cluster = \"y\": no such cluster; there is x",
+        ),
+        (
+            "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\"a:1\", { address = \"a:1\", role = \"replica\" }]"
+                .to_owned(),
+            "line 1: cluster.nodes: \"a:1\" stands there twice",
+        ),
+        (
+            "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\n{ address = \"a:1\", role = \"master\" }]"
+                .to_owned(),
+            "line 5: cluster.nodes.role: \"master\" is none of auto, primary, replica, standby",
+        ),
+        (
+            "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [{ adress = \"a:1\" }]".to_owned(),
+            "line 4: cluster.nodes: unknown field `adress`, expected one of `address`, `role`, `zone`, `drain`",
+        ),
+        (
+            "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\"a\"]".to_owned(),
+            "line 4: cluster.nodes: \"a\" is no HOST:PORT such as db1:3306, 10.0.0.7:2881 or [::1]:3306",
+        ),
+        (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\npolicy = \"read-write-split\""),
+            "line 5: cluster.policy: \"read-write-split\": Sluice does not split reads from writes yet; write primary",
         ),
         (
             format!("[[cluster]]\nkind = \"mysql\"\n{nodes}"),

@@ -139,6 +139,51 @@ choices! {
     }
 }
 
+choices! {
+    /// What a node is for.
+    NodeRole {
+        /// What the node says of itself, where a monitor account can ask it.
+        Auto => "auto",
+        /// It takes writes.
+        Primary => "primary",
+        /// It follows a primary, and takes reads.
+        Replica => "replica",
+        /// It follows the primary of another place, and serves where no other node does.
+        Standby => "standby",
+    }
+}
+
+/// Which nodes of a cluster serve its sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Policy {
+    /// The primary serves all statements; where none is known, the first node that answers.
+    Primary,
+}
+
+impl Policy {
+    /// The text in the configuration.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "primary" => Ok(Self::Primary),
+            "read-write-split" => Err(
+                "\"read-write-split\": Sluice does not split reads from writes yet; write primary"
+                    .to_owned(),
+            ),
+            _ => Err(format!("\"{text}\" is none of primary")),
+        }
+    }
+}
+
 /// An integer of a range that both ends belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
@@ -154,6 +199,8 @@ impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
 pub type Workers = Bounded<1, 1024>;
 /// Client sessions that may live at once: as many as the 18 bits of an id's sequence tell apart.
 pub type MaxConnections = Bounded<1, 262_143>;
+/// How often in a row a node must fail.
+pub type Failures = Bounded<1, 100>;
 /// A proxy's number in its fleet: 13 bits.
 pub type ProxyId = Bounded<0, 8191>;
 
@@ -246,7 +293,7 @@ impl FromStr for Listen {
 }
 
 /// Where a node listens: a name or an address, and a port from 1 on.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct NodeAddress {
     /// A host's name or its address (of IPv6 without brackets).
     pub host: String,
@@ -336,4 +383,4 @@ impl FromStr for Name {
     }
 }
 
-deserialize_from_text!(Timeout, ByteCount, Listen, NodeAddress, Name);
+deserialize_from_text!(Timeout, ByteCount, Listen, NodeAddress, Name, Policy);

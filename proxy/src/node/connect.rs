@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
+use crate::config::NodeAddress;
 use crate::net::{Leg, path::limit_segments};
 
 /// Who must know a connection to a node as long as it exists. If the node is on this host its end is captured when it is
@@ -17,6 +18,10 @@ pub trait Announce {
     fn dialling(&self, socket: BorrowedFd<'_>);
     /// That connection, as `local` to `node`, is to be forgotten. Called for those that never became a session's only.
     fn given_up(&self, node: SocketAddr, local: SocketAddr);
+    /// A login was answered by this node.
+    fn answered(&self, _node: &NodeAddress) {}
+    /// A login got no answer of this node.
+    fn failed(&self, _node: &NodeAddress, _cause: &str) {}
     /// Payload bytes that the node's segments may carry at most: what the path to the client carries, where they go there as they are
     /// ([`crate::net::path::segment_of`]).
     fn segment_max(&self) -> Option<u32> {

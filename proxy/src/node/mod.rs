@@ -2,12 +2,14 @@
 
 mod connect;
 mod greeting;
+mod health;
 mod login;
 mod login_leg;
 mod monitor;
 
 pub use connect::{Announce, ConnectError, Dialled, connect};
 pub use greeting::{GreetError, Remembered, greet, greeting_probe};
+pub use health::Health;
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};
 pub use monitor::{Monitor, MonitorError, Pending, Rows};

@@ -1,16 +1,9 @@
-//! From a login to a node. For now a cluster's first node serves all of its logins.
+//! From a login to a cluster, and what is known of its nodes ([`health`]), which says in which order they are tried.
 
-use crate::config::{Cluster, NodeAddress, Settings};
+pub mod health;
+
+use crate::config::{Cluster, Settings};
 use crate::session::{Login, PROXY_TENANT};
-
-/// Where a login goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Route<'a> {
-    /// The cluster that it means.
-    pub cluster: &'a Cluster,
-    /// The node to log in to.
-    pub node: &'a NodeAddress,
-}
 
 /// Why a login goes nowhere. The texts are for the client and hold nothing that it has not said itself.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -26,16 +19,13 @@ pub enum RouteError {
         /// In which cluster.
         cluster: String,
     },
-    /// The cluster has no node.
-    #[error("No node in cluster '{0}'")]
-    NoNode(String),
 }
 
-/// Chooses the node for a login whose defaults are filled in.
+/// The cluster that a login means whose defaults are filled in.
 ///
 /// # Errors
 /// [`RouteError`]: nothing was dialled.
-pub fn route<'a>(settings: &'a Settings, login: &Login) -> Result<Route<'a>, RouteError> {
+pub fn route<'a>(settings: &'a Settings, login: &Login) -> Result<&'a Cluster, RouteError> {
     let unknown_cluster = || RouteError::UnknownCluster(login.cluster.clone());
     let cluster = settings
         .cluster(&login.cluster)
@@ -49,11 +39,7 @@ pub fn route<'a>(settings: &'a Settings, login: &Login) -> Result<Route<'a>, Rou
             cluster: login.cluster.clone(),
         });
     }
-    let node = cluster
-        .nodes
-        .first()
-        .ok_or_else(|| RouteError::NoNode(login.cluster.clone()))?;
-    Ok(Route { cluster, node })
+    Ok(cluster)
 }
 
 #[cfg(test)]
@@ -71,13 +57,13 @@ mod tests {
 
     fn answer(settings: &Settings, tenant: &str, cluster: &str) -> String {
         match route(settings, &login(tenant, cluster)) {
-            Ok(route) => route.node.to_string(),
+            Ok(cluster) => cluster.nodes[0].to_string(),
             Err(error) => error.to_string(),
         }
     }
 
     #[test]
-    fn a_login_goes_to_its_clusters_first_node() {
+    fn a_login_goes_to_its_cluster() {
         let text = r#"
             [[cluster]]
             name = "east"

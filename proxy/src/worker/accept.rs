@@ -1,6 +1,6 @@
 //! From a listener to a session: admission, the binding of the client's socket, login, and the end of it all.
 
-use std::{cell::RefCell, future::pending, net::SocketAddr, rc::Rc, time::Duration};
+use std::{future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use sluice_ebpf::reason::RelayReason;
@@ -16,7 +16,7 @@ use super::{
     clock,
     close::{self, End},
     greeting,
-    login::{self, Arrival, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin, Target},
+    login::{self, Arrival, Candidate, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin},
     nodes::{self, Front},
     registry::{Entry, Place, has_a_name},
     serve::Serving,
@@ -24,15 +24,13 @@ use super::{
 };
 use crate::{
     admin::ConnectionKind,
-    config::{ClusterKind, NodeAddress, Settings},
+    config::{ClusterKind, Node, Settings},
     net::Leg,
     protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
     session::{
         Accepted, ClientState, ConnectionId, Login, ProxySessionId, ServerSession, ServerState,
-        Session,
-        auth_exchange::Style,
-        charset,
+        Session, charset,
         login_end::LoginReason,
         login_name::{LoginName, Rules, SEPARATORS},
         proxy_login::is_of_proxy,
@@ -104,16 +102,7 @@ async fn live(
 ) -> (End, String) {
     let process = &worker.process;
     let settings = process.settings();
-    let Some(default) = settings
-        .cluster(&settings.default_cluster)
-        .and_then(|cluster| cluster.nodes.first())
-    else {
-        return (
-            End::Login(LoginReason::ProxyRefused),
-            "no node configured".to_owned(),
-        );
-    };
-    let front = match entry.unless_ended(front(worker, default, &settings)).await {
+    let front = match entry.unless_ended(front(worker, &settings)).await {
         Ok(Ok(front)) => front,
         Err(end) => return (end, String::new()),
         Ok(Err(error)) => {
@@ -142,7 +131,6 @@ async fn live(
         tls,
     };
     let node = Capture::of(worker, entry, &client);
-    let tried = RefCell::new(None);
     let address = client.peer_addr().ip().to_canonical();
     let target = async |name: &LoginName| {
         Ok(if is_of_proxy(name) {
@@ -151,16 +139,13 @@ async fn live(
             return Err(MysqlError::too_many_sessions().into());
         } else {
             Destination::Node {
-                target: target(worker, name, &front, &tried).await?,
+                candidates: candidates(worker, name, &front)?,
                 password: password(&settings, name),
             }
         })
     };
     let logged_in = login::login(client, terms, target, &node);
     let outcome = entry.unless_ended(logged_in).await;
-    if let (Some(node), Ok(outcome)) = (tried.take(), &outcome) {
-        note(worker, &node, outcome.as_ref().err().map(|end| end.reason));
-    }
     match outcome {
         Err(end) => (end, String::new()),
         Ok(Err(end)) => failed(worker, entry, *end),
@@ -199,9 +184,10 @@ fn tls<'a>(process: &'a Process, settings: &Settings) -> Option<login::Tls<'a>> 
 async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &Greeting) -> End {
     match arrival {
         Arrival::Node(logged_in) => {
+            let (target, greeting) = (&logged_in.target, &logged_in.node_greeting);
             worker
                 .nodes
-                .saw(logged_in.target.address, &logged_in.node_greeting)
+                .saw(&target.node, target.address, greeting)
                 .await;
             enter(worker, entry, &logged_in);
             Serving::new(worker, entry, *logged_in).serve().await
@@ -226,22 +212,21 @@ fn no_random_numbers() -> (End, String) {
 ///
 /// # Errors
 /// Error 2003: no node, and nobody else to log in to.
-async fn front(
-    worker: &SharedWorker,
-    node: &NodeAddress,
-    settings: &Settings,
-) -> Result<Front, MysqlError> {
+async fn front(worker: &SharedWorker, settings: &Settings) -> Result<Front, MysqlError> {
     let timeout = settings.connect_timeout;
-    let front = if settings.admin.is_some() {
-        Ok(nodes::front(worker, node, timeout).await)
+    let cluster = settings.cluster(&settings.default_cluster);
+    let nodes = cluster.map_or_else(Vec::new, |cluster| {
+        let book = worker.process.health.book();
+        let nodes = book.order(cluster).into_iter();
+        nodes.map(|node| node.address.clone()).collect()
+    });
+    if settings.admin.is_some() {
+        Ok(nodes::front(worker, nodes, timeout).await)
     } else {
-        worker.nodes.greeting(node, timeout).await.map(Front::Node)
-    };
-    if !matches!(front, Ok(Front::Node(_))) {
-        let now_ms = worker.process.now_ms();
-        worker.nodes.note(node, false, now_ms);
+        nodes::ask_all(Rc::clone(worker), nodes, timeout)
+            .await
+            .map(Front::Node)
     }
-    front
 }
 
 /// Writes what the login has brought into a session of the proxy's own.
@@ -286,70 +271,30 @@ fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
     (End::Login(end.reason), detail.unwrap_or_default())
 }
 
-/// Writes down what a login has found out about a node, if it has.
-fn note(worker: &Worker, node: &NodeAddress, failure: Option<LoginReason>) {
-    let has_answered = match failure {
-        None | Some(LoginReason::NodeRefused | LoginReason::NodeChanged) => true,
-        Some(
-            LoginReason::NodeUnreachable
-            | LoginReason::NodeTimeout
-            | LoginReason::NodeClosed
-            | LoginReason::NodeProtocol,
-        ) => false,
-        Some(
-            LoginReason::Probe
-            | LoginReason::ClientClosed
-            | LoginReason::ClientTimeout
-            | LoginReason::ClientProtocol
-            | LoginReason::ProxyRefused,
-        ) => return,
-    };
-    worker
-        .nodes
-        .note(node, has_answered, worker.process.now_ms());
-}
-
-/// Where a login goes.
-async fn target(
+/// The nodes that a login may go to, the fittest first.
+fn candidates(
     worker: &Worker,
     name: &LoginName,
     front: &Front,
-    tried: &RefCell<Option<NodeAddress>>,
-) -> Result<Target, MysqlError> {
-    let style = match front {
-        Front::Node(greeting) => style(greeting),
-        // The client was shown no node's greeting.
-        Front::Unknown(error) => return Err(error.clone()),
-    };
-    let settings = worker.process.settings();
-    let route = route::route(&settings, &login_of(name)).map_err(|error| match error {
-        route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
-        route::RouteError::UnknownTenant { .. } | route::RouteError::NoNode(_) => {
-            MysqlError::tenant_not_found()
-        }
-    })?;
-    *tried.borrow_mut() = Some(route.node.clone());
-    let address = nodes::resolve(route.node)
-        .await
-        .map_err(|error| MysqlError::cannot_connect(route.node, error))?;
-    let with_tenant = route.cluster.kind == ClusterKind::OceanBase;
-    Ok(Target {
-        address,
-        with_tenant,
-        style,
-    })
-}
-
-/// How the node's scramble reaches the client. MariaDB and MySQL 8 ask for the account's own plugin where they do not know the one that
-/// they are offered. OceanBase takes an account without a password at that point whatever the client has typed; it greets as a MySQL of
-/// old does, whose accounts have the plugin of its greeting as a rule.
-fn style(greeting: &Greeting) -> Style {
-    let is_mariadb = greeting.version.windows(7).any(|part| part == b"MariaDB");
-    if greeting.plugin == "mysql_native_password" && !is_mariadb {
-        Style::Forward
-    } else {
-        Style::Ask
+) -> Result<Vec<Candidate>, MysqlError> {
+    // The client was shown no node's greeting.
+    if let Front::Unknown(error) = front {
+        return Err(error.clone());
     }
+    let process = &worker.process;
+    let settings = process.settings();
+    let cluster = route::route(&settings, &login_of(name)).map_err(|error| match error {
+        route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
+        route::RouteError::UnknownTenant { .. } => MysqlError::tenant_not_found(),
+    })?;
+    let with_tenant = cluster.kind == ClusterKind::OceanBase;
+    let now_ms = process.health.now_ms();
+    let nodes = process.health.book().order_for_login(cluster, now_ms);
+    let candidate = |node: &Node| Candidate {
+        node: Arc::new(node.address.clone()),
+        with_tenant,
+    };
+    Ok(nodes.into_iter().map(candidate).collect())
 }
 
 /// A login's name as sessions hold it.

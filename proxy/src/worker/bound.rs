@@ -12,7 +12,7 @@ use super::{
     registry::{Entry, Place},
 };
 use crate::{
-    config::PathChoice,
+    config::{NodeAddress, PathChoice},
     kernel::{KernelError, record::Slot},
     net::{Leg, path::segment_of},
     node::Announce,
@@ -136,6 +136,14 @@ pub(super) fn segment_max(worker: &Worker, client: &Leg) -> Option<u32> {
 }
 
 impl Announce for Capture<'_> {
+    fn answered(&self, node: &NodeAddress) {
+        self.worker.process.health.login_answered(node);
+    }
+
+    fn failed(&self, node: &NodeAddress, cause: &str) {
+        self.worker.process.login_failed(node, cause);
+    }
+
     fn segment_max(&self) -> Option<u32> {
         self.segment_max
     }

@@ -1,4 +1,5 @@
-//! `ALTER PROXYCONFIG SET`: validates, keeps the change in the file, then lets it hold. What fails leaves everything as it was.
+//! `ALTER PROXYCONFIG SET`: validates, keeps the change in the file, then lets it hold. SIGHUP: the whole file, read again. What fails leaves
+//! everything as it was.
 
 use std::{
     fs,
@@ -12,7 +13,7 @@ use super::{Process, config_file, mailbox, start::allow_descriptors};
 use crate::{
     admin::AdminError,
     config::{
-        self, Alteration, Splice,
+        self, Alteration, NodeAddress, Reload, Splice,
         key::{Change, Key},
     },
 };
@@ -67,8 +68,7 @@ impl Process {
             config::alter(&text, &self.origin.line, &live, key, value)
                 .map_err(|error| AdminError::bad_value(&error.message))?;
         config_file::replace(path, &text).map_err(failed)?;
-        // No programs are loaded: what would switch them on is for the next start.
-        let must_restart = key.name == "splice" && matches!(self.splicing, Err(RelayReason::Off));
+        let must_restart = key.name == "splice" && self.lacks_programs();
         if must_restart {
             settings.splice = live.splice;
         }
@@ -78,6 +78,45 @@ impl Process {
         let told = self.told(key, value, must_restart, path);
         tracing::info!(key = key.name, value, "configuration changed");
         Ok(told)
+    }
+
+    /// Reads the whole file again; what is wrong with it leaves everything as it was. All of it goes to the log.
+    pub(super) fn reload(&self) {
+        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(path) = &self.origin.file else {
+            tracing::warn!("no configuration file was given that could be read again");
+            return;
+        };
+        let live = self.settings();
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        let read = read.and_then(|text| {
+            config::reload(&text, &self.origin.line, &live).map_err(|error| error.to_string())
+        });
+        let path = path.display();
+        let Reload {
+            mut settings,
+            mut waiting,
+        } = match read {
+            Ok(reload) => reload,
+            Err(error) => {
+                tracing::error!(%path, error, "the configuration stays as it was");
+                return;
+            }
+        };
+        if settings.splice != live.splice && self.lacks_programs() {
+            settings.splice = live.splice;
+            waiting.push("splice");
+        }
+        if settings != *live {
+            self.adopt(settings);
+        }
+        let waiting = waiting.join(", ");
+        tracing::info!(%path, needs_restart = waiting, "configuration read again");
+    }
+
+    /// No programs are loaded: what would switch them on is for the next start.
+    fn lacks_programs(&self) -> bool {
+        matches!(self.splicing, Err(RelayReason::Off))
     }
 
     /// Lets settings hold.
@@ -95,6 +134,22 @@ impl Process {
             .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         self.splice_off.store(off, Ordering::SeqCst);
         self.configured.notify_one();
+        self.watch_nodes();
+    }
+
+    /// Watches the nodes that there are now, and has sessions look where they belong.
+    pub(super) fn watch_nodes(&self) {
+        let settings = self.settings();
+        let is_node = |address: &NodeAddress| {
+            let mut clusters = settings.clusters.iter();
+            clusters.any(|cluster| cluster.addresses().any(|node| node == address))
+        };
+        self.health.note(|book| {
+            book.keep(is_node);
+            true
+        });
+        self.monitor
+            .watch(Arc::clone(&settings), Arc::clone(&self.health));
     }
 
     /// What the operator is told of a change that was made.

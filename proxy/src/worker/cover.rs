@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    config::{Namespaces, NodeAddress, PathChoice, Settings},
+    config::{Cluster, Namespaces, NodeAddress, PathChoice, Settings},
     kernel::{
-        Kernel,
+        Kernel, KernelError,
         interfaces::{Interface, Legs, interfaces},
         loopback::Loopback,
         self_test::{self, SelfTestError},
@@ -58,9 +58,7 @@ pub(super) fn cover(
         ipv4: address.is_ipv4() || address.ip().is_unspecified(),
         ipv6: address.is_ipv6(),
     };
-    for node in nodes(settings) {
-        kernel.watch_port(node.port)?;
-    }
+    watch_nodes(kernel, settings)?;
     kernel.cover(legs, address.port())?;
     let loopback = Loopback::open();
     if let Err(error) = self_test::test_wire(kernel, loopback.is_open()) {
@@ -74,6 +72,14 @@ pub(super) fn cover(
         }
     }
     Ok(Cover::Ready(loopback.keep()))
+}
+
+/// Has the programs of the wire look at what comes from the nodes' ports. Ports that no node has any more cost a look, no more.
+///
+/// # Errors
+/// Where the kernel does not take a port.
+pub(super) fn watch_nodes(kernel: &mut Kernel, settings: &Settings) -> Result<(), KernelError> {
+    nodes(settings).try_for_each(|node| kernel.watch_port(node.port))
 }
 
 /// Whether an end of some session may be on another host, or the operator wants the wire in any case.
@@ -119,7 +125,7 @@ fn is_behind_pair(ip: IpAddr, host: &[Interface]) -> bool {
 }
 
 fn nodes(settings: &Settings) -> impl Iterator<Item = &NodeAddress> {
-    settings.clusters.iter().flat_map(|cluster| &cluster.nodes)
+    settings.clusters.iter().flat_map(Cluster::addresses)
 }
 
 /// A node's address, where it is given by one. What a name leads to may change.

@@ -58,6 +58,7 @@ impl Process {
             uptime_ms: self.now_ms(),
             now_ns: clock::now_ns(),
             fleet: None,
+            nodes: self.health.book().clone(),
             reports: Vec::new(),
         }
     }

@@ -98,7 +98,13 @@ async fn follow(mut kernel: Kernel, process: oneshot::Receiver<Arc<Process>>) {
             }
             () = process.configured.notified() => {}
         }
-        kernel.capture_clients(cover::captures_clients(&process.settings()));
+        let settings = process.settings();
+        kernel.capture_clients(cover::captures_clients(&settings));
+        if process.has_wire
+            && let Err(error) = cover::watch_nodes(&mut kernel, &settings)
+        {
+            tracing::warn!(%error, "sessions of new nodes are relayed");
+        }
     }
     pending::<()>().await;
 }

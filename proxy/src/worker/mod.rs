@@ -61,11 +61,11 @@ use self::{
 };
 use crate::{
     admin::Host,
-    config::{Origin, Settings},
+    config::{NodeAddress, Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
     net::tls::Certificate,
-    node::Monitor,
+    node::{Health, Monitor},
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
 
@@ -127,6 +127,8 @@ struct Process {
     certificate: Option<Certificate>,
     /// What is done on nodes by the clusters' monitor accounts.
     monitor: Monitor,
+    /// What is known of nodes.
+    health: Arc<Health>,
     /// Who has given wrong passwords of the proxy's own users.
     back_off: Mutex<BackOff>,
     /// What the default node has greeted with last.
@@ -177,6 +179,12 @@ impl Process {
     /// Milliseconds since the daemon's start.
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A login got no answer of this node.
+    fn login_failed(&self, node: &NodeAddress, cause: &str) {
+        let limit = self.settings().health.failures;
+        self.health.login_failed(node, cause, limit);
     }
 
     /// A new client session's place; none where the limit of sessions is reached.

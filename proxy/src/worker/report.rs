@@ -43,7 +43,6 @@ impl Worker {
         Report {
             worker: self.index,
             connections: self.registry.connections(),
-            nodes: self.nodes.health(),
             calls: Calls {
                 reads: calls.reads,
                 empty_reads: calls.empty_reads,

@@ -425,7 +425,10 @@ impl<'a> Serving<'a> {
             cluster: &settings.default_cluster,
             separators: SEPARATORS,
         };
-        let (target, own) = (self.target, self.entry.session.borrow().login.clone());
+        let (target, own) = (
+            self.target.clone(),
+            self.entry.session.borrow().login.clone(),
+        );
         let allow = |name: &LoginName| {
             let login = login_of(name);
             // Another tenant or cluster may live on another node (ODP refuses it too).

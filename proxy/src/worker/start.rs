@@ -17,7 +17,7 @@ use rustix::thread::CapabilitySet;
 use sluice_ebpf::reason::RelayReason;
 use tokio::{
     runtime,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{
         Notify,
         mpsc::{UnboundedReceiver, unbounded_channel},
@@ -40,7 +40,7 @@ use crate::{
     kernel::{Kernel, KernelError, capture::Bindings, record::Records, self_test},
     log::LogHandle,
     net,
-    node::Monitor,
+    node::{Health, Monitor},
     privilege,
     session::IdSequence,
 };
@@ -64,6 +64,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
+    let started = Instant::now();
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
@@ -73,7 +74,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
         is_stopping: AtomicBool::new(false),
-        started: Instant::now(),
+        started,
         splicing: settled.records.ok_or(splicing),
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
@@ -86,9 +87,11 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         defaults: super::defaults::Known::default(),
         certificate,
         monitor: Monitor::start().map_err(failed)?,
+        health: Arc::new(Health::new(started)),
         back_off: Mutex::default(),
         last_seen: Mutex::default(),
     });
+    process.watch_nodes();
     let mut threads = Vec::with_capacity(workers);
     if let Some(keeper) = &mut settled.keeper {
         keeper.start(&process);
@@ -260,6 +263,17 @@ fn work(
     );
 }
 
+/// Reads the configuration again with every SIGHUP. Never ends.
+async fn reload(mut hangup: Signal, process: &Process) {
+    while hangup.recv().await.is_some() {
+        process.reload();
+        if process.is_splice_off() {
+            mailbox::stop_splicing(process).await;
+        }
+    }
+    std::future::pending::<()>().await;
+}
+
 /// Waits for SIGTERM or SIGINT.
 fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(), RunError> {
     let runtime = runtime::Builder::new_current_thread()
@@ -275,11 +289,13 @@ fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(),
                 None => std::future::pending().await,
             }
         };
+        let hangup = signal(SignalKind::hangup()).map_err(failed)?;
         tokio::select! {
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
             () = certificate::look_after(process) => Ok(()),
             () = keeper_ended => Err(failed("the thread that keeps the programs has ended")),
+            () = reload(hangup, process) => Ok(()),
         }
     })
 }

@@ -264,7 +264,7 @@ impl<'a> Serving<'a> {
         identity.request.change_database(db.as_deref());
         let client = self.client.peer_addr().ip().to_canonical();
         let id = self.entry.cs_id.0;
-        let packet = identity.packet(greeting.capabilities, self.target, client, id);
+        let packet = identity.packet(greeting.capabilities, &self.target, client, id);
         if !identity.request.fits(greeting.capabilities) {
             part_from_node(&mut node, Some(packet.encode().freeze())).await;
             return Err("the node offers less than it did".to_owned());

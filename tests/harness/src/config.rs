@@ -2,7 +2,12 @@
 
 use crate::place;
 use anyhow::{Context as _, Result};
-use std::{fmt::Write as _, fs, net::SocketAddr, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// `[[cluster]]`.
 #[derive(Debug, Clone)]
@@ -11,6 +16,8 @@ pub struct Cluster {
     kind: &'static str,
     tenants: Vec<String>,
     nodes: Vec<SocketAddr>,
+    /// What is said of each node besides its address, by its number.
+    said: Vec<(usize, String)>,
     monitor: Option<(String, String)>,
 }
 
@@ -22,6 +29,7 @@ impl Cluster {
             kind: "mysql",
             tenants: Vec::new(),
             nodes: nodes.to_vec(),
+            said: Vec::new(),
             monitor: None,
         }
     }
@@ -48,14 +56,31 @@ impl Cluster {
         self
     }
 
+    /// The same with more keys of the node of this number: `drain = true`.
+    #[must_use]
+    pub fn node(mut self, at: usize, keys: &str) -> Self {
+        self.said.push((at, keys.to_owned()));
+        self
+    }
+
     fn write(&self, text: &mut String) -> Result<()> {
-        let nodes: Vec<_> = self.nodes.iter().map(ToString::to_string).collect();
+        let nodes = self.nodes.iter().enumerate().map(|(at, node)| {
+            let said = self.said.iter().filter(|(number, _)| *number == at);
+            let keys: Vec<_> = said.map(|(_, keys)| keys.as_str()).collect();
+            if keys.is_empty() {
+                format!("\"{node}\"")
+            } else {
+                format!("{{ address = \"{node}\", {} }}", keys.join(", "))
+            }
+        });
+        let nodes: Vec<_> = nodes.collect();
+        let nodes = nodes.join(", ");
         writeln!(
             text,
             "[[cluster]]\nname = {:?}\nkind = {:?}",
             self.name, self.kind
         )?;
-        writeln!(text, "tenants = {:?}\nnodes = {nodes:?}", self.tenants)?;
+        writeln!(text, "tenants = {:?}\nnodes = [{nodes}]", self.tenants)?;
         if let Some((user, password)) = &self.monitor {
             writeln!(
                 text,
@@ -112,12 +137,21 @@ impl Config {
     ///
     /// When it cannot be written.
     pub fn write(&self) -> Result<PathBuf> {
+        let file = place::fresh("config")?.join("sluice.toml");
+        self.write_to(&file)?;
+        Ok(file)
+    }
+
+    /// Writes it over a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub fn write_to(&self, file: &Path) -> Result<()> {
         let mut text = self.keys.clone();
         for cluster in &self.clusters {
             cluster.write(&mut text)?;
         }
-        let file = place::fresh("config")?.join("sluice.toml");
-        fs::write(&file, text)?;
-        Ok(file)
+        Ok(fs::write(file, text)?)
     }
 }

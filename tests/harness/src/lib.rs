@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod client;
+pub mod cluster;
 pub mod config;
 pub mod faults;
 pub mod frames;

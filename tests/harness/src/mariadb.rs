@@ -82,6 +82,8 @@ pub fn start(options: &[&str], host: &Host) -> Result<Server> {
 /// One statement a line: that is how `init-file` is read.
 fn accounts() -> String {
     [
+        // Each server of a cluster makes its own.
+        "SET sql_log_bin = 0".to_owned(),
         "DELETE FROM mysql.global_priv WHERE User=''".to_owned(),
         "FLUSH PRIVILEGES".to_owned(),
         format!("CREATE OR REPLACE USER '{USER}'@'%' IDENTIFIED BY '{PASSWORD}'"),
@@ -93,7 +95,7 @@ fn accounts() -> String {
         format!("CREATE OR REPLACE USER '{USER_PLAIN}'@'%' IDENTIFIED BY '{PASSWORD}'"),
         format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
         format!("CREATE OR REPLACE USER '{USER_MONITOR}'@'%' IDENTIFIED BY '{PASSWORD}'"),
-        format!("GRANT PROCESS, CONNECTION ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+        format!("GRANT PROCESS, CONNECTION ADMIN, SLAVE MONITOR ON *.* TO '{USER_MONITOR}'@'%'"),
         // The hashes that a login in a client's place needs.
         format!("GRANT SELECT ON mysql.user TO '{USER_MONITOR}'@'%'"),
         // Also for clients that come from other hosts.

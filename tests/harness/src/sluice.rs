@@ -124,7 +124,22 @@ impl Sluice {
         flags: &[&str],
     ) -> Result<Self> {
         let file = config.write()?.display().to_string();
-        Self::run(host, rights, &[path, &["--config", &file], flags].concat())
+        Self::start_with_file(host, rights, &file, path, flags)
+    }
+
+    /// The same with a configuration file that is there already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sluice::start`].
+    pub fn start_with_file(
+        host: &Host,
+        rights: Rights,
+        file: &str,
+        path: &[&str],
+        flags: &[&str],
+    ) -> Result<Self> {
+        Self::run(host, rights, &[path, &["--config", file], flags].concat())
     }
 
     /// Starts the same once more, at the same address: for after its end.

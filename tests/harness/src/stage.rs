@@ -143,6 +143,20 @@ impl Front {
         ))
     }
 
+    /// Starts it with this configuration file, which names the nodes.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not start; on [`Path::Direct`].
+    pub fn of_file(setting: Setting, host: &Host, file: &str, flags: &[&str]) -> Result<Self> {
+        let path = setting.flags().context("this test needs the daemon")?;
+        let daemon = Sluice::start_with_file(host, setting.rights, file, path, flags)?;
+        Ok(Self {
+            address: daemon.address(),
+            daemon: Some(daemon),
+        })
+    }
+
     fn new(daemon: Option<Sluice>, node: SocketAddr) -> Self {
         Self {
             address: daemon.as_ref().map_or(node, Sluice::address),
@@ -388,6 +402,15 @@ impl Stage {
     /// When it does not start.
     pub fn private_with_config(&self, config: &Config, flags: &[&str]) -> Result<Front> {
         Front::start_with_config(self.setting, &self.hosts.proxy, config, flags)
+    }
+
+    /// The same with a file of the test's own, which it may change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Front::of_file`].
+    pub fn private_of_file(&self, file: &str, flags: &[&str]) -> Result<Front> {
+        Front::of_file(self.setting, &self.hosts.proxy, file, flags)
     }
 
     /// A connection through the daemon.

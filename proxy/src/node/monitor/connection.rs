@@ -103,29 +103,8 @@ impl Node {
                 result => return result,
             }
         }
-        let connection = self.connect(account).await?;
+        let connection = log_in_to(&self.address, account).await?;
         self.ask(connection, account, sql, kind).await
-    }
-
-    async fn connect(&self, account: &Account) -> Result<Conn, MonitorError> {
-        let password = account.password.expose();
-        let options = OptsBuilder::default()
-            .ip_or_hostname(self.address.host.clone())
-            .tcp_port(self.address.port)
-            .user(Some(account.user.clone()))
-            .pass((!password.is_empty()).then(|| password.to_owned()))
-            // The node's socket file may be on another host.
-            .prefer_socket(false)
-            .tcp_keepalive(Some(KEEPALIVE_IDLE_DEFAULT))
-            // The driver would ask for these.
-            .max_allowed_packet(Some(PEER_BYTES_MAX))
-            .wait_timeout(Some(28_800))
-            .connect_attribute("program_name", "sluice monitor");
-        match timeout(CONNECT_TIME, log_in(options)).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
-            Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
-        }
     }
 
     /// Sends the statement; a connection that is still good is kept, in another's place.
@@ -182,6 +161,28 @@ impl Node {
     }
 }
 
+/// Logs in to a node, in two seconds at most.
+pub(super) async fn log_in_to(node: &NodeAddress, account: &Account) -> Result<Conn, MonitorError> {
+    let password = account.password.expose();
+    let options = OptsBuilder::default()
+        .ip_or_hostname(node.host.clone())
+        .tcp_port(node.port)
+        .user(Some(account.user.clone()))
+        .pass((!password.is_empty()).then(|| password.to_owned()))
+        // The node's socket file may be on another host.
+        .prefer_socket(false)
+        .tcp_keepalive(Some(KEEPALIVE_IDLE_DEFAULT))
+        // The driver would ask for these.
+        .max_allowed_packet(Some(PEER_BYTES_MAX))
+        .wait_timeout(Some(28_800))
+        .connect_attribute("program_name", "sluice monitor");
+    match timeout(CONNECT_TIME, log_in(options)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
+        Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
+    }
+}
+
 /// Opens a connection. A login that is denied is tried once more: of the scramble in an authentication switch the driver drops a last byte
 /// that is zero (`mysql_common` 0.37.3, `AuthSwitchRequest::plugin_data`), and answers it wrong then. `MariaDB`'s `ed25519` makes
 /// scrambles of any 32 bytes, so that is one login in 256.
@@ -221,7 +222,7 @@ async fn rows(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn failed(error: mysql_async::Error) -> MonitorError {
+pub(super) fn failed(error: mysql_async::Error) -> MonitorError {
     match &error {
         mysql_async::Error::Server(error) => MonitorError::Refused {
             number: error.code,

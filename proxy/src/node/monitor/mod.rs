@@ -2,6 +2,7 @@
 //! something. A thread of its own does the work, so that no worker ever waits for a node because of it.
 
 mod connection;
+mod watch;
 
 use std::{collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
 
@@ -12,9 +13,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
-use self::connection::Node;
+use self::{connection::Node, watch::Watches};
+use super::Health;
 use crate::{
-    config::{Account, Cluster, NodeAddress},
+    config::{Account, Cluster, NodeAddress, Settings},
     session::ConnectionId,
 };
 
@@ -74,7 +76,7 @@ pub enum MonitorError {
 /// A handle to the monitor's thread, which ends with the last of them.
 #[derive(Clone, Debug)]
 pub struct Monitor {
-    orders: mpsc::UnboundedSender<Order>,
+    words: mpsc::UnboundedSender<Word>,
     /// What bounds the channel.
     room: Arc<Semaphore>,
 }
@@ -91,6 +93,15 @@ impl Pending {
     pub async fn result(self) -> Result<Rows, MonitorError> {
         self.0.await.unwrap_or(Err(MonitorError::Timeout))
     }
+}
+
+/// What the thread is told.
+#[derive(Debug)]
+enum Word {
+    /// Run a statement.
+    Order(Order),
+    /// Watch the nodes of these settings from now on.
+    Watch(Arc<Settings>, Arc<Health>),
 }
 
 /// One statement for the first of some nodes that can be reached.
@@ -130,7 +141,7 @@ impl Monitor {
     /// # Errors
     /// Those of starting a thread or its runtime.
     pub fn start() -> io::Result<Self> {
-        let (orders, inbox) = mpsc::unbounded_channel();
+        let (words, inbox) = mpsc::unbounded_channel();
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -138,9 +149,15 @@ impl Monitor {
             .name("monitor".to_owned())
             .spawn(move || LocalSet::new().block_on(&runtime, serve(inbox)))?;
         Ok(Self {
-            orders,
+            words,
             room: Arc::new(Semaphore::new(ORDERS_MAX)),
         })
+    }
+
+    /// Watches the nodes of these settings from now on, where they give an account, and writes down what comes of it.
+    pub fn watch(&self, settings: Arc<Settings>, health: Arc<Health>) {
+        // Without the thread nothing is watched.
+        let _ = self.words.send(Word::Watch(settings, health));
     }
 
     /// Ends what a connection of the node is executing; the connection lives on. That the node no longer knows it is no error.
@@ -163,7 +180,10 @@ impl Monitor {
     /// Asks the first node of the cluster that can be reached. The statement must be one that may be executed twice: where the
     /// connection turns out to be broken, it is.
     pub fn query(&self, cluster: &Cluster, sql: impl Into<String>) -> Pending {
-        let (account, nodes) = (cluster.monitor.as_ref(), cluster.nodes.clone());
+        let (account, nodes) = (
+            cluster.monitor.as_ref(),
+            cluster.addresses().cloned().collect(),
+        );
         self.order(account, nodes, sql.into(), Kind::Query)
     }
 
@@ -196,7 +216,7 @@ impl Monitor {
                     _room: room,
                 };
                 // Without the thread the order is dropped, and the reply with it.
-                let _ = self.orders.send(order);
+                let _ = self.words.send(Word::Order(order));
             }
         }
         Pending(pending)
@@ -204,14 +224,22 @@ impl Monitor {
 }
 
 /// The thread's work: a task for each order.
-async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>) {
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
+    let mut watches = Watches::default();
     let mut nodes = HashMap::<NodeAddress, Rc<Node>>::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            order = inbox.recv() => {
-                let Some(order) = order else { return };
+            word = inbox.recv() => {
+                let order = match word {
+                    Some(Word::Order(order)) => order,
+                    Some(Word::Watch(settings, health)) => {
+                        watches.follow(&settings, &health);
+                        continue;
+                    }
+                    None => return,
+                };
                 let to = order.nodes.iter().map(|address| {
                     let node = nodes.entry(address.clone());
                     Rc::clone(node.or_insert_with(|| Rc::new(Node::new(address.clone()))))

@@ -1,10 +1,12 @@
 //! The ways a login fails: the reason for the log, and what the client is told.
 
+use std::fmt;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use super::Refusal;
-use crate::node::{ConnectError, GreetError, LegError};
+use crate::config::NodeAddress;
+use crate::node::{Announce, ConnectError, GreetError, LegError};
 use crate::protocol::error::{
     CANNOT_CONNECT, Code, MysqlError, SECURE_TRANSPORT_REQUIRED, state_of,
 };
@@ -12,6 +14,9 @@ use crate::protocol::reply::ErrPacket;
 use crate::session::auth_exchange::ExchangeError;
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::{Broken, client_reason, node_reason};
+
+/// `ER_SERVER_SHUTDOWN`.
+const SERVER_SHUTDOWN: u16 = 1053;
 
 /// A login that failed.
 pub(super) struct Failure {
@@ -43,10 +48,37 @@ impl Failure {
         self
     }
 
+    /// Whether no other node is to be tried: this one has spoken, and not of its end.
+    pub(super) fn is_final(&self) -> bool {
+        let is_leaving = || {
+            let told = self.tell.as_ref();
+            told.is_some_and(|error| error.code.number == SERVER_SHUTDOWN)
+        };
+        self.reason == LoginReason::NodeRefused && !is_leaving()
+    }
+
+    /// Writes down what this tells of a node, if it does.
+    pub(super) fn tell_of(&self, node: &NodeAddress, to: &impl Announce) {
+        match self.reason {
+            LoginReason::NodeRefused | LoginReason::NodeChanged => to.answered(node),
+            LoginReason::NodeUnreachable
+            | LoginReason::NodeTimeout
+            | LoginReason::NodeClosed
+            | LoginReason::NodeProtocol => {
+                to.failed(node, self.detail.as_deref().unwrap_or_default());
+            }
+            LoginReason::Probe
+            | LoginReason::ClientClosed
+            | LoginReason::ClientTimeout
+            | LoginReason::ClientProtocol
+            | LoginReason::ProxyRefused => {}
+        }
+    }
+
     /// A failure of the node, of which the client gets error 2003.
     pub(super) fn of_node(
         reason: LoginReason,
-        address: SocketAddr,
+        address: impl fmt::Display,
         text: &(impl ToString + ?Sized),
     ) -> Self {
         let text = text.to_string();

@@ -2,24 +2,27 @@
 
 mod failure;
 mod proxy;
+mod reach;
 #[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use rustls::ServerConnection;
 use tokio::time::{Instant, timeout_at};
 
-use self::failure::{
-    Failure, broken_login, client_failure, no_greeting, no_route, no_tls, unreachable_node,
-};
+use self::failure::{Failure, broken_login, client_failure, no_route, no_tls};
 pub(super) use self::proxy::{ProxyDoor, admin_password};
+pub(super) use self::reach::Candidate;
+use self::reach::{Reached, reach};
 use super::auth::{converse, dismiss, part_from_node, secrecy};
+use crate::config::NodeAddress;
 use crate::net::{Leg, tls::Certificate};
-use crate::node::{Announce, LegError, LoginLeg, connect, greet};
+use crate::node::{Announce, LegError, LoginLeg};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
@@ -60,10 +63,12 @@ pub(super) struct Tls<'a> {
     pub require: bool,
 }
 
-/// Where a login goes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Where a login has gone.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Target {
-    /// The node.
+    /// The node, by the configuration's name.
+    pub node: Arc<NodeAddress>,
+    /// Where it is.
     pub address: SocketAddr,
     /// Whether the node is told the tenant (`user@tenant`, for `OceanBase`) or the bare user name.
     pub with_tenant: bool,
@@ -75,8 +80,8 @@ pub(super) struct Target {
 pub(super) enum Destination {
     /// A node.
     Node {
-        /// Which.
-        target: Target,
+        /// The first of these that takes it.
+        candidates: Vec<Candidate>,
         /// The account's password, where the configuration gives it.
         password: Option<String>,
     },
@@ -162,7 +167,7 @@ impl Identity {
     pub(super) fn packet(
         &self,
         node: Capabilities,
-        target: Target,
+        target: &Target,
         client: IpAddr,
         cs_id: u32,
     ) -> LoginPacket {
@@ -174,7 +179,7 @@ impl Identity {
 fn packet(
     request: &Request,
     node: Capabilities,
-    target: Target,
+    target: &Target,
     client: IpAddr,
     cs_id: u32,
 ) -> LoginPacket {
@@ -254,7 +259,7 @@ struct NodeSide {
 /// What a client asks of a node.
 struct Wish<'a> {
     request: &'a Request,
-    target: Target,
+    target: &'a Target,
     /// The account's password, where the configuration gives it.
     password: Option<String>,
     /// Until when all must be done.
@@ -370,8 +375,11 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     known.is_mariadbs_library = request.is_of_mariadbs_library();
-    let (target, password) = match timeout_at(deadline, route(&request.name)).await {
-        Ok(Ok(Destination::Node { target, password })) => (target, password),
+    let (candidates, password) = match timeout_at(deadline, route(&request.name)).await {
+        Ok(Ok(Destination::Node {
+            candidates,
+            password,
+        })) => (candidates, password),
         Ok(Ok(Destination::Proxy(door))) => {
             let user = match timeout_at(deadline, door.pass(client, &request, terms.greeting)).await
             {
@@ -385,14 +393,28 @@ async fn attempt<A: Announce>(
         Ok(Err(refusal)) => return Err(refusal.into()),
         Err(_elapsed) => return Err(no_route()),
     };
-    known.node = Some(target.address);
+    let reached = reach(&request, terms, candidates, deadline, announce, known).await?;
+    let node = Arc::clone(&reached.target.node);
     let wish = Wish {
         request: &request,
-        target,
+        target: &reached.target,
         password,
         deadline,
     };
-    let node = join(client, wish, terms, announce, known).await?;
+    let joined = join(client, wish, terms, &reached).await;
+    match &joined {
+        Err(failure) => failure.tell_of(&node, announce),
+        Ok(_) => announce.answered(&node),
+    }
+    let (ok, proof, rest) = joined?;
+    let node = NodeSide {
+        leg: reached.dialled.keep(),
+        rest,
+        greeting: reached.greeting,
+        target: reached.target,
+        ok,
+        proof,
+    };
     Ok(Attempted::Node(request, Box::new(node)))
 }
 
@@ -428,51 +450,17 @@ async fn hear(client: &mut LoginLeg<'_>, terms: Terms<'_>) -> Result<Bytes, Fail
     }
 }
 
-/// Dials the node and logs the client in to it.
+/// Logs the client in to a node that has greeted. Besides the node's OK: how the client has answered, and what the node has said beyond.
 async fn join<A: Announce>(
     client: &mut LoginLeg<'_>,
     wish: Wish<'_>,
     terms: Terms<'_>,
-    announce: &A,
-    known: &mut Known,
-) -> Result<NodeSide, Failure> {
-    let Wish {
-        request, target, ..
-    } = wish;
-    let connect_deadline = wish.deadline.min(Instant::now() + terms.connect_timeout);
-    let dialled = connect(target.address, connect_deadline, announce)
-        .await
-        .map_err(|error| unreachable_node(&error, target.address))?;
-    let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
-    let greeting = match greet(&mut node, connect_deadline).await {
-        Ok(greeting) => greeting,
-        Err(error) => return Err(no_greeting(error, target.address)),
-    };
-    known.node_connection_id = Some(greeting.thread_id);
-    if !request.fits(greeting.capabilities) {
-        let refusal = request.towards_node(greeting.capabilities, target.user(&request.name), &[]);
-        let refusal = LoginPacket {
-            plugin: Some(greeting.plugin.clone()),
-            ..refusal
-        };
-        part_from_node(&mut node, Some(refusal.encode().freeze())).await;
-        let text = "the server has changed, connect again";
-        return Err(Failure::of_node(
-            LoginReason::NodeChanged,
-            target.address,
-            text,
-        ));
-    }
-    let (ok, proof) = authenticate(client, &mut node, wish, &greeting, terms).await?;
-    let rest = node.into_rest();
-    Ok(NodeSide {
-        leg: dialled.keep(),
-        rest,
-        greeting,
-        target,
-        ok,
-        proof,
-    })
+    reached: &Reached<'_, A>,
+) -> Result<(OkPacket, Option<Proof>, BytesMut), Failure> {
+    // The greeting was packet 0.
+    let mut node = LoginLeg::new(reached.dialled.leg(), reached.rest.clone(), 1);
+    let (ok, proof) = authenticate(client, &mut node, wish, &reached.greeting, terms).await?;
+    Ok((ok, proof, node.into_rest()))
 }
 
 /// The dialogue with a node that has greeted.

@@ -83,6 +83,20 @@ async fn run<T>(
     timeout: Duration,
     script: impl AsyncFnOnce(Leg) -> T,
 ) -> (Result<LoggedIn, Box<LoginEnd>>, T) {
+    run_to(&[node], timeout, script).await
+}
+
+/// The same with several nodes that may take it.
+async fn run_to<T>(
+    nodes: &[SocketAddr],
+    timeout: Duration,
+    script: impl AsyncFnOnce(Leg) -> T,
+) -> (Result<LoggedIn, Box<LoginEnd>>, T) {
+    let candidates = nodes.iter().map(|node| Candidate {
+        node: Arc::new(NodeAddress::from(*node)),
+        with_tenant: false,
+    });
+    let candidates: Vec<_> = candidates.collect();
     let greeting = Greeting {
         thread_id: 1 << 18,
         scramble: Bytes::from_static(b"pppppppppppppppppppp"),
@@ -93,17 +107,13 @@ async fn run<T>(
         greeting: &greeting,
         names: Rules::default(),
         login_timeout: timeout,
-        connect_timeout: timeout,
+        connect_timeout: timeout.min(Duration::from_secs(2)),
         cs_id: 1 << 18,
         tls: None,
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
         "t1" => Ok(Destination::Node {
-            target: Target {
-                address: node,
-                with_tenant: false,
-                style: Style::Ask,
-            },
+            candidates: candidates.clone(),
             password: None,
         }),
         _ => Err(MysqlError::tenant_not_found().into()),
@@ -232,6 +242,33 @@ async fn a_node_that_is_down_is_named_with_its_reason() {
         (end.reason, end.told),
         (LoginReason::NodeUnreachable, Some((2003, text)))
     );
+}
+
+#[tokio::test]
+async fn the_next_node_is_tried_where_one_does_not_greet() {
+    let (silent, leaving, door) = (Door::open(), Door::open(), Door::open());
+    let nowhere = Door::open().address();
+    let leaves = async {
+        let leg = leaving.accept().await;
+        LoginLeg::new(&leg, BytesMut::new(), 0)
+            .write(b"\xFF\x1D\x04Server shutdown in progress")
+            .await
+            .unwrap();
+    };
+    let takes = async {
+        let leg = door.accept().await;
+        let (mut talk, _) = greet_client(&leg).await;
+        talk.write(OK).await.unwrap();
+        leg
+    };
+    let client = async |leg: Leg| {
+        say_login(&leg, MODERN).await.read().await.unwrap();
+    };
+    let nodes = [nowhere, silent.address(), leaving.address(), door.address()];
+    let ((login, ()), (), _) = tokio::join!(run_to(&nodes, LONG, client), leaves, takes);
+    let target = login.unwrap().target;
+    assert_eq!(target.address, door.address());
+    assert_eq!(*target.node, NodeAddress::from(door.address()));
 }
 
 #[tokio::test]

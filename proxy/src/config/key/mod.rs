@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Settings};
+use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Policy, Settings};
 
 /// One key that holds a single value.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ pub const KEYS: &[Key] = &[
         default: "",
         range: "HOST:PORT",
         help: "The database server, if there is only one; else there are [[cluster]] tables in the file.",
-        change: Change::Restart,
+        change: live!(clusters, NEW_LOGINS),
         value: server,
         is_given: |line| line.server.is_some(),
     },
@@ -100,7 +100,7 @@ pub const KEYS: &[Key] = &[
         default: "",
         range: "a table of user and password",
         help: "The proxy's own account at that one server; its password is never shown.",
-        change: Change::Restart,
+        change: live!(clusters, None),
         value: monitor,
         is_given: |_| false,
     },
@@ -341,6 +341,36 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "health.interval",
+        flag: None,
+        default: "1s",
+        range: TIMES,
+        help: "How often a cluster's monitor account asks each of its nodes how it is.",
+        change: live!(health.interval, None),
+        value: |settings| time(settings.health.interval),
+        is_given: |_| false,
+    },
+    Key {
+        name: "health.timeout",
+        flag: None,
+        default: "2s",
+        range: TIMES,
+        help: "How long a node may take to let that account in and to answer it.",
+        change: live!(health.timeout, None),
+        value: |settings| time(settings.health.timeout),
+        is_given: |_| false,
+    },
+    Key {
+        name: "health.failures",
+        flag: None,
+        default: "3",
+        range: "[1, 100]",
+        help: "Failures in a row, of that account or of clients' logins, before a node counts as down.",
+        change: live!(health.failures, None),
+        value: |settings| settings.health.failures.to_string(),
+        is_given: |_| false,
+    },
+    Key {
         name: "log.format",
         flag: Some("--log-format"),
         default: "text",
@@ -363,14 +393,23 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-const CLUSTER_KEYS: [(&str, &str, &str); 4] = [
+const CLUSTER_KEYS: [(&str, &str, &str); 5] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
         "names",
         "The tenants that may log in; empty: any.",
     ),
-    ("nodes", "HOST:PORT, …", "The cluster's nodes."),
+    (
+        "nodes",
+        "HOST:PORT, or tables of address, role, zone and drain",
+        "The cluster's nodes.",
+    ),
+    (
+        "policy",
+        "primary",
+        "Which node serves a session: the primary, or the first that answers where none is known.",
+    ),
     (
         "monitor",
         "user and password",
@@ -438,6 +477,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.kind.text().to_owned(),
             cluster.tenants.join(", "),
             nodes.join(", "),
+            cluster.policy.text().to_owned(),
             monitor.map_or_else(String::new, |account| account.user.clone()),
         ];
         CLUSTER_KEYS
@@ -445,11 +485,11 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             .zip(values)
             .map(|((key, range, help), value)| Entry {
                 name: format!("cluster.{}.{key}", cluster.name),
-                is_default: value.is_empty(),
+                is_default: value.is_empty() || value == Policy::Primary.text(),
                 value,
                 help,
                 range,
-                needs_restart: true,
+                needs_restart: false,
                 of_cluster: true,
             })
     });
@@ -467,7 +507,7 @@ fn of_users(settings: &Settings) -> Entry {
         value: names.join(", "),
         help: "Accounts of clients in whose place the proxy may log in again; their passwords are never shown.",
         range: "[[user]] tables of user and password",
-        needs_restart: true,
+        needs_restart: false,
         of_cluster: false,
         is_default: names.is_empty(),
     }
@@ -493,7 +533,7 @@ fn monitor(settings: &Settings) -> String {
 
 fn server(settings: &Settings) -> String {
     single(settings)
-        .and_then(|cluster| cluster.nodes.first())
+        .and_then(|cluster| cluster.addresses().next())
         .map_or_else(String::new, ToString::to_string)
 }
 
@@ -516,136 +556,4 @@ fn size(bytes: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::settings;
-
-    fn one_server() -> Overrides {
-        Overrides {
-            server: Some("db1:3306".parse().unwrap()),
-            ..Overrides::default()
-        }
-    }
-
-    #[test]
-    fn defaults_are_what_nobody_has_set() {
-        let settings = settings("", one_server()).unwrap();
-        for key in KEYS.iter().filter(|key| key.name != "server") {
-            assert!(key.is_default(&settings), "{}", key.name);
-            assert!(!key.is_given(&Overrides::default()), "{}", key.name);
-            assert!(key.help.ends_with('.'), "{}", key.name);
-        }
-        assert_eq!(Key::find("server").unwrap().value(&settings), "db1:3306");
-        assert_eq!(
-            entries(&settings)
-                .iter()
-                .filter(|entry| !entry.is_default)
-                .count(),
-            1
-        );
-    }
-
-    /// serde's error for an unknown key lists those that there are.
-    #[test]
-    fn the_file_has_these_keys_and_no_others() {
-        let of = |table: &str| {
-            let error = settings(&format!("{table}no_such_key = 1"), one_server())
-                .unwrap_err()
-                .to_string();
-            let (_, list) = error.split_once("expected ").unwrap();
-            let mut keys: Vec<_> = list
-                .split('`')
-                .skip(1)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect();
-            keys.sort_unstable();
-            keys
-        };
-        let sorted = |names: &mut dyn Iterator<Item = &str>| {
-            let mut names: Vec<_> = names.map(str::to_owned).collect();
-            names.sort_unstable();
-            names
-        };
-        let top = KEYS
-            .iter()
-            .map(|key| key.name)
-            .filter(|name| !name.contains('.'));
-        assert_eq!(
-            of(""),
-            sorted(&mut top.chain(["admin", "cluster", "fleet", "log", "tls", "user"]))
-        );
-        let log = KEYS.iter().filter_map(|key| key.name.strip_prefix("log."));
-        assert_eq!(of("[log]\n"), sorted(&mut log.into_iter()));
-        let admin = KEYS
-            .iter()
-            .filter_map(|key| key.name.strip_prefix("admin."));
-        assert_eq!(of("[admin]\n"), sorted(&mut admin.into_iter()));
-        let fleet = KEYS
-            .iter()
-            .filter_map(|key| key.name.strip_prefix("fleet."));
-        assert_eq!(of("[fleet]\n"), sorted(&mut fleet.into_iter()));
-        let tls = KEYS.iter().filter_map(|key| key.name.strip_prefix("tls."));
-        assert_eq!(of("[tls]\n"), sorted(&mut tls.into_iter()));
-        let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);
-        assert_eq!(of("[[cluster]]\n"), sorted(&mut cluster.chain(["name"])));
-    }
-
-    #[test]
-    fn readme_lists_every_key() {
-        let readme = include_str!("../../../README.md");
-        for key in KEYS {
-            let flag = key
-                .flag
-                .map_or_else(|| "|  | ".to_owned(), |flag| format!("| `{flag} "));
-            let change = match key.change {
-                Change::Live { .. } => "at once",
-                Change::Restart => "restart",
-            };
-            let row = readme
-                .lines()
-                .find(|line| line.contains(&format!("| `{}` |", key.name)));
-            let row = row.unwrap_or_else(|| panic!("no row for {}", key.name));
-            assert!(row.starts_with(&flag), "{row}: the flag is {flag}");
-            assert!(row.contains(&format!("| {change} |")), "{row}: {change}");
-            assert!(
-                key.default.is_empty()
-                    || row.contains(&format!("| {} |", key.default))
-                    || row.contains(&format!("| `{}` |", key.default)),
-                "{row}: the default is {}",
-                key.default
-            );
-        }
-    }
-
-    #[test]
-    fn no_secret_is_shown() {
-        let text = "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\", \"b:2\"]\nmonitor = { user = \"m\", password = \"hunter2\" }\n[admin]\npassword = \"hunter2\"\n[[user]]\nuser = \"app\"\npassword = \"hunter2\"";
-        let shown = entries(&settings(text, Overrides::default()).unwrap());
-        assert!(
-            shown
-                .iter()
-                .all(|entry| !format!("{entry:?}").contains("hunter2"))
-        );
-        let value = |name: &str| {
-            let entry = shown.iter().find(|entry| entry.name == name).unwrap();
-            (&*entry.value, entry.is_default)
-        };
-        assert_eq!(value("cluster.east.nodes"), ("a:1, b:2", false));
-        assert_eq!(value("cluster.east.monitor"), ("m", false));
-        assert_eq!(value("cluster.east.tenants"), ("", true));
-        assert_eq!(value("user"), ("app", false));
-        assert_eq!(value("default_cluster"), ("east", true));
-    }
-
-    #[test]
-    fn values_are_written_as_one_would() {
-        assert_eq!(
-            [1 << 30, 3 << 20, 5 << 10, 4097].map(size),
-            ["1GiB", "3MiB", "5KiB", "4097"]
-        );
-        assert_eq!(time(Duration::from_millis(90_250)), "1m 30s 250ms");
-        assert_eq!(Key::find("log_level").unwrap().name, "log.level");
-        assert!(Key::find("log").is_none());
-    }
-}
+mod tests;

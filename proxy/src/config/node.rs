@@ -1,0 +1,92 @@
+//! One node of a cluster: `"HOST:PORT"`, or a table that says more about it.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use super::value::{Name, NodeAddress, NodeRole};
+
+/// One database server of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Where it listens.
+    pub address: NodeAddress,
+    /// What it is for. Anything but [`NodeRole::Auto`] holds whatever the node says of itself.
+    pub role: NodeRole,
+    /// Where it stands, for operators.
+    pub zone: Option<String>,
+    /// Sessions are to leave it, and no new ones to come, as long as another node can serve them.
+    pub drain: bool,
+}
+
+impl Node {
+    /// A node of which nothing but the address is said.
+    pub const fn at(address: NodeAddress) -> Self {
+        Self {
+            address,
+            role: NodeRole::Auto,
+            zone: None,
+            drain: false,
+        }
+    }
+}
+
+/// As one would write it in the file, but for the table's braces.
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)?;
+        let mut words = Vec::new();
+        if self.role != NodeRole::Auto {
+            words.push(self.role.text().to_owned());
+        }
+        words.extend(self.zone.as_ref().map(|zone| format!("zone {zone}")));
+        words.extend(self.drain.then(|| "drain".to_owned()));
+        if words.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", words.join(", "))
+    }
+}
+
+/// A node as a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeTable {
+    address: NodeAddress,
+    role: Option<NodeRole>,
+    zone: Option<Name>,
+    #[serde(default)]
+    drain: bool,
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOrTable)
+    }
+}
+
+struct TextOrTable;
+
+impl<'de> Visitor<'de> for TextOrTable {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("\"HOST:PORT\" or { address = \"HOST:PORT\", … }")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Node, E> {
+        text.parse().map(Node::at).map_err(E::custom)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Node, M::Error> {
+        let table = NodeTable::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Node {
+            address: table.address,
+            role: table.role.unwrap_or(NodeRole::Auto),
+            zone: table.zone.map(Name::into_string),
+            drain: table.drain,
+        })
+    }
+}

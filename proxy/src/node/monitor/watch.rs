@@ -1,0 +1,170 @@
+//! Watches nodes: on an interval the monitor account logs in, or uses the connection that it has, and asks what the node is.
+
+use std::{sync::Arc, time::Duration};
+
+use mysql_async::{Conn, Row, prelude::Queryable as _};
+use tokio::{
+    task::{JoinHandle, spawn_local},
+    time::{MissedTickBehavior, interval, timeout},
+};
+
+use super::connection::{failed, log_in_to};
+use crate::{
+    config::{Account, ClusterKind, HealthSettings, NodeAddress, Settings},
+    node::Health,
+    route::health::{Probe, Unfit},
+};
+
+/// `SHOW` takes names that a make does not have, and answers without them.
+const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
+     ('read_only', 'super_read_only', 'offline_mode', 'wsrep_on')";
+const GALERA: &str =
+    "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_local_state')";
+/// Refused where the account may not see it, which is no failure.
+const REPLICA: &str = "SHOW REPLICA STATUS";
+/// `wsrep_local_state` of a node in step ("Galera status variables", MariaDB's documentation).
+const SYNCED: &str = "4";
+
+/// One node to watch, and how.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Subject {
+    node: NodeAddress,
+    account: Account,
+    kind: ClusterKind,
+    settings: HealthSettings,
+}
+
+/// The nodes that are watched. Those that leave it are not watched any more.
+#[derive(Default)]
+pub(super) struct Watches(Vec<(Subject, JoinHandle<()>)>);
+
+impl Watches {
+    /// Watches the nodes of all clusters that have an account; who was watched already goes on.
+    pub(super) fn follow(&mut self, settings: &Settings, health: &Arc<Health>) {
+        let mut earlier = std::mem::take(&mut self.0);
+        for cluster in &settings.clusters {
+            let Some(account) = &cluster.monitor else {
+                continue;
+            };
+            for node in cluster.addresses() {
+                let subject = Subject {
+                    node: node.clone(),
+                    account: account.clone(),
+                    kind: cluster.kind,
+                    settings: settings.health,
+                };
+                let known = earlier.iter().position(|(known, _)| *known == subject);
+                self.0.push(if let Some(at) = known {
+                    earlier.swap_remove(at)
+                } else {
+                    let task = spawn_local(watch(subject.clone(), Arc::clone(health)));
+                    (subject, task)
+                });
+            }
+        }
+        for (_, task) in earlier {
+            task.abort();
+        }
+    }
+}
+
+/// Watches one node for ever.
+async fn watch(subject: Subject, health: Arc<Health>) {
+    let mut ticks = interval(subject.settings.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut kept = None;
+    loop {
+        ticks.tick().await;
+        let asked = timeout(subject.settings.timeout, look(&subject, &mut kept));
+        let outcome = asked
+            .await
+            .unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
+        if outcome.is_err() {
+            kept = None;
+        }
+        write_down(&subject, &health, outcome);
+    }
+}
+
+fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>) {
+    let (node, now_ms) = (&subject.node, health.now_ms());
+    match outcome {
+        Ok(probe) => {
+            if health.note(|book| book.probed(node, probe, now_ms)) {
+                let unfit = probe.unfit.map(Unfit::text);
+                tracing::info!(%node, read_only = probe.is_read_only, unfit, "node answers");
+            }
+        }
+        Err(cause) => {
+            let limit = subject.settings.failures;
+            if health.note(|book| book.probe_failed(node, &cause, now_ms, limit)) {
+                tracing::warn!(%node, cause, "node is down");
+            }
+        }
+    }
+}
+
+/// Asks a node what it is. A kept connection may have broken long ago: then a new one tells.
+async fn look(subject: &Subject, kept: &mut Option<Conn>) -> Result<Probe, String> {
+    if let Some(mut connection) = kept.take()
+        && let Ok(probe) = ask(&mut connection, subject.kind).await
+    {
+        *kept = Some(connection);
+        return Ok(probe);
+    }
+    let connection = log_in_to(&subject.node, &subject.account).await;
+    let mut connection = connection.map_err(|error| error.to_string())?;
+    let probe = ask(&mut connection, subject.kind).await?;
+    *kept = Some(connection);
+    Ok(probe)
+}
+
+async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, String> {
+    let variables = pairs(connection, VARIABLES).await?;
+    let is_on = |name: &str| {
+        let value = value(&variables, name);
+        value.is_some_and(|value| !matches!(value, "OFF" | "0" | ""))
+    };
+    let mut probe = Probe {
+        is_read_only: is_on("read_only") || is_on("super_read_only"),
+        unfit: is_on("offline_mode").then_some(Unfit::Offline),
+        lag: None,
+    };
+    if is_on("wsrep_on") {
+        let status = pairs(connection, GALERA).await?;
+        let is_synced = value(&status, "wsrep_ready") == Some("ON")
+            && value(&status, "wsrep_local_state") == Some(SYNCED);
+        probe.unfit = probe.unfit.or((!is_synced).then_some(Unfit::NotSynced));
+    }
+    if probe.is_read_only && kind == ClusterKind::MySql {
+        probe.lag = lag(connection).await?;
+    }
+    Ok(probe)
+}
+
+/// How far a replica is behind, if it may be seen and is known.
+async fn lag(connection: &mut Conn) -> Result<Option<Duration>, String> {
+    let row: Option<Row> = match connection.query_first(REPLICA).await {
+        Ok(row) => row,
+        Err(mysql_async::Error::Server(_)) => None,
+        Err(error) => return Err(failed(error).to_string()),
+    };
+    Ok(row.and_then(|row| {
+        let seconds = ["Seconds_Behind_Master", "Seconds_Behind_Source"]
+            .iter()
+            .find_map(|name| row.get_opt::<Option<u64>, _>(*name)?.ok()?);
+        seconds.map(Duration::from_secs)
+    }))
+}
+
+async fn pairs(connection: &mut Conn, sql: &str) -> Result<Vec<(String, String)>, String> {
+    let pairs = connection.query(sql).await;
+    pairs.map_err(|error| failed(error).to_string())
+}
+
+fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = pairs
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str())
+}

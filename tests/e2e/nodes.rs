@@ -1,0 +1,148 @@
+//! Clusters of several nodes: which node a login reaches, and what the proxy finds out about nodes.
+
+use crate::case::Case;
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    cluster::Cluster,
+    config::{self, Config},
+    server::{PASSWORD, USER, USER_ROOT},
+    stage::{Front, Stage},
+    wait,
+    wire::Connection,
+};
+use std::time::Duration;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("logins_reach_the_primary", logins_reach_the_primary).daemon(),
+    Case::new("logins_pass_over_a_dead_node", logins_pass_over_a_dead_node).daemon(),
+    Case::new("lists", lists).daemon(),
+];
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A daemon that finds out quickly what becomes of its nodes.
+pub(crate) fn watchful(cluster: config::Cluster) -> Config {
+    Config::new()
+        .line("health.interval = \"100ms\"")
+        .line("health.timeout = \"500ms\"")
+        .line("health.failures = 2")
+        .cluster(cluster)
+}
+
+/// The port of the node that a session is at.
+pub(crate) fn port(connection: &mut Connection) -> Result<u16> {
+    Ok(connection.run("SELECT @@port")?.text()?.parse()?)
+}
+
+/// The roles of the first cluster's nodes, as the proxy knows them.
+pub(crate) fn roles(operator: &mut Connection) -> Result<String> {
+    let rows = operator.run("SHOW PROXYCLUSTER")?.texts()?;
+    let role = rows.first().and_then(|row| row.get(4)).cloned();
+    role.flatten().context("no role")
+}
+
+/// Waits until the proxy knows these roles.
+pub(crate) fn known(front: &Front, wanted: &str) -> Result<()> {
+    let mut operator = front.open(USER_ROOT, "")?;
+    wait::until_true(&format!("roles {wanted}"), DEADLINE, || {
+        Ok(roles(&mut operator)? == wanted)
+    })
+}
+
+fn logins_reach_the_primary(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::start(&stage.hosts().node, 2)?;
+    // The primary is the last in the file.
+    let nodes = [
+        cluster.address(1)?,
+        cluster.address(2)?,
+        cluster.address(0)?,
+    ];
+    let configured = config::Cluster::mysql("east", &nodes)
+        .monitor(sluice_tests::server::USER_MONITOR, PASSWORD);
+    let front = stage.private_with_config(&watchful(configured), &[])?;
+    known(&front, "replica;replica;primary")?;
+    for _ in 0..3 {
+        let mut client = front.open(USER, PASSWORD)?;
+        assert_eq!(port(&mut client)?, cluster.address(0)?.port());
+    }
+    // Roles change.
+    cluster.open(0)?.run("SET GLOBAL read_only = ON")?;
+    cluster.promote(2)?;
+    known(&front, "replica;primary;replica")?;
+    let mut client = front.open(USER, PASSWORD)?;
+    assert_eq!(port(&mut client)?, cluster.address(2)?.port());
+    Ok(())
+}
+
+/// Without a monitor account too: nothing but logins tells of nodes then.
+fn logins_pass_over_a_dead_node(stage: &Stage) -> Result<()> {
+    let silent = stage.listen_as_node()?;
+    let nodes = [stage.nowhere()?, silent.local_addr()?, stage.node()];
+    let config = Config::new().cluster(config::Cluster::mysql("east", &nodes));
+    let flags = ["--connect-timeout", "300ms"];
+    let front = stage.private_with_config(&config, &flags)?;
+    for _ in 0..4 {
+        let mut client = front.open(USER, PASSWORD)?;
+        assert_eq!(port(&mut client)?, stage.node().port());
+        client.run("SELECT 1")?;
+    }
+    let mut operator = front.open(USER_ROOT, "")?;
+    let listed = operator.run("SHOW PROXYCONGESTION")?.texts()?;
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|row| row.get(4).cloned().flatten())
+        .collect();
+    let dead = nodes.get(..2).context("two")?;
+    let wanted: Vec<_> = dead.iter().map(|node| Some(node.to_string())).collect();
+    assert_eq!(listed, wanted);
+    // All are dead: the first one's failure is the client's.
+    let nodes = [stage.nowhere()?, stage.nowhere()?];
+    let config = Config::new()
+        .line("default_cluster = \"east\"")
+        .cluster(config::Cluster::mysql("west", &nodes))
+        .cluster(config::Cluster::mysql("east", &[stage.node()]));
+    let front = stage.private_with_config(&config, &[])?;
+    let refused = front.open(&format!("{USER}@sys#west"), PASSWORD);
+    let refused = format!("{:#}", refused.err().context("let in without a node")?);
+    let first = nodes.first().context("a node")?;
+    ensure!(
+        refused.contains(&format!("'{first}' (connection refused)")),
+        "{refused}"
+    );
+    Ok(())
+}
+
+/// The monitor account finds out that a node is gone, that it hangs, and that it is back.
+fn lists(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::start(&stage.hosts().node, 1)?;
+    let front = stage.private_with_config(&watchful(cluster.configured("east")), &[])?;
+    known(&front, "primary;replica")?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let mut down = |statement: &str| -> Result<Vec<String>> {
+        let rows = operator.run(statement)?.texts()?;
+        let cells = rows.iter().map(|row| {
+            let cell = |at: usize| row.get(at).cloned().flatten().unwrap_or_default();
+            format!("{} {} detected {}", cell(4), cell(6), cell(18))
+        });
+        Ok(cells.collect())
+    };
+    assert_eq!(down("SHOW PROXYCONGESTION")?, [""; 0]);
+    let replica = cluster.server(1)?;
+    let listed = [format!("{} DETECT_DEAD detected 1", replica.address())];
+    replica.signal(libc::SIGSTOP)?;
+    wait::until_true("the hanging node is listed", DEADLINE, || {
+        Ok(down("SHOW PROXYCONGESTION")? == listed)
+    })?;
+    replica.signal(libc::SIGCONT)?;
+    wait::until_true("it is listed no more", DEADLINE, || {
+        Ok(down("SHOW PROXYCONGESTION")?.is_empty())
+    })?;
+    replica.kill()?;
+    wait::until_true("the dead node is listed", DEADLINE, || {
+        Ok(down("SHOW PROXYCONGESTION")? == listed)
+    })?;
+    let all = down("SHOW PROXYCONGESTION ALL")?;
+    let primary = format!("{} ACTIVE detected 0", cluster.address(0)?);
+    ensure!(all.contains(&primary), "{all:?}");
+    Ok(())
+}
