@@ -122,11 +122,13 @@ impl Toolchain {
         command
     }
 
-    fn rustflags(&self) -> [String; 3] {
+    fn rustflags(&self) -> [String; 4] {
         [
             format!("--cfg=bpf_target_arch=\"{}\"", env::consts::ARCH),
             format!("-Clinker={}", self.linker.display()),
             "-Clink-arg=--btf".to_owned(),
+            // Else each memset is a call, and before 6.9 a kernel allows none under a spin lock.
+            "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         ]
     }
 }

@@ -93,13 +93,14 @@ fn sum(skb: *mut __sk_buff, scratch: &mut Scratch, offset: u32, bytes: u32) -> O
                 .write_volatile(0);
         }
     }
-    // Read back: of a number that the compiler has bounded it would drop the comparisons, which the verifier needs.
-    publish!(scratch.end, bytes);
-    bytes = shared!(scratch.end);
-    if bytes > TEXT_BYTES as u32 - CHUNK {
-        bytes = TEXT_BYTES as u32 - CHUNK;
+    // Read back, and less one: as in `payload`.
+    publish!(scratch.end, bytes - 1);
+    let last = shared!(scratch.end);
+    if last >= TEXT_BYTES as u32 - CHUNK {
+        return None;
     }
-    if bytes == 0 || !skb::load_bytes(skb, offset, scratch.text.as_mut_ptr(), bytes) {
+    bytes = last + 1;
+    if !skb::load_bytes(skb, offset, scratch.text.as_mut_ptr(), bytes) {
         return None;
     }
     publish!(scratch.position, 0);

@@ -180,17 +180,20 @@ impl Payload {
         if length > WINDOW_BYTES as u32 {
             length = WINDOW_BYTES as u32;
         }
-        // Read back: of a number that the compiler has bounded it would drop the comparisons, which the verifier needs.
-        publish!(scratch.window_length, length);
-        length = shared!(scratch.window_length);
-        if length == 0 || length > WINDOW_BYTES as u32 {
+        // Read back: of a number that the compiler has bounded it would drop the comparison, which the verifier needs. Less one, and added again:
+        // that it is not 0 the verifiers of kernels before 6.8 do not see by a comparison with 0.
+        publish!(scratch.found, length.wrapping_sub(1));
+        let last = shared!(scratch.found);
+        if last >= WINDOW_BYTES as u32 {
             return None;
         }
+        length = last + 1;
         let window = scratch.window.as_mut_ptr();
         if !skb::load_bytes(self.skb, self.start + offset, window, length) {
             publish!(scratch.window_length, 0);
             return None;
         }
+        publish!(scratch.window_length, length);
         publish!(scratch.window_at, offset);
         Some(0)
     }
