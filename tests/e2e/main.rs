@@ -8,7 +8,8 @@
 //! all of it so.
 //!
 //! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
-//! where else they take the wire path.
+//! where else they take the wire path. `SLUICE_TEST_ONLY` is a list of parts of names, with commas: others are not run.
+//! `SLUICE_TEST_SLOWNESS=10` gives everything ten times the time, for an emulated machine.
 #![expect(
     clippy::print_stderr,
     reason = "what was left out, and why, belongs on the screen"
@@ -71,7 +72,7 @@ use sluice_tests::{
     server::Kind,
     stage::{self, Setting, Stage},
 };
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, env, process::ExitCode};
 
 /// Most tests wait more than they compute.
 const THREADS: usize = 4;
@@ -133,6 +134,8 @@ fn main() -> Result<ExitCode> {
     place::sweep()?;
     let mut left_out = BTreeMap::<&str, Vec<String>>::new();
     let mut trials = Vec::new();
+    let only = env::var("SLUICE_TEST_ONLY").unwrap_or_default();
+    let is_wanted = |name: &str| only.split(',').any(|part| name.contains(part));
     for (module, cases) in CASES {
         let settings = settings(module);
         for case in *cases {
@@ -144,6 +147,9 @@ fn main() -> Result<ExitCode> {
                         kind.name(),
                         case.name
                     );
+                    if !is_wanted(&name) {
+                        continue;
+                    }
                     match case.left_out(*setting, *kind) {
                         Some(reason) => left_out.entry(reason).or_default().push(name),
                         None => trials.push(trial(name, *case, *setting, *kind)),

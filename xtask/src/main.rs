@@ -5,6 +5,7 @@
     reason = "what a task does and finds, it tells on its standard output"
 )]
 
+mod archive;
 mod bench;
 mod build;
 mod demo;
@@ -19,6 +20,7 @@ mod tidy;
 #[path = "../../proxy/build/toolchain.rs"]
 mod toolchain;
 mod torture;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -47,6 +49,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Check format, lints, documentation and the rules of ARCHITECTURE.md
     Lint,
+    /// Test Sluice on other kernels, in emulated machines
+    VmTest(vm::Arguments),
     /// Measure Sluice against a direct connection and other proxies
     Bench(bench::Arguments),
     /// Torture Sluice with random sessions from a seed, in every topology
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Lint => lint::run(),
+        Task::VmTest(arguments) => vm::run(&arguments),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Torture(arguments) => torture::run(&arguments),
     };

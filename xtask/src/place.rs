@@ -1,5 +1,6 @@
 //! Where things are: this workspace, its target folder, the cache that outlives both.
 
+use anyhow::{Context as _, Result, ensure};
 use std::env;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -48,4 +49,34 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
 pub(crate) fn is_root() -> bool {
     // The kernel gives /proc/self to the effective user.
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
+}
+
+/// The folder `name` below `cache`, filled once: `fill` works in a folder of its own, and only a complete and tried one gets the name.
+/// A folder that `check` refuses is filled anew.
+pub(crate) fn fill_once(
+    cache: &Path,
+    name: &str,
+    check: impl Fn(&Path) -> bool,
+    fill: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = cache.join(name);
+    if check(&folder) {
+        return Ok(folder);
+    }
+    println!("setup: fetching {name} for the tests ...");
+    let unfinished = cache.join(format!("{name}.unfinished-{}", std::process::id()));
+    fs::create_dir_all(&unfinished)
+        .with_context(|| format!("cannot make {}", unfinished.display()))?;
+    let filled = fill(&unfinished).and_then(|()| {
+        ensure!(check(&unfinished), "what was fetched does not start");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        Ok(fs::rename(&unfinished, &folder)?)
+    });
+    if filled.is_err() {
+        // The error at hand says more than one about leftovers would.
+        let _leftover = fs::remove_dir_all(&unfinished);
+    }
+    filled.map(|()| folder)
 }

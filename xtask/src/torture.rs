@@ -3,6 +3,7 @@
 
 use crate::{build, place, run, setup};
 use anyhow::{Result, bail};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Torture Sluice with random sessions from a seed.
@@ -34,6 +35,13 @@ fn start(arguments: &[String]) -> Result<()> {
     if !place::is_root() {
         bail!("torture makes network namespaces and splices: both need root");
     }
+    let mut command = Command::new(program()?);
+    command.args(arguments).env("SLUICE_BIN", place::daemon());
+    run::run(&mut command)
+}
+
+/// Builds the program.
+pub(crate) fn program() -> Result<PathBuf> {
     // It compares as many bytes as the daemon moves.
     run::run(&mut run::cargo(&[
         "build",
@@ -44,7 +52,5 @@ fn start(arguments: &[String]) -> Result<()> {
         "--bin",
         "sluice-torture",
     ]))?;
-    let mut command = Command::new(place::target().join("release/sluice-torture"));
-    command.args(arguments).env("SLUICE_BIN", place::daemon());
-    run::run(&mut command)
+    Ok(place::target().join("release/sluice-torture"))
 }

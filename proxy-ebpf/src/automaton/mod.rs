@@ -139,7 +139,11 @@ struct Built {
     states: usize,
 }
 
-#[expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::large_stack_arrays,
+    reason = "evaluated at compile time only"
+)]
 const fn build() -> Built {
     let mut b = Builder::new();
     let tails = [

@@ -41,6 +41,9 @@ pub enum KernelError {
     /// Field offsets are not known.
     #[error(transparent)]
     Btf(#[from] btf::BtfError),
+    /// The kernel is too old for the programs.
+    #[error("this kernel ({0}) has no bpf_loop, the programs need 5.17 or later")]
+    NoLoop(String),
     /// No cgroup v2 to attach to.
     #[error("no cgroup v2 is mounted (looked in /proc/mounts)")]
     NoCgroup,
@@ -88,6 +91,9 @@ impl Kernel {
     /// # Errors
     /// What is missing: capability, kernel option or cgroup v2.
     pub fn load(sessions: u32, own_namespace_only: bool) -> Result<Self, KernelError> {
+        if !probe::has_loop() {
+            return Err(KernelError::NoLoop(probe::release()));
+        }
         let types = Types::of_this_kernel()?;
         let copied_seq = types.offset_of("tcp_sock", "copied_seq")?;
         let write_seq = types.offset_of("tcp_sock", "write_seq")?;

@@ -2,6 +2,11 @@
 
 use std::{fs, path::PathBuf};
 
+use aya::{
+    programs::ProgramType,
+    sys::{BpfHelper, is_helper_supported},
+};
+
 /// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` on hybrid hosts.
 pub fn cgroup_root() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
@@ -10,6 +15,12 @@ pub fn cgroup_root() -> Option<PathBuf> {
         let (_device, path, kind) = (fields.next()?, fields.next()?, fields.next()?);
         (kind == "cgroup2").then(|| PathBuf::from(path))
     })
+}
+
+/// Whether the kernel knows `bpf_loop`, which walks a response in a program that the verifier can follow. Where that cannot be found out, as for want of
+/// a capability, the programs' own refusal says more.
+pub fn has_loop() -> bool {
+    is_helper_supported(ProgramType::SkMsg, BpfHelper::BPF_FUNC_loop).unwrap_or(true)
 }
 
 /// The kernel's release, as `uname -r` prints it.

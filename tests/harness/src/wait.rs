@@ -2,7 +2,11 @@
 
 use anyhow::{Result, anyhow, bail};
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    env,
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +22,16 @@ fn pause() {
     thread::sleep(STEP);
 }
 
+/// A deadline that stands for "in time", on this machine: `SLUICE_TEST_SLOWNESS` says how many times slower than real hardware it is, as an emulated
+/// one may be.
+pub fn in_time(deadline: Duration) -> Duration {
+    static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+        let value = env::var("SLUICE_TEST_SLOWNESS").ok();
+        value.and_then(|value| value.parse().ok()).unwrap_or(1)
+    });
+    deadline.saturating_mul(*SLOWNESS)
+}
+
 /// Polls `probe` until it yields a value, which is returned.
 ///
 /// # Errors
@@ -29,6 +43,7 @@ pub fn until<T>(
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
+    let deadline = in_time(deadline);
     loop {
         if let Some(value) = probe()? {
             return Ok(value);

@@ -6,8 +6,7 @@ pub(crate) mod python;
 mod seekdb;
 
 use crate::place;
-use anyhow::{Context as _, Result};
-use std::fs;
+use anyhow::Result;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -58,34 +57,4 @@ pub(crate) fn prepare() -> Found {
         }
     }
     found
-}
-
-/// The folder `name` below `cache`, filled once: `fill` works in a folder of its own, and only a complete and tried one gets the name.
-/// A folder that `check` refuses is filled anew.
-fn fill_once(
-    cache: &Path,
-    name: &str,
-    check: impl Fn(&Path) -> bool,
-    fill: impl FnOnce(&Path) -> Result<()>,
-) -> Result<PathBuf> {
-    let folder = cache.join(name);
-    if check(&folder) {
-        return Ok(folder);
-    }
-    println!("setup: fetching {name} for the tests ...");
-    let unfinished = cache.join(format!("{name}.unfinished-{}", std::process::id()));
-    fs::create_dir_all(&unfinished)
-        .with_context(|| format!("cannot make {}", unfinished.display()))?;
-    let filled = fill(&unfinished).and_then(|()| {
-        anyhow::ensure!(check(&unfinished), "what was fetched does not start");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
-        Ok(fs::rename(&unfinished, &folder)?)
-    });
-    if filled.is_err() {
-        // The error at hand says more than one about leftovers would.
-        let _leftover = fs::remove_dir_all(&unfinished);
-    }
-    filled.map(|()| folder)
 }

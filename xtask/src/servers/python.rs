@@ -1,6 +1,6 @@
 //! A Python with PyMySQL, one of the clients that the tests drive, and the way to packages that come from PyPI.
 
-use super::fill_once;
+use crate::place::fill_once;
 use crate::run;
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};

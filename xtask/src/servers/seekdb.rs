@@ -4,7 +4,8 @@
 //! `seekdb --nodaemon --port P --base-dir D --parameter datafile_size=256M --parameter datafile_maxsize=2G
 //! --parameter log_disk_size=2G --log-level WARN`, then log in as `root@sys` without a password.
 
-use super::{fill_once, python};
+use super::python;
+use crate::place::fill_once;
 use crate::run;
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use super::{Goal, bpf_linker};
 use crate::bench::proxies::NGINX_STREAM;
 use crate::servers::python;
 use crate::toolchain::Compiler;
-use crate::{place, run};
+use crate::{place, run, vm};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -79,6 +79,30 @@ const PACKAGES: &[Package] = &[
         goal: Goal::Test,
         why: "a private folder for PyMySQL",
         is_missing: python::is_missing,
+    },
+    Package {
+        name: "qemu-system-x86",
+        goal: Goal::Vm,
+        why: "machines for other kernels",
+        is_missing: vm::is_missing,
+    },
+    Package {
+        name: "busybox-static",
+        goal: Goal::Vm,
+        why: "their first process",
+        is_missing: || no_program("busybox"),
+    },
+    Package {
+        name: "kmod",
+        goal: Goal::Vm,
+        why: "which modules they need",
+        is_missing: || no_program("modprobe"),
+    },
+    Package {
+        name: "xz-utils",
+        goal: Goal::Vm,
+        why: "compressed modules",
+        is_missing: || no_program("xz"),
     },
     Package {
         name: "sysbench",

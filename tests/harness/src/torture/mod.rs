@@ -97,7 +97,11 @@ pub fn run(topology: Topology, options: Options) -> Result<bool> {
 fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
     let troubles = Troubles::default();
     // A segment that is lost several times comes after up to a minute.
-    let patience = Duration::from_secs(if options.faults > 0 { 120 } else { 60 });
+    let patience = wait::in_time(Duration::from_secs(if options.faults > 0 {
+        120
+    } else {
+        60
+    }));
     let scene = Scene {
         world,
         troubles: &troubles,

@@ -176,7 +176,7 @@ impl World {
     /// When the login fails.
     pub fn operator(&self) -> Result<Connection> {
         let mut connection = Connection::greet(self.address)?;
-        connection.set_patience(Duration::from_secs(20))?;
+        connection.set_patience(crate::wait::in_time(Duration::from_secs(20)))?;
         connection.log_in(&Login::new(USER_ROOT, ""))?.ok()?;
         Ok(connection)
     }
