@@ -38,7 +38,7 @@ django.setup()
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import IntegrityError, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 from django.db.models import Count, F, Q
 
 
@@ -62,7 +62,10 @@ class Comment(models.Model):
         app_label = "shop"
 
 
-call_command("migrate", verbosity=0, run_syncdb=True)
+call_command("migrate", verbosity=0)
+with connection.schema_editor() as editor:
+    editor.create_model(Post)
+    editor.create_model(Comment)
 user = User.objects.create_user("ann", "ann@example.org", "x")
 Group.objects.create(name="editors")
 

@@ -1,8 +1,4 @@
 """Pony over PyMySQL: every piece of work is a db_session."""
-import sys
-import pymysql
-
-sys.modules.setdefault("MySQLdb", None)
 from pony.orm import Database, Optional, Required, Set, count, db_session, desc, select
 from shop import DATABASE, HOST, PASSWORD, PORT, USER, dice, prose, steady, word
 
@@ -21,7 +17,7 @@ class Comment(db.Entity):
     text = Required(str, 2000)
 
 
-db.bind(provider="mysql", host=HOST, port=PORT, user=USER, passwd=PASSWORD, db=DATABASE)
+db.bind(provider="mysql", host=HOST, port=PORT, user=USER, passwd=PASSWORD, db=DATABASE, charset="utf8mb4")
 db.generate_mapping(create_tables=True)
 
 

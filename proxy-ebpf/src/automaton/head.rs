@@ -76,21 +76,11 @@ const fn insert(b: &mut Builder, write: Body) -> u8 {
     let modifier = b.like(write.word);
     b.on_each(modifier, &SPACES, modifiers);
     b.on(modifier, SLASH, slash);
-    // The words of `write` that begin like one of these are none that a table may be called.
-    let letters = [
-        class::of(b'I'),
-        class::of(b'L'),
-        class::of(b'H'),
-        class::of(b'D'),
-    ];
-    b.on_each(modifiers, &letters, write.word);
+    // The words of `write` that begin like these are none that a table may be called. DELAYED, LOW_PRIORITY and HIGH_PRIORITY, which matter to
+    // MyISAM only, are not worth the states that they would take: INTO behind them traps.
+    b.on(modifiers, class::of(b'I'), write.word);
     b.word(modifiers, b"INTO", write.word, into);
     b.word(modifiers, b"IGNORE", write.word, modifier);
-    b.word(modifiers, b"DELAYED", write.word, modifier);
-    let priority = b.like(write.word);
-    b.word(priority, b"PRIORITY", write.word, modifier);
-    b.word(modifiers, b"LOW_", write.word, priority);
-    b.word(modifiers, b"HIGH_", write.word, priority);
 
     let verb = verb(b, write);
     b.on_each(verb, &SPACES, modifiers);
@@ -114,7 +104,8 @@ const fn target(b: &mut Builder, write: Body) -> u8 {
     target
 }
 
-/// Transaction control: `BEGIN [WORK]`, `START TRANSACTION …`, `COMMIT …`, `ROLLBACK …`, where `…` is words, names and commas.
+/// Transaction control: `BEGIN [WORK]`, `START TRANSACTION …`, `COMMIT …`, `ROLLBACK …`, `SAVEPOINT …`, `RELEASE SAVEPOINT …`, where `…` is
+/// words, names and commas.
 /// MariaDB's `BEGIN NOT ATOMIC` is a compound statement, and START also starts replication.
 const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     let other = trap::VERB;
@@ -131,13 +122,11 @@ const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     b.on(rest, BACKTICK, name);
     b.word(start, b"COMMIT", other, verb);
     b.word(start, b"ROLLBACK", other, verb);
-
-    let starts = b.state(other, NO_VERB);
-    let what = b.state(other, NO_VERB);
-    b.on_each(starts, &SPACES, what);
-    b.on_each(what, &SPACES, what);
-    b.word(what, b"TRANSACTION", other, verb);
+    b.word(start, b"SAVEPOINT", other, verb);
+    let starts = before(b, b"TRANSACTION", verb);
     b.word(start, b"START", other, starts);
+    let releases = before(b, b"SAVEPOINT", verb);
+    b.word(start, b"RELEASE", other, releases);
 
     let end = b.like(verb);
     b.on_each(end, &SPACES, end);
@@ -147,6 +136,16 @@ const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     b.on_each(work, &SPACES, work);
     b.word(work, b"WORK", other, end);
     b.word(start, b"BEGIN", other, begin);
+}
+
+/// The state at the end of a word that white space and this word must follow, whose end is `verb`.
+const fn before(b: &mut Builder, word: &[u8], verb: u8) -> u8 {
+    let end = b.state(trap::VERB, NO_VERB);
+    let blank = b.state(trap::VERB, NO_VERB);
+    b.on_each(end, &SPACES, blank);
+    b.on_each(blank, &SPACES, blank);
+    b.word(blank, word, trap::VERB, verb);
+    end
 }
 
 /// The state after a `;`: only white space may follow.

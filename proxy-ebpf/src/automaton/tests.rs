@@ -70,9 +70,7 @@ fn writes() {
             "INSERT `t` (`a`) VALUES (1)",
             "INSERT t SET a=1",
             "insert /* x */ ignore /*+ y */ into t values (1)",
-            "INSERT LOW_PRIORITY INTO t VALUES (1)",
-            "INSERT HIGH_PRIORITY IGNORE INTO t VALUES (1)",
-            "INSERT DELAYED INTO t VALUES (1)",
+            "INSERT LOW_PRIORITY t VALUES (1)",
             "INSERT INTO t SELECT a FROM u ON DUPLICATE KEY UPDATE a = 1",
             "REPLACE INTO t VALUES (1)",
             "UPDATE t SET a = 1 WHERE b = 'x'",
@@ -100,6 +98,10 @@ fn transactions() {
             "ROLLBACK",
             "ROLLBACK TO SAVEPOINT `s 1`",
             "ROLLBACK TO s1",
+            "SAVEPOINT `s139_x1`",
+            "savepoint sa_savepoint_1;",
+            "RELEASE SAVEPOINT `s139_x1`",
+            "release  savepoint s1",
         ],
     );
     traps(
@@ -112,6 +114,12 @@ fn transactions() {
             "COMMITS",
             "COMMIT (1)",
             "BEGIN WORK x",
+            "SAVEPOINTS",
+            "RELEASE",
+            "RELEASE LOCK",
+            "RELEASE SAVEPOINTS",
+            "RELEASESAVEPOINT x",
+            "savepoint: BEGIN NOT ATOMIC SELECT 1",
         ],
     );
 }
@@ -193,6 +201,8 @@ fn what_changes_the_session() {
             "INSERT t SELECT 1 INTO x",
             "INSERT INTO t SELECT 1 INTO x",
             "INSERT INTO INTO t",
+            "INSERT LOW_PRIORITY INTO t VALUES (1)",
+            "INSERT DELAYED INTO t VALUES (1)",
             "UPDATE t SET a = 1 INTO x",
         ],
     );

@@ -290,7 +290,9 @@ impl Half<'_> {
         } else {
             self.own.rcv_edge
         };
-        let length = earlier(segment.end(), edge).wrapping_sub(segment.seq);
+        // Without a FIN, which is no byte of it.
+        let end = segment.seq.wrapping_add(segment.length);
+        let length = earlier(end, edge).wrapping_sub(segment.seq);
         let forth = self.other.snd_start.wrapping_sub(self.own.rcv_start);
         let start = segment.seq.wrapping_add(forth);
         let end = start.wrapping_add(length);

@@ -101,9 +101,9 @@ const REAL: &[(TextVerdict, &str)] = &[
         WRITE,
         "SELECT `a`.`id` FROM `a` WHERE `a`.`id` = 1 FOR UPDATE SKIP LOCKED",
     ),
-    (VERB, "SAVEPOINT `s139_x1`"),
+    (TRANSACTION, "SAVEPOINT `s139_x1`"),
     (TRANSACTION, "ROLLBACK TO SAVEPOINT `s139_x1`"),
-    (VERB, "RELEASE SAVEPOINT `s139_x1`"),
+    (TRANSACTION, "RELEASE SAVEPOINT `s139_x1`"),
     (
         VERB,
         "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
@@ -319,6 +319,7 @@ const PIECES: &[&str] = &[
     " AND CHAIN",
     " TO SAVEPOINT s",
     "SAVEPOINT s",
+    "RELEASE SAVEPOINT s",
 ];
 
 /// Whole statements, so that many of the generated ones can be parsed, with a place (`~`) to put a piece in.

@@ -46,7 +46,9 @@ pub(crate) enum Statement {
     Begin,
     /// After START.
     Start,
-    /// After COMMIT, ROLLBACK, START TRANSACTION.
+    /// After RELEASE.
+    Release,
+    /// After COMMIT, ROLLBACK, START TRANSACTION, SAVEPOINT, RELEASE SAVEPOINT.
     Control,
     /// After BEGIN WORK.
     Complete,
@@ -67,7 +69,7 @@ const MODIFIERS: [&str; 4] = ["LOW_PRIORITY", "HIGH_PRIORITY", "DELAYED", "IGNOR
 impl Statement {
     pub(crate) fn end(self) -> Result<Kind, Offence> {
         match self {
-            Self::Nothing | Self::Start => Err(Offence::Verb),
+            Self::Nothing | Self::Start | Self::Release => Err(Offence::Verb),
             Self::Reads { writes: false, .. } => Ok(Kind::Read),
             Self::Reads { writes: true, .. } | Self::Writes { .. } => Ok(Kind::Write),
             Self::Begin | Self::Control | Self::Complete => Ok(Kind::Transaction),
@@ -125,14 +127,21 @@ impl Statement {
                 },
             },
             (Self::Begin, Token::Word("WORK")) => Self::Complete,
-            (Self::Start, Token::Word("TRANSACTION")) => Self::Control,
+            (Self::Start, Token::Word("TRANSACTION"))
+            | (Self::Release, Token::Word("SAVEPOINT")) => Self::Control,
             (
                 Self::Control,
                 Token::Word(_) | Token::Name(_) | Token::Number | Token::Symbol(b','),
             ) => self,
-            (Self::Nothing | Self::Begin | Self::Start | Self::Control | Self::Complete, _) => {
-                Self::Offends(Offence::Verb)
-            }
+            (
+                Self::Nothing
+                | Self::Begin
+                | Self::Start
+                | Self::Release
+                | Self::Control
+                | Self::Complete,
+                _,
+            ) => Self::Offends(Offence::Verb),
         }
     }
 
@@ -154,7 +163,8 @@ impl Statement {
             },
             "BEGIN" => Self::Begin,
             "START" => Self::Start,
-            "COMMIT" | "ROLLBACK" => Self::Control,
+            "RELEASE" => Self::Release,
+            "COMMIT" | "ROLLBACK" | "SAVEPOINT" => Self::Control,
             _ => Self::Offends(Offence::Verb),
         }
     }

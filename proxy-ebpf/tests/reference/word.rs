@@ -2,7 +2,7 @@
 #![expect(clippy::indexing_slicing, reason = "indexes made here")]
 
 /// Sorted, so that the words with a common beginning stand together.
-const WORDS: [&str; 28] = [
+const WORDS: [&str; 30] = [
     "BEGIN",
     "COMMIT",
     "DATE",
@@ -16,10 +16,12 @@ const WORDS: [&str; 28] = [
     "LOW_PRIORITY",
     "PROXY_STATUS",
     "PROXY_VERSION",
+    "RELEASE",
     "RELEASE_ALL_LOCKS",
     "RELEASE_LOCK",
     "REPLACE",
     "ROLLBACK",
+    "SAVEPOINT",
     "SELECT",
     "SHARE",
     "START",

@@ -4,7 +4,7 @@ use crate::portions;
 use bytes::BytesMut;
 use sluice::protocol::capability::Capabilities;
 use sluice::protocol::rows::Rows;
-use sluice_ebpf::response::{Response, format};
+use sluice_ebpf::response::{Outcome, Response, format};
 
 /// `SERVER_STATUS_CURSOR_EXISTS`.
 const CURSOR_EXISTS: u16 = 0x40;
@@ -43,7 +43,8 @@ pub fn response(data: &[u8]) {
         "portions change what is learned"
     );
     // The daemon's own statements open no cursors.
-    if expect % 5 == 1 && whole.is_done() && whole.status() & CURSOR_EXISTS == 0 {
+    let is_ok = whole.is_done() && whole.outcome() == Outcome::Ok;
+    if expect % 5 == 1 && is_ok && whole.status() & CURSOR_EXISTS == 0 {
         read_otherwise(stream.get(..end).unwrap_or_default(), form);
     }
 }
