@@ -8,6 +8,8 @@ use sluice_ebpf::{reason::TrapReason, wire::Content};
 
 pub(crate) const HEADER: usize = 12;
 pub(crate) const RESPONSE_HEADER: usize = 8;
+/// No program asks for more; what is left of a command that a hostile client has put another text over may.
+const RESPONSE_MAX: usize = 1 << 16;
 const MAGIC: u8 = 0xc5;
 
 /// What a command is to the daemon.
@@ -93,7 +95,7 @@ impl Command {
             kind,
             id: number(4),
             length,
-            response: number(8) as usize,
+            response: (number(8) as usize).min(RESPONSE_MAX),
         }))
     }
 

@@ -40,6 +40,8 @@ pub(crate) struct Session {
     trace: bool,
     pub(crate) counts: Counts,
     pub(crate) dice: Dice,
+    /// The network's own: whoever throws the others must not be able to lose or double everything.
+    weather: Dice,
     pub(crate) hook: Hook,
     pub(crate) ends: [Tcp; 4],
     faults: Faults,
@@ -141,6 +143,7 @@ impl Session {
             got: Default::default(),
             acked: [0; 4],
             progress: (0, 0),
+            weather: Dice::new(dice.next() ^ 5),
             dice,
         };
         session.counts.add("session");
@@ -290,7 +293,7 @@ impl Session {
         packet.damaged = end == End::Client && self.client.is_hostile && self.dice.permille(200);
         for next in burst {
             let merges = matches!(end, End::Client | End::Node)
-                && self.dice.permille(self.faults.merged)
+                && self.weather.permille(self.faults.merged)
                 && packet.merge(&next);
             if !merges {
                 let sent = std::mem::replace(&mut packet, next);
@@ -310,19 +313,16 @@ impl Session {
         // A RST that is lost, or what leads to another one, is noticed by keep-alives only.
         self.reset_seen |= packet.is(tcp::RST);
         let may_be_lost = self.keepalive || !self.reset_seen;
-        if self.dice.permille(self.faults.lost / scale) && may_be_lost {
+        if self.weather.permille(self.faults.lost / scale) && may_be_lost {
             return;
         }
-        // What is doubled again and again, at both hops, must not grow without bound.
-        let has_room = self.events.len() < 1000;
-        let doubled = self.dice.permille(self.faults.doubled / scale);
-        let copies = 1 + u64::from(doubled && has_room);
+        let copies = 1 + u64::from(self.weather.permille(self.faults.doubled / scale));
         for _ in 0..copies {
             let mut delay = base;
-            if self.dice.permille(self.faults.late / scale) {
-                delay += self.dice.below(60);
-                if self.dice.permille(100) {
-                    delay += self.dice.below(3000);
+            if self.weather.permille(self.faults.late / scale) {
+                delay += self.weather.below(60);
+                if self.weather.permille(100) {
+                    delay += self.weather.below(3000);
                 }
             }
             let event = match to {
