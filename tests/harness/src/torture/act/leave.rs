@@ -120,8 +120,14 @@ impl Client<'_> {
     }
 
     pub(in crate::torture) fn shorts(&mut self, shorts: &[Short]) -> Result<()> {
-        for short in shorts {
-            self.short(*short)?;
+        for (at, short) in shorts.iter().enumerate() {
+            let before = shorts
+                .iter()
+                .take(at)
+                .rfind(|other| other.port == short.port);
+            self.short(*short).with_context(|| {
+                format!("{short:?}, number {at}; before it the port was {before:?}'s")
+            })?;
         }
         Ok(())
     }
