@@ -151,6 +151,8 @@ fn leg(ops: *mut bpf_sock_ops) -> Leg {
         cookie: sys::cookie(ops),
         received_base: context!((*ops).rcv_nxt),
         sent_base: context!((*ops).snd_nxt),
+        said: 0,
+        reserved: 0,
     }
 }
 

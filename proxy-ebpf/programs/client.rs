@@ -23,7 +23,7 @@ pub(crate) const STATEMENT_BYTES: u32 = 9;
 
 /// A message of the client program.
 #[inline(always)]
-pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, streams: &Streams) {
+pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, streams: &Streams) {
     let size = context!((*msg).size);
     let begun = shared!(record.client.begun);
     let stopped = shared!(record.host.stopped);
@@ -34,7 +34,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         stopped,
     );
     if live && record.client.remaining != 0 {
-        go_on(msg, record, begun, size);
+        go_on(msg, leg, record, begun, size);
         return;
     }
     let regime = if live {
@@ -50,7 +50,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
         armed
     };
     match command(msg, record, size, begun, regime) {
-        Ok(()) => {}
+        Ok(()) => leg.said = Leg::MARKED,
         Err(reason) => trap(record, begun, reason),
     }
 }
@@ -80,15 +80,17 @@ fn may_begin(
 
 /// The rest of a command that was larger than one message.
 #[inline(always)]
-fn go_on(msg: *mut sk_msg_md, record: &mut Session, begun: u64, size: u32) {
+fn go_on(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, begun: u64, size: u32) {
     let remaining = record.client.remaining;
     let bytes = if size < remaining { size } else { remaining };
     if let Err(reason) = send(msg, record) {
         trap(record, begun, reason);
         return;
     }
+    leg.said = Leg::MARKED;
     if bytes < size {
         sys::apply_bytes(msg, bytes);
+        leg.said |= Leg::CUT;
     }
     publish!(record.client.remaining, remaining - bytes);
     publish!(record.client.bytes, record.client.bytes + u64::from(bytes));

@@ -93,6 +93,18 @@ fn message(msg: *mut sk_msg_md) -> Option<()> {
     let leg = sys::leg(msg)?;
     // SAFETY: socket storage of the message's own socket, whose lock is held.
     let leg = unsafe { &mut *leg };
+    let is_rest = leg.said & Leg::CUT != 0;
+    leg.said = 0;
+    let judged = judge(msg, leg);
+    if is_rest && leg.said & Leg::MARKED == 0 {
+        sys::pass_rest(msg, leg.cookie);
+    }
+    judged
+}
+
+/// Has the half judge the message whose socket it is.
+#[inline(always)]
+fn judge(msg: *mut sk_msg_md, leg: &mut Leg) -> Option<()> {
     if !holds(&leg.binding) {
         let connection = sys::connection(&tuple!(msg))?;
         if !leg.is_end_of(&connection) || !holds(&connection.binding) {

@@ -17,7 +17,7 @@ const STEPS_MAX: u32 = 8192;
 
 /// A message of the database server.
 #[inline(always)]
-pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, streams: &Streams) {
+pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, streams: &Streams) {
     let size = context!((*msg).size);
     let (consumed, sent) = msg::moved(leg, streams);
     publish!(record.node.consumed, consumed);
@@ -35,8 +35,10 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &Leg, record: &mut Session, stre
     }
     keep(record);
     if let Some(bytes) = splice(msg, record, size) {
+        leg.said = Leg::MARKED;
         if bytes < size {
             sys::apply_bytes(msg, bytes);
+            leg.said |= Leg::CUT;
         }
         publish!(record.node.bytes, record.node.bytes + u64::from(bytes));
         let packets = record.node.response.packets_since(&record.node.handed);

@@ -376,14 +376,27 @@ pub(crate) fn may_be_elsewhere() -> bool {
 
 /// Marks the message for the ingress queue of the socket with this cookie. False where there is none: then the message must pass.
 #[inline(always)]
-pub(crate) fn redirect(msg: *mut sk_msg_md, mut cookie: u64) -> bool {
+pub(crate) fn redirect(msg: *mut sk_msg_md, cookie: u64) -> bool {
+    mark(msg, cookie, BPF_F_INGRESS.into())
+}
+
+/// Has the rest of a message pass whose front was redirected. The kernel keeps the mark of the front: without a mark of its own the rest would
+/// follow it, whatever the verdict (`sk_psock_msg_verdict` does not clear `sk_redir`). Marked for the socket's own egress it takes the way that
+/// it takes unmarked.
+#[inline(always)]
+pub(crate) fn pass_rest(msg: *mut sk_msg_md, own_cookie: u64) {
+    mark(msg, own_cookie, 0);
+}
+
+#[inline(always)]
+fn mark(msg: *mut sk_msg_md, mut cookie: u64, flags: u64) -> bool {
     // SAFETY: the context is valid; the key is copied.
     let verdict = unsafe {
         bpf_msg_redirect_hash(
             msg,
             (&raw const SOCKETS).cast_mut().cast(),
             (&raw mut cookie).cast(),
-            BPF_F_INGRESS.into(),
+            flags,
         )
     };
     verdict == i64::from(SK_PASS)

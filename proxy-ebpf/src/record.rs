@@ -115,9 +115,18 @@ pub struct Leg {
     pub received_base: u32,
     /// `tcp_sock.write_seq` when the connection was established.
     pub sent_base: u32,
+    /// What the program's last run has said of this socket's message: [`Leg::MARKED`], [`Leg::CUT`].
+    pub said: u32,
+    /// For the alignment.
+    pub reserved: u32,
 }
 
 impl Leg {
+    /// The message, or its front, is to be redirected.
+    pub const MARKED: u32 = 1;
+    /// Only its front: the program runs again on the rest of it.
+    pub const CUT: u32 = 2;
+
     /// Whether this app socket is the other end of the daemon's connection.
     #[inline]
     pub const fn is_end_of(&self, connection: &Connection) -> bool {
@@ -291,7 +300,7 @@ pub struct Session {
 }
 
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
-const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 32);
+const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
     size_of::<Session>() == 1920,

@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("in_pieces", in_pieces),
     Case::new("large_in_pieces", large_in_pieces),
     Case::new("quit_behind_a_query", quit_behind_a_query),
+    Case::new("behind_a_large_execution", behind_a_large_execution).daemon(),
 ];
 
 /// Long enough for the first piece to be handled before the second is sent, on this machine's idle cores; shorter is no error, it only
@@ -234,6 +235,34 @@ fn quit_behind_a_query(stage: &Stage) -> Result<()> {
             connection.closed_within(Duration::from_secs(10))?,
             "open after COM_QUIT"
         );
+    }
+    Ok(())
+}
+
+/// What stands behind the last bytes of a large command, in the same write, does not follow them past the daemon.
+fn behind_a_large_execution(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    let own = connection.greeting().thread_id.to_string();
+    let statement = connection.prepare("SELECT ?")?;
+    let mut random = Random::new(72);
+    for round in 0..40 {
+        let value = random.letters(2000 + round * 7001);
+        let execution = command::execute(statement.id, 0, &[Some(&value)]);
+        let question = command::query(b"SHOW PROXYSESSION ATTRIBUTE LIKE 'cs_id'");
+        let bytes = [frame(&execution, 0).0, frame(&question, 0).0].concat();
+        // At a boundary where it can be spliced.
+        connection.run("SELECT 'before'")?;
+        let (front, rest) = bytes.split_at(1000);
+        connection.send_raw(front)?;
+        connection.send_raw(rest)?;
+        connection.expect_answer(1);
+        let answer = connection.read_response(&[])?;
+        answer.outcome.ok()?;
+        ensure!(answer.wire_bytes() > value.len(), "round {round}");
+        connection.expect_answer(1);
+        let rows = connection.read_response(&[])?.texts()?;
+        let told = rows.first().and_then(|row| row.get(1)).cloned().flatten();
+        assert_eq!(told.as_ref(), Some(&own), "round {round}");
     }
     Ok(())
 }

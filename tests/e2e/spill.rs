@@ -8,6 +8,7 @@ use sluice_tests::{
     server::{PASSWORD, USER},
     sluice::Sluice,
     stage::Stage,
+    torture::text,
     wait,
     wire::{Connection, Login, PACKET_BYTES_MAX, command},
 };
@@ -17,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("gigabyte_with_pauses", gigabyte_with_pauses),
     Case::new("huge_row_with_pause", huge_row_with_pause),
     Case::new("reader_goes_on_after_spill", reader_goes_on_after_spill).only(Path::Spliced),
+    Case::new("rows_after_spill", rows_after_spill).only(Path::Spliced),
 ];
 
 /// What the daemon may hold more than before, in any state of the reader.
@@ -149,5 +151,37 @@ fn reader_goes_on_after_spill(stage: &Stage) -> Result<()> {
             "not spliced again: {splice:?} {later:?}"
         );
     }
+    Ok(())
+}
+
+/// Responses of many rows: the daemon finds their ends wherever a spill has cut them.
+fn rows_after_spill(stage: &Stage) -> Result<()> {
+    const ROWS: usize = 12_000;
+    const WIDTH: usize = 18;
+    let front = stage.private(stage.node(), &["--splice-limit", "65536"])?;
+    let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+    connection.set_patience(Duration::from_secs(10))?;
+    // The server's buffer grows with it: from then on it writes many of the kernel's pieces of memory at once, and a spill can come between two.
+    let large = format!("SELECT LENGTH('{}')", "x".repeat(1_000_000));
+    connection.run(&large)?;
+    for round in 0..60 {
+        let sql = text::rows_sql(ROWS, WIDTH, None);
+        connection.send_command(&command::query(sql.as_bytes()))?;
+        wait::throughout(Duration::from_millis(5), || Ok(()))?;
+        let mut number = 0;
+        let outcome = connection.read_each_row(|row| {
+            number += 1;
+            text::same("a row", row, &text::row(number, WIDTH, false, false))
+        })?;
+        outcome.ok()?;
+        assert_eq!(number, ROWS);
+        let answer = connection.run("SELECT 'behind'");
+        assert_eq!(
+            answer.with_context(|| format!("round {round}"))?.text()?,
+            "behind"
+        );
+    }
+    let splice = crate::attribute::splice(&mut connection)?;
+    ensure!(splice.number("spills")? > 10, "{splice:?}");
     Ok(())
 }
