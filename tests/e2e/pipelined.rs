@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("set_between_selects", set_between_selects),
     Case::new("close_and_execute", close_and_execute),
     Case::new("long_data_and_execute", long_data_and_execute),
+    Case::new("executions_in_pieces", executions_in_pieces),
     Case::new("in_pieces", in_pieces),
     Case::new("large_in_pieces", large_in_pieces),
     Case::new("quit_behind_a_query", quit_behind_a_query),
@@ -165,6 +166,40 @@ fn long_data_and_execute(stage: &Stage) -> Result<()> {
             .command(&[&[0x1A][..], &statement.id.to_le_bytes()].concat())?
             .outcome
             .ok()?;
+    }
+    Ok(())
+}
+
+/// Executions at once, cut anywhere, the next one behind the end of the first in one write.
+fn executions_in_pieces(stage: &Stage) -> Result<()> {
+    let mut random = Random::new(43);
+    let mut connection = stage.open()?;
+    let statement = connection.prepare("SELECT ?")?;
+    for round in 0..2000 {
+        let lengths = [0; 2].map(|_| 1 + random.below(1500));
+        let values = lengths.map(|length| random.letters(length));
+        let mut bytes = Vec::new();
+        for value in &values {
+            let payload = command::execute(statement.id, 0, &[Some(value)]);
+            bytes.extend(frame(&payload, 0).0);
+        }
+        let mut rest = &bytes[..];
+        for _ in 0..random.below(4) {
+            let (piece, next) = rest.split_at(random.below(rest.len()));
+            connection.send_raw(piece)?;
+            rest = next;
+        }
+        connection.send_raw(rest)?;
+        for value in &values {
+            connection.expect_answer(1);
+            let answer = connection.read_response(&[])?;
+            let row = answer
+                .rows
+                .first()
+                .and_then(|rows| answer.packets.get(rows.start));
+            let row = row.with_context(|| format!("round {round}: {}", answer.outcome))?;
+            ensure!(row.ends_with(value), "round {round}: another value");
+        }
     }
     Ok(())
 }
