@@ -63,13 +63,16 @@ impl Half<'_> {
     pub(super) const fn deliver(&mut self, segment: &Segment) -> Verdict {
         let own = &mut *self.own;
         own.begin_from_peer(segment);
+        if segment.has(tcp::RST) {
+            own.flags |= flag::RESET;
+            if segment.seq == own.rcv_nxt {
+                own.flags |= flag::ABORTED;
+            }
+        }
         own.rcv_nxt = later(segment.end(), own.rcv_nxt);
         own.flags &= !flag::PROBED;
         if segment.has(tcp::FIN) {
             own.flags |= flag::FIN_IN;
-        }
-        if segment.has(tcp::RST) {
-            own.flags |= flag::RESET;
         }
         Verdict {
             to: To::Addressee,
@@ -421,7 +424,7 @@ impl Half<'_> {
             own.flags |= flag::FIN_OUT;
         }
         if segment.has(tcp::RST) {
-            own.flags |= flag::RESET;
+            own.flags |= flag::RESET | flag::ABORTED;
         }
         Verdict {
             to: To::Addressee,

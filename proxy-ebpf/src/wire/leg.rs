@@ -20,6 +20,8 @@ pub mod flag {
     pub const HEARD: u32 = 0x40;
     /// A segment to the peer was seen.
     pub const SPOKEN: u32 = 0x80;
+    /// The connection was reset by the local socket, or by the peer at the very number that was next, which TCP takes (RFC 5961): it is no more.
+    pub const ABORTED: u32 = 0x100;
     /// In a regime the peer has sent again what was relayed before: the local socket's answer is for it.
     pub const REPEATED: u32 = 0x200;
 }

@@ -366,6 +366,37 @@ fn a_late_syn_takes_no_tuple() {
     assert!(syn(CLIENT + 7777));
 }
 
+/// A client that resets its connection and opens another one from the same port is faster than the daemon. A RST that TCP does not take frees
+/// nothing.
+#[test]
+fn a_syn_behind_a_reset_takes_the_tuple() {
+    for (seq, wanted) in [(CLIENT + 50, true), (CLIENT + 51, false)] {
+        let (mut wire, offer) = logged_in();
+        let mut send = |flags, seq| {
+            let segment = Segment {
+                flags,
+                ..segment(seq, DAEMON_TO_CLIENT + 100, 0)
+            };
+            wire.from_peer(Side::Client, &segment, Content::Unknown, &offer, false)
+        };
+        send(tcp::RST, seq);
+        send(tcp::SYN, CLIENT + 7777);
+        assert_eq!(wire.client.is(flag::GONE), wanted);
+        let synack = Segment {
+            flags: tcp::SYN | tcp::ACK,
+            ..segment(1, CLIENT + 7778, 0)
+        };
+        wire.client.rcv_bypassed = 30;
+        wire.from_local(Side::Client, &synack, &offer);
+        let last = segment(CLIENT + 7778, 2, 0);
+        let last = wire.from_peer(Side::Client, &last, Content::Unknown, &offer, false);
+        assert_eq!(
+            last.seq == CLIENT + 7778 || last == Verdict::UNTOUCHED,
+            wanted
+        );
+    }
+}
+
 /// The first segment of a connection that anything is learned from may be its last.
 #[test]
 fn a_fin_is_noted_with_the_first_segment() {

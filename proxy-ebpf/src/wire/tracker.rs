@@ -176,7 +176,9 @@ impl Wire {
         let mut half = self.half(side);
         half.own.flags |= flag::HEARD;
         if segment.has(tcp::SYN) || half.own.is(flag::GONE) {
-            if offer.is_closed() && !half.own.began_with(segment) {
+            // Of a connection that was reset the local socket is gone, though the daemon may not know yet: another one takes the tuple.
+            let is_free = offer.is_closed() || half.own.is(flag::ABORTED);
+            if is_free && !half.own.began_with(segment) {
                 half.own.flags |= flag::GONE;
             }
             return Verdict {
