@@ -3,9 +3,9 @@
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
     automaton,
-    classify::{self, CommandClass, SCAN_BYTES_MAX},
+    classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
-    record::{HEAD_BYTES, Leg, STATEMENTS, Session, TRAPS},
+    record::{self, HEAD_BYTES, Leg, STATEMENTS, Session, TRAPS},
     response::{Expect, Window, format},
 };
 
@@ -118,21 +118,21 @@ fn command(
     let head = data.head(0).ok_or(TrapReason::Framing)?;
     let length = (head & 0x00ff_ffff) as u32;
     let sequence = (head >> 24) as u8;
-    if sequence != 0 || length == 0 || length == 0x00ff_ffff || size > length + 4 {
+    let byte = (head >> 32) as u8;
+    if sequence != 0 || length == 0 || length == 0x00ff_ffff {
         return Err(TrapReason::Framing);
     }
-    let byte = (head >> 32) as u8;
     // How much of the payload has been looked at, and thus lies in the window.
     let seen = match classify::command_class(byte) {
         CommandClass::Trap(reason) => return Err(reason),
         CommandClass::Simple(_) if length == 1 => 1,
         CommandClass::Simple(_) => return Err(TrapReason::Framing),
-        CommandClass::Statement(_) => {
-            statement(&data, record, length)?;
+        CommandClass::Statement(command) => {
+            statement(&data, record, command, length)?;
             STATEMENT_BYTES - HEADER_BYTES
         }
         CommandClass::Text => {
-            if size < length + 4 {
+            if size != length + HEADER_BYTES {
                 return Err(TrapReason::Framing);
             }
             if length > SCAN_BYTES_MAX as u32 {
@@ -149,15 +149,28 @@ fn command(
         }
     };
     let expect = Expect::of(byte);
-    send(msg, record)?;
+    let mut bytes = size;
+    if size > length + HEADER_BYTES {
+        if expect != Expect::Nothing {
+            return Err(TrapReason::Framing);
+        }
+        // What follows is looked at by itself: the program runs again.
+        bytes = length + HEADER_BYTES;
+        sys::apply_bytes(msg, bytes);
+    }
+    if let Err(reason) = send(msg, record) {
+        sys::apply_bytes(msg, 0);
+        return Err(reason);
+    }
     note(record, data.at(HEADER_BYTES), sys::now(), length, seen);
-    publish!(record.client.remaining, length + 4 - size);
-    publish!(record.client.bytes, record.client.bytes + u64::from(size));
+    publish!(record.client.remaining, length + HEADER_BYTES - bytes);
+    publish!(record.client.bytes, record.client.bytes + u64::from(bytes));
     publish!(record.client.expect, expect as u32);
     if regime != begun {
         publish!(record.client.begun, regime);
     }
     if expect == Expect::Nothing {
+        note_closed(record, closed_bit(&record.client.head));
         publish!(
             record.client.silent_commands,
             record.client.silent_commands + 1
@@ -168,10 +181,35 @@ fn command(
     Ok(())
 }
 
+/// Says that the statements with these bits are closed.
+#[inline(always)]
+pub(crate) fn note_closed(record: &mut Session, bits: u64) {
+    let seen = shared!(record.host.closed_seen);
+    publish!(
+        record.client.closed,
+        record::close(record.client.closed, seen, bits)
+    );
+}
+
+/// The bit of the statement that the command with this payload closes; 0: it closes none.
+#[inline(always)]
+fn closed_bit(head: &[u8; HEAD_BYTES]) -> u64 {
+    if shared!(head[0]) != StatementCommand::Close as u8 {
+        return 0;
+    }
+    // Its place is all that matters of the id.
+    record::closed_bit(u32::from(shared!(head[1])))
+}
+
 /// A command of a prepared statement: the daemon must have classed it.
 #[inline(always)]
-fn statement(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
-    if length < STATEMENT_BYTES - HEADER_BYTES {
+fn statement(
+    data: &Data,
+    record: &Session,
+    command: StatementCommand,
+    length: u32,
+) -> Result<(), TrapReason> {
+    if !command.may_have(length) {
         return Err(TrapReason::Framing);
     }
     // The command byte, then the id's four bytes.

@@ -93,6 +93,10 @@ pub(crate) struct Scratch {
     pub(crate) end: u32,
     /// What it has found: the automaton's state, or the length of an option.
     pub(crate) found: u32,
+    /// Commands without a response that stand before the last one in a client's segment.
+    pub(crate) silent: u32,
+    /// The bits of the statements that the segment closes ([`Client::closed`](sluice_ebpf::record::Client::closed)).
+    pub(crate) closes: u64,
 }
 
 /// Each CPU's own: these programs do not interrupt each other.

@@ -19,6 +19,7 @@ mod command {
     pub(super) const PING: u8 = 0x0e;
     pub(super) const STMT_EXECUTE: u8 = 0x17;
     pub(super) const STMT_SEND_LONG_DATA: u8 = 0x18;
+    pub(super) const STMT_CLOSE: u8 = 0x19;
     pub(super) const STMT_RESET: u8 = 0x1a;
     pub(super) const STMT_FETCH: u8 = 0x1c;
 }
@@ -35,6 +36,19 @@ pub enum StatementCommand {
     Reset = command::STMT_RESET,
     /// `COM_STMT_SEND_LONG_DATA`: has no response.
     SendLongData = command::STMT_SEND_LONG_DATA,
+    /// `COM_STMT_CLOSE`: has no response. The record tells the daemon of it ([`Client::closed`](crate::record::Client::closed)).
+    Close = command::STMT_CLOSE,
+}
+
+impl StatementCommand {
+    /// Whether its payload may have this many bytes, the command's byte included: its id must be there, and of a close nothing else.
+    #[inline]
+    pub const fn may_have(self, length: u32) -> bool {
+        match self {
+            Self::Close => length == 5,
+            Self::Execute | Self::Fetch | Self::Reset | Self::SendLongData => length >= 5,
+        }
+    }
 }
 
 /// A command that stands for itself.
@@ -56,7 +70,7 @@ pub enum CommandClass {
     Statement(StatementCommand),
     /// May be spliced.
     Simple(SimpleCommand),
-    /// The daemon must see it: all other commands, `COM_STMT_CLOSE` among them, as the daemon keeps the table of statements.
+    /// The daemon must see it: all other commands.
     Trap(TrapReason),
 }
 
@@ -69,6 +83,7 @@ pub const fn command_class(byte: u8) -> CommandClass {
         command::STMT_FETCH => CommandClass::Statement(StatementCommand::Fetch),
         command::STMT_RESET => CommandClass::Statement(StatementCommand::Reset),
         command::STMT_SEND_LONG_DATA => CommandClass::Statement(StatementCommand::SendLongData),
+        command::STMT_CLOSE => CommandClass::Statement(StatementCommand::Close),
         command::PING => CommandClass::Simple(SimpleCommand::Ping),
         command::STATISTICS => CommandClass::Simple(SimpleCommand::Statistics),
         _ => CommandClass::Trap(TrapReason::Command),
@@ -110,7 +125,8 @@ pub fn classify_from(
             TextVerdict::Splice(kind) => Verdict::Text(kind),
         },
         CommandClass::Statement(command) => {
-            let Some(&id) = rest.first_chunk() else {
+            let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+            let Some(&id) = rest.first_chunk().filter(|_| command.may_have(length)) else {
                 return Verdict::Trap(TrapReason::Framing);
             };
             let id = u32::from_le_bytes(id);
@@ -177,7 +193,12 @@ mod tests {
             (b"\x17\x07\0\0", Verdict::Trap(Framing)),
             (b"\x17\x08\0\0\0", Verdict::Trap(UnknownStatement)),
             (b"\x17\xff\xff\xff\xff", Verdict::Trap(UnknownStatement)),
-            (b"\x19\x07\0\0\0", Verdict::Trap(Command)),
+            (
+                b"\x19\x07\0\0\0",
+                Verdict::Statement(StatementCommand::Close, Kind::Write),
+            ),
+            (b"\x19\x07\0\0\0\0", Verdict::Trap(Framing)),
+            (b"\x19\x08\0\0\0", Verdict::Trap(UnknownStatement)),
             (b"\x01", Verdict::Trap(Command)),
         ];
         for (payload, expected) in cases {
@@ -192,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_other_command_traps() {
-        let spliced = [0x03, 0x09, 0x0e, 0x17, 0x18, 0x1a, 0x1c];
+        let spliced = [0x03, 0x09, 0x0e, 0x17, 0x18, 0x19, 0x1a, 0x1c];
         for byte in 0..=u8::MAX {
             let traps = command_class(byte) == CommandClass::Trap(TrapReason::Command);
             assert_eq!(traps, !spliced.contains(&byte), "{byte:#x}");

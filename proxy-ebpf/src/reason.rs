@@ -50,7 +50,7 @@ reasons! {
         TooLong = 10 => "longer than the scan limit",
         /// A prepared statement that the daemon did not class as spliceable.
         UnknownStatement = 11 => "unknown prepared statement",
-        /// The message holds no whole packet, or more than one.
+        /// The message holds no whole packet, or behind one that may be spliced another that may not stand there.
         Framing = 12 => "not one whole packet",
         /// A command sent before the previous one's response was complete.
         Pipelined = 13 => "pipelined",

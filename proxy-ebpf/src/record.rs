@@ -198,7 +198,10 @@ pub struct Host {
     pub client_end: Tuple,
     /// The node's connection, as the node sees it.
     pub node_end: Tuple,
-    /// Prepared statements that may be spliced: `1 << 32 | id`, or 0.
+    /// What the daemon has seen of [`Client::closed`].
+    pub closed_seen: u64,
+    /// Prepared statements that may be spliced: `1 << 32 | id`, or 0. One that is closed may stay: the node answers its executions with an error. It
+    /// goes when its id or its place is given to another, before the client hears of that one.
     pub statements: [u64; STATEMENTS],
 }
 
@@ -220,6 +223,9 @@ pub struct Client {
     pub silent_commands: u64,
     /// Bytes spliced towards the node.
     pub bytes: u64,
+    /// A bit for each place of [`Host::statements`]: it differs from [`Host::closed_seen`] where a `COM_STMT_CLOSE` of that statement was spliced
+    /// since the daemon looked. So no close is lost, however many there are, and none needs the daemon at once.
+    pub closed: u64,
     /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
     pub trap: u32,
     /// Bytes of the command under way that are still to come.
@@ -306,6 +312,20 @@ const _: () = assert!(
     size_of::<Session>() == 1920,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
+
+const _: () = assert!(STATEMENTS == 64, "a bit each of `closed`");
+
+/// The bit in [`Client::closed`] of the statement with this id.
+#[inline]
+pub const fn closed_bit(id: u32) -> u64 {
+    1 << (id as usize & (STATEMENTS - 1))
+}
+
+/// [`Client::closed`] after closes of the statements whose bits these are.
+#[inline]
+pub const fn close(closed: u64, seen: u64, bits: u64) -> u64 {
+    (closed & !bits) | (!seen & bits)
+}
 
 impl Session {
     /// Whether generation `begun` is live, as the programs see it.

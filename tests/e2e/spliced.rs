@@ -6,9 +6,10 @@ use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     path::Path,
     pattern::Random,
-    server::Kind,
+    server::{Kind, USER_ROOT},
     stage::Stage,
-    wire::{Connection, command},
+    wait,
+    wire::{Connection, Login, command, frame},
 };
 use std::time::Duration;
 
@@ -22,6 +23,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("first_command", first_command).splicing(),
     Case::new("every_verb", every_verb).splicing(),
     Case::new("prepared_execute", prepared_execute)
+        .with(&[Kind::MariaDb, Kind::MySql])
+        .splicing(),
+    Case::new("closes", closes)
         .with(&[Kind::MariaDb, Kind::MySql])
         .splicing(),
     Case::new("large_commands_and_answers", large_commands_and_answers).splicing(),
@@ -192,6 +196,64 @@ fn prepared_execute(stage: &Stage) -> Result<()> {
     })
 }
 
+/// A close has no answer: the kernel passes it on, be it alone or in front of another command, and the daemon learns of it later.
+fn closes(stage: &Stage) -> Result<()> {
+    const ROUNDS: u64 = 20;
+    let mut connection = stage.open()?;
+    let operator = Login::new(&format!("{USER_ROOT}@sys"), "");
+    let mut other = Connection::open(stage.address(), &operator)?;
+    let id = connection.greeting().thread_id;
+    let sticky = |other: &mut Connection| -> Result<String> {
+        let seen = attribute::splice_of(other, id)?;
+        Ok(seen.text("sticky_reason")?.to_owned())
+    };
+    let before = attribute::splice(&mut connection)?;
+    for round in 0..ROUNDS {
+        let first = connection.prepare(&format!("SELECT {round}, ?"))?;
+        let second = connection.prepare("SELECT CONCAT(?, '!')")?;
+        for payloads in [
+            vec![command::execute(first.id, 0, &[Some(b"a")])],
+            vec![
+                command::close(first.id),
+                command::long_data(second.id, 0, b"x"),
+                command::long_data(second.id, 0, b"y"),
+                command::execute(second.id, 0, &[None]),
+            ],
+        ] {
+            let bytes = payloads.iter().flat_map(|payload| frame(payload, 0).0);
+            connection.send_raw(&bytes.collect::<Vec<_>>())?;
+            connection.expect_answer(1);
+            let answer = connection.read_response(&[])?;
+            answer.outcome.ok()?;
+            let row = answer.rows.first().map_or(0, |rows| rows.start);
+            let row = answer.packets.get(row).context("a row")?;
+            let end: &[u8] = if payloads.len() == 1 { b"a" } else { b"xy!" };
+            ensure!(row.ends_with(end), "{row:?}");
+        }
+        assert_eq!(sticky(&mut other)?, "prepared statement", "round {round}");
+        connection.send_command(&command::close(second.id))?;
+        wait::until_true("no statement is open", Duration::from_secs(5), || {
+            Ok(sticky(&mut other)?.is_empty())
+        })?;
+        let code = |answer: sluice_tests::wire::Response| answer.outcome.code();
+        let again = connection.command(&command::execute(first.id, 0, &[Some(b"a")]))?;
+        assert_eq!(code(again), 1243, "executed though closed");
+    }
+    let after = attribute::splice(&mut connection)?;
+    // All but the two prepares, and the first look.
+    assert_eq!(
+        after.grown(&before, "relayed_commands")?,
+        2 * ROUNDS + 1,
+        "{before:?} {after:?}"
+    );
+    assert_eq!(
+        after.grown(&before, "spliced_commands")?,
+        7 * ROUNDS,
+        "{before:?} {after:?}"
+    );
+    Ok(())
+}
+
 /// Commands are parameters, since a statement's text is only looked at up to a limit; answers stay below the bound of a spill.
 fn large_commands_and_answers(stage: &Stage) -> Result<()> {
     let mut random = Random::new(31);
@@ -259,8 +321,7 @@ impl Drop for Stopped<'_> {
 fn daemon_stopped(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
     let daemon = front.daemon()?;
-    let login =
-        sluice_tests::wire::Login::new(sluice_tests::server::USER, sluice_tests::server::PASSWORD);
+    let login = Login::new(sluice_tests::server::USER, sluice_tests::server::PASSWORD);
     let mut connection = Connection::open(front.address(), &login)?;
     connection.run("SELECT 'armed'")?;
     daemon.signal(libc::SIGSTOP)?;

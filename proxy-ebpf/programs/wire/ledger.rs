@@ -8,7 +8,7 @@ use sluice_ebpf::{
 
 use super::payload;
 use crate::{
-    client::HEADER_BYTES,
+    client::{self, HEADER_BYTES},
     maps::Scratch,
     node,
     sys::{publish, shared},
@@ -35,12 +35,13 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
     if verdict.began {
         publish!(record.client.begun, record.wire.regime);
     }
-    if expect == Expect::Nothing {
-        publish!(
-            record.client.silent_commands,
-            record.client.silent_commands + 1
-        );
-    } else {
+    client::note_closed(record, shared!(scratch.closes));
+    let silent = shared!(scratch.silent) + u32::from(expect == Expect::Nothing);
+    publish!(
+        record.client.silent_commands,
+        record.client.silent_commands + u64::from(silent)
+    );
+    if expect != Expect::Nothing {
         record
             .node
             .response

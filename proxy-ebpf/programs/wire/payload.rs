@@ -3,11 +3,11 @@
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
     automaton,
-    classify::{self, CommandClass, SCAN_BYTES_MAX},
+    classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
-    record::{STATEMENTS, Session},
-    response::{Response, Window, format},
-    wire::{Content, Side},
+    record::{self, STATEMENTS, Session},
+    response::{Expect, Response, Window, format},
+    wire::{Content, Side, phase},
 };
 
 use super::skb;
@@ -23,6 +23,8 @@ const CHUNK: u32 = 64;
 const FRONT_BYTES: u32 = COMMAND_BYTES + SCAN_BYTES_MAX as u32;
 /// Chunks of the longest text.
 const CHUNKS_MAX: u32 = (SCAN_BYTES_MAX as u32).div_ceil(CHUNK);
+/// Commands without a response at a segment's front that are looked at; behind more of them a segment is relayed.
+const SILENT_MAX: u32 = 15;
 /// Steps of the response tracker in one segment; of one with more packets than that the rest is relayed.
 const STEPS_MAX: u32 = 8192;
 
@@ -50,7 +52,7 @@ pub(super) fn content(
             Content::Trap(TrapReason::Segment)
         }
         Side::Node if largest > limit => Content::Unknown,
-        Side::Client => match command(skb, scratch, record) {
+        Side::Client => match commands(skb, scratch, record) {
             Ok(bytes) => Content::Command(bytes),
             Err(reason) => Content::Trap(reason),
         },
@@ -58,14 +60,108 @@ pub(super) fn content(
     }
 }
 
-/// Classifies the first packet of a client's segment. Returns its bytes, header included.
+/// Classifies a client's segment: as many commands without a response as there are at its front, and one more of any kind. Returns the bytes of those
+/// that may be spliced, headers included. Of a segment that comes again only what stood in it before is looked at
+/// ([`Leg::again`](sluice_ebpf::wire::Leg::again)).
+#[inline(always)]
+fn commands(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    record: &Session,
+) -> Result<u32, TrapReason> {
+    let segment = scratch.packet.segment();
+    let phase = shared!(record.wire.phase);
+    publish!(
+        scratch.end,
+        record.wire.client.again(phase == phase::SPLICED, &segment)
+    );
+    // Read back: one number for the verifier, however it was found.
+    let bytes = shared!(scratch.end);
+    publish!(scratch.position, 0);
+    publish!(scratch.silent, 0);
+    publish!(scratch.closes, 0);
+    let mut front = Front {
+        skb,
+        scratch: &raw mut *scratch,
+        record: core::ptr::from_ref(record),
+    };
+    sys::repeat(SILENT_MAX, silent, &mut front);
+    let at = shared!(scratch.position);
+    match command(skb, scratch, record, at, bytes.wrapping_sub(at)) {
+        Ok(length) => Ok(at + length),
+        Err(_) if at != 0 => Ok(at),
+        Err(reason) => Err(reason),
+    }
+}
+
+/// The way over commands without a response.
+struct Front {
+    skb: *mut __sk_buff,
+    scratch: *mut Scratch,
+    record: *const Session,
+}
+
+/// One command without a response, behind which another one stands; called by the kernel's loop.
+extern "C" fn silent(_index: u32, front: &mut Front) -> i64 {
+    // SAFETY: this CPU's scratch memory and the session's record, which the verifier follows through the loop's context.
+    let (scratch, record) = unsafe { (&mut *front.scratch, &*front.record) };
+    let at = shared!(scratch.position);
+    let start = scratch.packet.payload + at;
+    let left = shared!(scratch.end) - at;
+    let head = scratch.text.as_mut_ptr();
+    if left <= STATEMENT_BYTES || !skb::load_bytes(front.skb, start, head, STATEMENT_BYTES) {
+        return 1;
+    }
+    let text = &scratch.text;
+    let length = u32::from_le_bytes([text[0], text[1], text[2], 0]);
+    let is_silent = matches!(Expect::of(text[4]), Expect::Nothing);
+    if !is_silent || text[3] != 0 || length + HEADER_BYTES >= left {
+        return 1;
+    }
+    match statement(record, text, length) {
+        Ok(bit) => {
+            let (closes, silent) = (shared!(scratch.closes), shared!(scratch.silent));
+            publish!(scratch.closes, closes | bit);
+            publish!(scratch.silent, silent + 1);
+            publish!(scratch.position, at + HEADER_BYTES + length);
+            0
+        }
+        Err(_) => 1,
+    }
+}
+
+/// The bit of the statement that the command closes whose front lies in `text`, 0 if it is another one of those that name a statement and may be
+/// spliced.
+#[inline(always)]
+fn statement(record: &Session, text: &[u8; TEXT_BYTES], length: u32) -> Result<u64, TrapReason> {
+    let CommandClass::Statement(command) = classify::command_class(text[4]) else {
+        return Err(TrapReason::Command);
+    };
+    if !command.may_have(length) {
+        return Err(TrapReason::Framing);
+    }
+    let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
+    let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
+    if known != (1 << 32 | u64::from(id)) {
+        return Err(TrapReason::UnknownStatement);
+    }
+    Ok(match command {
+        StatementCommand::Close => record::closed_bit(id),
+        _ => 0,
+    })
+}
+
+/// Classifies the command at this place in a client's payload, of which `bytes` are there from it on. Returns its own, header included. Its front lies
+/// in the scratch memory then.
 #[inline(always)]
 fn command(
     skb: *mut __sk_buff,
     scratch: &mut Scratch,
     record: &Session,
+    at: u32,
+    bytes: u32,
 ) -> Result<u32, TrapReason> {
-    let (start, bytes) = (scratch.packet.payload, scratch.packet.length);
+    let start = scratch.packet.payload + at;
     let mut wanted = bytes;
     if wanted < COMMAND_BYTES {
         return Err(TrapReason::Framing);
@@ -86,14 +182,9 @@ fn command(
         CommandClass::Simple(_) if length != 1 => return Err(TrapReason::Framing),
         CommandClass::Simple(_) => {}
         CommandClass::Statement(_) => {
-            if length < STATEMENT_BYTES - HEADER_BYTES {
-                return Err(TrapReason::Framing);
-            }
-            let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
-            let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
-            if known != (1 << 32 | u64::from(id)) {
-                return Err(TrapReason::UnknownStatement);
-            }
+            let bit = statement(record, text, length)?;
+            let closes = shared!(scratch.closes);
+            publish!(scratch.closes, closes | bit);
         }
         CommandClass::Text => {
             if length > SCAN_BYTES_MAX as u32 {

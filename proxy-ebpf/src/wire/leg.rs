@@ -200,12 +200,33 @@ impl Leg {
         self.snd_nxt.wrapping_sub(self.snd_una)
     }
 
-    /// Whether these are exactly the numbers of one of the last two commands, where bytes up to `edge` have bypassed: a command that is sent
+    /// Whether these are exactly the numbers of one of the last two commands (or of several that came in one segment), where bytes up to `edge` have bypassed: a command that is sent
     /// again must not become several, nor the tail of an old one follow another text.
     #[inline(always)]
     pub(super) const fn was_command(&self, seq: u32, end: u32, edge: u32) -> bool {
         (seq == self.rcv_last && end == edge)
             || (seq == self.rcv_before_last && end == self.rcv_last)
+    }
+
+    /// Of a segment from the peer, the bytes in which to look for commands: all of them, or of one that comes again what stood behind its number the
+    /// first time, up to where the next command or the last regime ended. `is_live`: a regime is. Read without the lock it is a guess, which
+    /// [`Self::was_command`] does not trust.
+    #[inline(always)]
+    pub const fn again(&self, is_live: bool, segment: &Segment) -> u32 {
+        let edge = if is_live { self.rcv_nxt } else { self.rcv_edge };
+        let end = if segment.seq == self.rcv_last {
+            edge
+        } else if segment.seq == self.rcv_before_last {
+            self.rcv_last
+        } else {
+            return segment.length;
+        };
+        let before = end.wrapping_sub(segment.seq);
+        if before != 0 && before < segment.length {
+            before
+        } else {
+            segment.length
+        }
     }
 
     /// Whether this is the connection's own SYN, which was sent again or comes late.

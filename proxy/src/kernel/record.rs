@@ -218,13 +218,13 @@ impl Slot {
     }
 
     /// Lets the kernel splice executions of this prepared statement. Another one with the same place in the table is forgotten: it
-    /// traps, which is slower and never wrong.
+    /// traps, which is slower and never wrong. Only where all closes are taken.
     pub fn allow_statement(&self, id: u32) {
         self.statement(id)
             .store(1 << 32 | u64::from(id), Ordering::Release);
     }
 
-    /// The statement is closed or was never spliceable.
+    /// The statement is not spliceable.
     pub fn forget_statement(&self, id: u32) {
         let known = self.statement(id);
         if known.load(Ordering::Acquire) == 1 << 32 | u64::from(id) {
@@ -237,6 +237,31 @@ impl Slot {
         for id in 0..u32::try_from(STATEMENTS).unwrap_or(0) {
             self.statement(id).store(0, Ordering::Release);
         }
+    }
+
+    /// The statements of which a close was spliced since [`Slot::take_closed`].
+    pub fn closed(&self) -> impl Iterator<Item = u32> {
+        self.closed_since().0
+    }
+
+    /// The same, and they are not told of again.
+    pub fn take_closed(&self) -> impl Iterator<Item = u32> {
+        let (ids, closed) = self.closed_since();
+        word!(self, host.closed_seen).store(closed, Ordering::Release);
+        ids
+    }
+
+    /// The statements that were closed, and the field that says so.
+    fn closed_since(&self) -> (impl Iterator<Item = u32>, u64) {
+        let closed = word!(self, client.closed).load(Ordering::Acquire);
+        let new = closed ^ word!(self, host.closed_seen).load(Ordering::Acquire);
+        let slot = self.clone();
+        let places = (0..u64::BITS).filter(move |place| new >> place & 1 != 0);
+        let ids = places.filter_map(move |place| {
+            let known = slot.statement(place).load(Ordering::Acquire);
+            (known != 0).then_some(u32::try_from(known & u64::from(u32::MAX)).unwrap_or_default())
+        });
+        (ids, closed)
     }
 
     fn statement(&self, id: u32) -> &AtomicU64 {

@@ -34,6 +34,12 @@ impl Prepared {
         self.has_forgotten || !self.texts.is_empty()
     }
 
+    /// Whether no others than these can be open.
+    pub fn are_all(&self, closed: impl Iterator<Item = u32>) -> bool {
+        let known = closed.filter(|id| self.texts.contains_key(id)).count();
+        !self.has_forgotten && known == self.texts.len()
+    }
+
     /// The statement is closed.
     pub fn forget(&mut self, id: u32) {
         self.texts.remove(&id);
@@ -63,6 +69,7 @@ mod tests {
         let text = |prepared: &Prepared, id| prepared.text(id).map(Head::to_text);
         assert_eq!(text(&prepared, 1).as_deref(), Some("one"));
         assert_eq!(text(&prepared, LAST_PREPARED).as_deref(), Some("two"));
+        assert!(!prepared.are_all([1, 3].into_iter()) && prepared.are_all([2, 3, 1].into_iter()));
         prepared.forget(1);
         assert_eq!(text(&prepared, 1), None);
         assert!(prepared.has_open());

@@ -173,6 +173,19 @@ impl Entry {
         self.place.replace(place).close(&self.worker);
     }
 
+    /// These statements of the node's are closed.
+    pub(super) fn statements_closed(&self, ids: impl Iterator<Item = u32>) {
+        let mut prepared = self.prepared.borrow_mut();
+        let mut any = false;
+        for id in ids {
+            prepared.forget(id);
+            any = true;
+        }
+        if any {
+            self.session.borrow_mut().has_prepared = prepared.has_open();
+        }
+    }
+
     /// Transactions that have ended in the kernel, and are not counted in the session yet.
     pub(super) fn spliced_transactions(&self) -> u64 {
         self.slot().map_or(0, |slot| slot.progress().transactions)
@@ -186,6 +199,7 @@ impl Entry {
             let progress = slot.progress();
             add(&mut session, &progress, &slot.latency());
             session.note_insert_id(slot.insert_id());
+            session.has_prepared &= !self.prepared.borrow().are_all(slot.closed());
             session.mode = match self.gate.get().standing(&progress) {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,

@@ -216,6 +216,9 @@ impl Serving<'_> {
         let before = self.response;
         let taken = self.response.feed(bytes);
         self.tracking.hear(bytes.get(..taken).unwrap_or_default());
+        if self.response.is_done() {
+            self.prepared();
+        }
         let boundary = self.response.is_done() && self.command.is_done() && taken == bytes.len();
         if boundary && self.client_rest.is_empty() {
             self.offer(bytes.len());

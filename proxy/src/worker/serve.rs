@@ -62,6 +62,8 @@ pub(super) struct Serving<'a> {
     pub(super) command: Position,
     /// Where its response stands.
     pub(super) response: Response,
+    /// The command under way is a `COM_STMT_PREPARE`; whether executions of the statement may be spliced.
+    pub(super) prepares: Option<bool>,
     /// The client sends a file's contents (LOCAL INFILE).
     pub(super) in_file: bool,
     /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
@@ -102,6 +104,7 @@ impl<'a> Serving<'a> {
             status: from.ok.status,
             command: Position::DONE,
             response: Response::DONE,
+            prepares: None,
             in_file: false,
             offered: None,
             after_splice: false,
@@ -212,14 +215,8 @@ impl<'a> Serving<'a> {
     fn anticipate(&mut self, effect: &Effect) {
         match effect {
             Effect::Charset { safe: false } => self.note_charset(false),
-            Effect::Closed(id) => {
-                let mut prepared = self.entry.prepared.borrow_mut();
-                prepared.forget(*id);
-                self.entry.session.borrow_mut().has_prepared = prepared.has_open();
-                if let Some(slot) = self.entry.slot() {
-                    slot.forget_statement(*id);
-                }
-            }
+            // The kernel's table keeps it: a client on the wire may have to send again what was spliced of it.
+            Effect::Closed(id) => self.entry.statements_closed(std::iter::once(*id)),
             Effect::Reset => {
                 if !charset::is_safe_collation(self.collation) {
                     self.note_charset(false);
@@ -251,6 +248,8 @@ impl<'a> Serving<'a> {
         self.response
             .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
+        self.prepares = (byte == command::STMT_PREPARE)
+            .then_some(matches!(effect, Effect::Prepared { spliceable: true }));
         self.expect_response();
         let relayed = self.exchange().await;
         self.turn = Turn::Nobody;
@@ -285,12 +284,6 @@ impl<'a> Serving<'a> {
         // After an ERR, or a command without a response, the status flags are what they were.
         if is_ok {
             self.status = self.response.status();
-            if byte == command::STMT_PREPARE {
-                let text = self.entry.session.borrow().command.text;
-                let mut prepared = self.entry.prepared.borrow_mut();
-                prepared.remember(self.response.statement_id(), text);
-                self.entry.session.borrow_mut().has_prepared = true;
-            }
             self.apply(effect);
         }
         self.keep(foreseen);
@@ -315,24 +308,15 @@ impl<'a> Serving<'a> {
 
     /// Keeps what a command has changed.
     fn apply(&mut self, effect: Effect) {
-        let slot = self.entry.slot();
         match effect {
             Effect::Database(name) => change_database(&mut self.entry.session.borrow_mut(), name),
-            // What was classified while the character set could not be read is not believed later.
-            Effect::Prepared { spliceable: true } if self.is_spliceable() => {
-                if let Some(slot) = slot {
-                    slot.allow_statement(self.response.statement_id());
-                }
-            }
-            Effect::Prepared { .. } => {
-                if let Some(slot) = slot {
-                    slot.forget_statement(self.response.statement_id());
-                }
-            }
             Effect::Reset => self.forget(),
             Effect::Charset { safe: true } => self.note_charset(true),
             // Nothing, or anticipated.
-            Effect::None | Effect::Closed(_) | Effect::Charset { safe: false } => {}
+            Effect::None
+            | Effect::Closed(_)
+            | Effect::Prepared { .. }
+            | Effect::Charset { safe: false } => {}
         }
         self.entry.session.borrow_mut().note_status(self.status);
     }
@@ -373,7 +357,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Whether the kernel could read the session's commands.
-    fn is_spliceable(&self) -> bool {
+    pub(super) fn is_spliceable(&self) -> bool {
         self.entry.session.borrow().relay_reason.is_none()
     }
 

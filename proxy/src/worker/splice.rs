@@ -74,6 +74,7 @@ impl Serving<'_> {
                 left,
             } => {
                 self.offered = None;
+                self.take_closed();
                 self.entry.session.borrow_mut().mode = Mode::Relayed;
                 self.command = Position::rest(command_remaining);
                 let is_ours = matches!(left, Left::Response(_));
@@ -136,6 +137,7 @@ impl Serving<'_> {
             Standing::Open | Standing::Ended { .. } => return Ok(false),
         }
         self.offered = None;
+        self.take_closed();
         self.entry.session.borrow_mut().mode = Mode::Relayed;
         Ok(true)
     }

@@ -1,6 +1,8 @@
-//! Prepared statements of the admin surface: the daemon keeps and answers them, the node never hears of them.
+//! Prepared statements: those of the node, of which the daemon knows which are open and may be spliced; and those of the admin surface, which it
+//! keeps and answers, and the node never hears of.
 
 use bytes::{Bytes, BytesMut};
+use sluice_ebpf::response::Outcome;
 
 use super::{
     close::End,
@@ -21,6 +23,40 @@ use crate::{
 };
 
 impl Serving<'_> {
+    /// The response under way is complete, and about to go to the client. If it names a statement, that must be known before the client can name it:
+    /// another one may have had its id.
+    pub(super) fn prepared(&mut self) {
+        let Some(spliceable) = self.prepares.take() else {
+            return;
+        };
+        if self.response.outcome() != Outcome::Ok {
+            return;
+        }
+        self.take_closed();
+        let id = self.response.statement_id();
+        // What was classified while the character set could not be read is not believed later.
+        let spliceable = spliceable && self.is_spliceable();
+        if let Some(slot) = self.entry.slot() {
+            if spliceable {
+                slot.allow_statement(id);
+            } else {
+                slot.forget_statement(id);
+            }
+        }
+        let text = self.entry.session.borrow().command.text;
+        self.entry.prepared.borrow_mut().remember(id, text);
+        self.entry.session.borrow_mut().has_prepared = true;
+    }
+
+    /// Takes notice of the statements whose closes were spliced.
+    pub(super) fn take_closed(&mut self) {
+        if let Some(slot) = self.entry.slot() {
+            let tracking = &mut self.tracking;
+            let closed = slot.take_closed().inspect(|id| tracking.close(*id));
+            self.entry.statements_closed(closed);
+        }
+    }
+
     /// `COM_STMT_PREPARE`, at the front of `client_rest`.
     pub(super) async fn prepare(&mut self, effect: Effect) -> Result<(), End> {
         let length = payload_length(&self.client_rest);

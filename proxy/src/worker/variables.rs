@@ -71,6 +71,11 @@ impl Tracking {
         *self = Self::default();
     }
 
+    /// A statement is closed.
+    pub(super) fn close(&mut self, id: u32) {
+        self.statements.close(id);
+    }
+
     /// Bytes of the response under way.
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         if let Some(answer) = &mut self.answer {

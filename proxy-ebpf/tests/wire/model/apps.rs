@@ -192,16 +192,14 @@ impl Client {
 
     /// Writes one command or several, in one write or many.
     fn speak(&mut self, tcp: &mut Tcp, dice: &mut Dice, now: u64) {
-        let many = if self.depth > 1 || dice.permille(150) {
+        let mut many = if self.depth > 1 || dice.permille(150) {
             1 + dice.below(3)
         } else {
             1
         };
         let mut bytes = Vec::new();
-        for _ in 0..many {
-            if self.left == 0 {
-                break;
-            }
+        while many > 0 && self.left > 0 {
+            many -= 1;
             self.left -= 1;
             let command = self.command(dice);
             if command.is_answered() {
@@ -215,7 +213,11 @@ impl Client {
             } else {
                 command.bytes()
             });
-            if dice.permille(800) {
+            // One without a response often stands in front of another in one segment.
+            let is_front = command.kind == Kind::Silent && dice.permille(600);
+            if is_front {
+                many += 1;
+            } else if dice.permille(800) {
                 tcp.write(&std::mem::take(&mut bytes), now);
             }
             // One without an answer is mostly followed by another at once.

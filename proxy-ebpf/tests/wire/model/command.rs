@@ -11,6 +11,8 @@ pub(crate) const RESPONSE_HEADER: usize = 8;
 /// No program asks for more; what is left of a command that a hostile client has put another text over may.
 const RESPONSE_MAX: usize = 1 << 16;
 const MAGIC: u8 = 0xc5;
+/// Commands without a response that are looked at in one segment; the program looks at more.
+const SILENT_MAX: usize = 3;
 
 /// What a command is to the daemon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,17 +115,43 @@ const fn filler(id: u32, at: usize) -> u8 {
 }
 
 /// What the kernel program makes of a client's payload: its first whole packet, and whether that may be spliced.
-pub(crate) fn classify(bytes: &[u8]) -> Content {
+fn classify_first(bytes: &[u8]) -> Result<Command, TrapReason> {
     match Command::read(bytes) {
-        Ok(Some(command)) if command.length <= bytes.len() => {
-            if command.is_spliceable() {
-                Content::Command(command.length as u32)
-            } else {
-                Content::Trap(TrapReason::Command)
-            }
-        }
-        _ => Content::Trap(TrapReason::Framing),
+        Ok(Some(command)) if command.length > bytes.len() => Err(TrapReason::Framing),
+        Ok(Some(command)) if command.is_spliceable() => Ok(command),
+        Ok(Some(_)) => Err(TrapReason::Command),
+        Ok(None) | Err(()) => Err(TrapReason::Framing),
     }
+}
+
+/// The same for as many commands without a response as there are at its front, and one more.
+pub(crate) fn classify(bytes: &[u8]) -> Content {
+    let mut at = 0;
+    for _ in 0..=SILENT_MAX {
+        match classify_first(&bytes[at..]) {
+            Ok(command) => {
+                at += command.length;
+                if command.is_answered() || at == bytes.len() {
+                    break;
+                }
+            }
+            Err(reason) if at == 0 => return Content::Trap(reason),
+            Err(_) => break,
+        }
+    }
+    Content::Command(at as u32)
+}
+
+/// Every command in what may have been spliced.
+pub(crate) fn all(bytes: &[u8]) -> Vec<Command> {
+    let mut at = 0;
+    let mut commands = Vec::new();
+    while at < bytes.len() {
+        let command = Command::read(&bytes[at..]).unwrap().unwrap();
+        at += command.length;
+        commands.push(command);
+    }
+    commands
 }
 
 /// Where a response stands.

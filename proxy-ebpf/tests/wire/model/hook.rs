@@ -6,7 +6,7 @@ use sluice_ebpf::{
 };
 
 use super::{
-    command::{Walk, classify},
+    command::{Command, Walk, all, classify},
     counts::Counts,
     packet::{End, Packet, after},
 };
@@ -82,7 +82,9 @@ impl Hook {
 
     /// A command that is not one segment on both of its ways may be lost in part, and what is sent again of it cannot be classified.
     fn command(&self, packet: &Packet) -> Content {
-        match classify(&packet.data) {
+        let is_live = self.wire.phase == phase::SPLICED;
+        let bytes = self.wire.client.again(is_live, &packet.segment());
+        match classify(&packet.data[..bytes as usize]) {
             Content::Command(bytes)
                 if bytes as usize > self.segment_to_node
                     || (packet.pieces != 0 && bytes as usize > packet.pieces) =>
@@ -116,12 +118,19 @@ impl Hook {
             .wire
             .from_peer(side, &segment, content, &self.offer, outstanding);
         count_peer(&before, side, &packet, &verdict, counts);
-        self.note(side, &packet, &verdict, walk);
+        self.note(side, &packet, &verdict, walk, counts);
         Self::apply(side, packet, &verdict)
     }
 
     /// Keeps the record.
-    fn note(&mut self, side: Side, packet: &Packet, verdict: &Verdict, walk: Walk) {
+    fn note(
+        &mut self,
+        side: Side,
+        packet: &Packet,
+        verdict: &Verdict,
+        walk: Walk,
+        counts: &mut Counts,
+    ) {
         if verdict.ended {
             self.note_end();
         }
@@ -134,10 +143,11 @@ impl Hook {
         }
         match side {
             Side::Client => {
-                let command = super::command::Command::read(&packet.data)
-                    .unwrap()
-                    .unwrap();
-                if command.is_answered() {
+                let commands = all(&packet.data);
+                if commands.len() > 1 {
+                    counts.add("several commands in a segment");
+                }
+                if commands.last().is_some_and(Command::is_answered) {
                     record.commands += 1;
                     record.response = Walk::default();
                 }
@@ -202,7 +212,7 @@ impl Hook {
         let before = self.wire;
         let verdict = self.wire.from_local(side, &packet.segment(), &self.offer);
         count_local(&before, side, &packet, &verdict, counts);
-        self.note(side, &packet, &verdict, Walk::default());
+        self.note(side, &packet, &verdict, Walk::default(), counts);
         match verdict.to {
             To::Dropped => return Vec::new(),
             To::Untouched => {}
@@ -251,6 +261,11 @@ fn count_peer(wire: &Wire, side: Side, packet: &Packet, verdict: &Verdict, count
         }
         if !verdict.passed {
             counts.add("passed again");
+            let bytes = &packet.data[..verdict.length as usize];
+            let first = Command::read(bytes).ok().flatten();
+            if side == Side::Client && first.is_some_and(|first| first.length < bytes.len()) {
+                counts.add("several commands in a segment, again");
+            }
         }
     }
     if wire.phase != phase::RELAYED
