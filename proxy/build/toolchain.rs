@@ -103,6 +103,7 @@ impl Toolchain {
             "debug=2",
             "opt-level=3",
             "codegen-units=1",
+            "lto=false",
             "overflow-checks=false",
             "debug-assertions=false",
             "panic='abort'",

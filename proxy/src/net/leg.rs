@@ -1,7 +1,8 @@
 //! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
 
 use std::cell::{Cell, OnceCell};
-use std::io::{self, Read, Write};
+use std::future::poll_fn;
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -10,14 +11,16 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use rustix::net::{RecvFlags, SendFlags};
 use rustls::Connection;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 use super::tls::{Socket, Tls};
+use crate::config::KEEPALIVE_IDLE_DEFAULT;
 
-/// How much [`Leg::fill`] reads at once, in bytes.
-pub const READ_CHUNK: usize = 16 * 1024;
+/// How much [`Leg::fill`] reads at once, in bytes: more than any usual packet of a login.
+pub const READ_CHUNK: usize = 2 * 1024;
 /// How soon [`Leg::read_closed`] looks again where bytes wait to be read.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -107,11 +110,19 @@ impl Leg {
     /// Those of the socket calls; a connection that was reset already gives `NotConnected`.
     pub fn new(stream: TcpStream) -> io::Result<Self> {
         super::set_options(&SockRef::from(&stream))?;
-        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        let peer = stream.peer_addr()?;
+        Self::accepted(stream, peer)
+    }
+
+    /// Takes a connection of a listener that [`super::listen`] has opened, as new: its options are the listener's.
+    ///
+    /// # Errors
+    /// Those of `getsockname`.
+    pub fn accepted(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         Ok(Self {
+            local: stream.local_addr()?,
             stream,
             peer,
-            local,
             opened: Instant::now(),
             counts: Arc::default(),
             tls: OnceCell::new(),
@@ -150,11 +161,14 @@ impl Leg {
         }
     }
 
-    /// Has the kernel ask whether the peer still lives after this much silence, in whole seconds, one at least.
+    /// Has the kernel ask whether the peer still lives after this much silence, in whole seconds, one at least. (The default is set already.)
     ///
     /// # Errors
     /// Those of `setsockopt`.
     pub fn keep_alive(&self, idle: Duration) -> io::Result<()> {
+        if idle == KEEPALIVE_IDLE_DEFAULT {
+            return Ok(());
+        }
         super::keep_alive(&SockRef::from(&self.stream), idle)
     }
 
@@ -197,7 +211,8 @@ impl Leg {
         self.counts.written.load(Ordering::Relaxed)
     }
 
-    /// Waits until there is something to read: bytes, the end of the stream, or an error.
+    /// Waits until there is something to read: bytes, the end of the stream, or an error. For the one task that the leg belongs to: the
+    /// reactor keeps one waker for this, which costs less for each wait than a queue of who waits.
     ///
     /// # Errors
     /// Those of the reactor.
@@ -205,7 +220,7 @@ impl Leg {
         if self.tls.get().is_some_and(|tls| tls.is_ready()) {
             return Ok(());
         }
-        self.stream.readable().await
+        poll_fn(|context| self.stream.poll_read_ready(context)).await
     }
 
     /// Waits until there is room to write.
@@ -223,10 +238,36 @@ impl Leg {
     /// `WouldBlock`, or those of `recv`.
     pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
         let read = match self.tls.get() {
-            None => self.stream.try_read(buf),
+            None => self.receive_ready(buf),
             Some(tls) => tls.read(buf, self.socket(false)),
         };
         self.count_read(read)
+    }
+
+    /// Reads where the reactor has seen bytes. Where that empties the socket, the reactor is told so, and [`Self::readable`] waits for new
+    /// bytes instead of a read that finds none: epoll reports them, as it is edge-triggered, and an end of the stream that it has reported
+    /// already is not forgotten.
+    fn receive_ready(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self
+            .stream
+            .try_io(Interest::READABLE, || self.receive(buf))?;
+        if 0 < read && read < buf.len() {
+            let nothing = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _would_block = self.stream.try_io(Interest::READABLE, nothing);
+        }
+        Ok(read)
+    }
+
+    /// `recv` without libc's wrapper, which makes two atomic changes for every call (it is a cancellation point).
+    fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let (received, _) = rustix::net::recv(&self.stream, buf, RecvFlags::empty())?;
+        Ok(received)
+    }
+
+    /// The same for `send`. A peer that has gone is an error, not a signal.
+    fn send(&self, bytes: &[u8], more: SendFlags) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | more;
+        Ok(rustix::net::send(&self.stream, bytes, flags)?)
     }
 
     /// Reads by a system call in any case, whatever the reactor knows. After a stop generation this is the barrier of
@@ -236,7 +277,7 @@ impl Leg {
     /// `WouldBlock`, or those of `recv`.
     pub fn read_now(&self, buf: &mut [u8]) -> io::Result<usize> {
         let read = match self.tls.get() {
-            None => (&*SockRef::from(&self.stream)).read(buf),
+            None => self.receive(buf),
             Some(tls) => tls.read(buf, self.socket(true)),
         };
         self.count_read(read)
@@ -248,7 +289,10 @@ impl Leg {
     /// `WouldBlock`, or those of `send`.
     pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.tls.get() {
-            None => self.count_written(self.stream.try_write(bytes)),
+            None => {
+                let send = || self.send(bytes, SendFlags::empty());
+                self.count_written(self.stream.try_io(Interest::WRITABLE, send))
+            }
             Some(tls) => self.write_tls(tls, bytes, false),
         }
     }
@@ -259,7 +303,7 @@ impl Leg {
     /// `WouldBlock`, or those of `send`.
     pub fn write_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.tls.get() {
-            None => self.count_written((&*SockRef::from(&self.stream)).write(bytes)),
+            None => self.count_written(self.send(bytes, SendFlags::empty())),
             Some(tls) => self.write_tls(tls, bytes, true),
         }
     }
@@ -353,24 +397,33 @@ impl Leg {
     pub async fn fill(&self, buf: &mut BytesMut) -> io::Result<usize> {
         loop {
             self.readable().await?;
-            buf.reserve(READ_CHUNK);
-            let read = match self.tls.get() {
-                None => self
-                    .stream
-                    .try_read_buf(&mut bytes::BufMut::limit(&mut *buf, READ_CHUNK)),
-                Some(tls) => {
-                    let mut chunk = [0; READ_CHUNK];
-                    let read = tls.read(&mut chunk, self.socket(false));
-                    let length = read.as_ref().copied().unwrap_or_default();
-                    buf.extend_from_slice(chunk.get(..length).unwrap_or_default());
-                    read
-                }
-            };
-            match self.count_read(read) {
+            // Read first and then appended, so that `buf` holds no more memory than bytes: parts of it live as long as a session.
+            let mut chunk = [0; READ_CHUNK];
+            match self.try_read(&mut chunk) {
                 Err(error) if is_transient(&error) => {}
-                done => return done,
+                Ok(length) => {
+                    buf.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    return Ok(length);
+                }
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Writes its last bytes and ends the stream towards the peer, both in one segment where it can: the peer is woken once.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is no room for all of it, or those of `send` and `shutdown`.
+    pub fn finish(&self, bytes: &[u8]) -> io::Result<()> {
+        let written = match self.tls.get() {
+            None => self.count_written(self.send(bytes, SendFlags::MORE)),
+            Some(tls) => self.write_tls(tls, bytes, true),
+        };
+        let ended = self.shutdown_write();
+        if written? < bytes.len() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        ended
     }
 
     /// Ends the stream towards the peer; reading goes on.
@@ -528,6 +581,36 @@ mod tests {
         assert_eq!(options(), (20, 10, 3));
         near.keep_alive(Duration::from_millis(1)).unwrap();
         assert_eq!(options(), (1, 10, 3));
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_and_the_end_are_one() {
+        let (near, far) = pair().await;
+        near.finish(b"quit").unwrap();
+        assert_eq!(near.written_bytes(), 4);
+        let mut buf = BytesMut::new();
+        assert_eq!(far.fill(&mut buf).await.unwrap(), 4);
+        assert_eq!(far.fill(&mut buf).await.unwrap(), 0);
+        assert_eq!(buf, b"quit"[..]);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_empties_the_socket_is_not_followed_by_one_that_finds_nothing() {
+        let (near, far) = pair().await;
+        near.write_all(b"first").await.unwrap();
+        far.readable().await.unwrap();
+        let mut buf = [0; 64];
+        assert_eq!(far.try_read(&mut buf).unwrap(), 5);
+        let wait = timeout(LOOK_AGAIN / 2, far.readable());
+        assert!(wait.await.is_err(), "readable with nothing to read");
+        // What comes later is seen, and so is the end.
+        near.write_all(b"second").await.unwrap();
+        far.readable().await.unwrap();
+        assert_eq!(far.try_read(&mut buf).unwrap(), 6);
+        near.finish(b"last").unwrap();
+        let mut rest = BytesMut::new();
+        while far.fill(&mut rest).await.unwrap() > 0 {}
+        assert_eq!(rest, b"last"[..]);
     }
 
     #[tokio::test]

@@ -40,6 +40,8 @@ pub fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<std::net::Tcp
     // A daemon that starts again must not wait for the last one's connections in TIME_WAIT.
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
+    // Connections that it accepts inherit them.
+    set_options(&SockRef::from(&socket))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -83,5 +85,20 @@ mod tests {
         let second = listen(address, true).unwrap();
         assert_eq!(second.local_addr().unwrap(), address);
         assert!(listen(address, false).is_err());
+    }
+
+    #[tokio::test]
+    async fn accepted_connections_have_their_listeners_options() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)), false).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+        let _client = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE_DEFAULT);
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
     }
 }

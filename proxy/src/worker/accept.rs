@@ -65,7 +65,9 @@ pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener
 
 /// One connection, from accept to its closing line.
 async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr) {
-    let Ok(leg) = Leg::new(stream) else { return };
+    let Ok(leg) = Leg::accepted(stream, client) else {
+        return;
+    };
     let Some(Admitted { cs_id, is_reserve }) = worker.process.admit() else {
         refuse(&leg, &MysqlError::too_many_sessions()).await;
         return;
@@ -102,7 +104,8 @@ async fn live(
 ) -> (End, String) {
     let process = &worker.process;
     let settings = process.settings();
-    let front = match entry.unless_ended(front(worker, &settings)).await {
+    let mut greeted = Box::pin(front(worker, &settings));
+    let front = match entry.unless_ended(greeted.as_mut()).await {
         Ok(Ok(front)) => front,
         Err(end) => return (end, String::new()),
         Ok(Err(error)) => {
@@ -144,8 +147,10 @@ async fn live(
             }
         })
     };
-    let logged_in = login::login(client, terms, target, &node);
-    let outcome = entry.unless_ended(logged_in).await;
+    // Boxed, so that a session that lives has no memory for its login.
+    let mut logged_in = Box::pin(login::login(client, terms, target, &node));
+    let outcome = entry.unless_ended(logged_in.as_mut()).await;
+    drop(logged_in);
     match outcome {
         Err(end) => (end, String::new()),
         Ok(Err(end)) => failed(worker, entry, *end),
@@ -190,12 +195,14 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
                 .saw(&target.node, target.address, greeting)
                 .await;
             enter(worker, entry, &logged_in);
-            Serving::new(worker, entry, *logged_in).serve().await
+            let mut serving = Serving::new(worker, entry, *logged_in);
+            serving.serve().await
         }
         Arrival::Proxy(login) => {
             enter_proxy(entry, &login);
             let session = AdminSession::new(worker, entry, *login, &greeting.version);
-            match entry.unless_ended(session.serve()).await {
+            let mut serving = Box::pin(session.serve());
+            match entry.unless_ended(serving.as_mut()).await {
                 Ok(end) | Err(end) => end,
             }
         }

@@ -6,6 +6,7 @@ mod admin_session;
 mod answer;
 mod ask;
 mod auth;
+mod bell;
 mod bound;
 mod certificate;
 mod change_user;

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    pin::Pin,
     rc::Rc,
 };
 
@@ -11,9 +12,11 @@ use sluice_ebpf::{
     reason::{RelayReason, WaitReason},
     response::{Expect, Outcome, Response},
 };
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 
-use super::{SharedWorker, Worker, clock, close::End, linger, report::Watched, switch::Stuck};
+use super::{
+    SharedWorker, Worker, bell::Bell, clock, close::End, linger, report::Watched, switch::Stuck,
+};
 use crate::{
     admin::Connection,
     gate::{Gate, Progress, SplicedCommand, Standing},
@@ -92,17 +95,16 @@ pub(super) struct Entry {
     pub(super) prepared: RefCell<Prepared>,
     pub(super) gate: Cell<Gate>,
     end: Cell<Option<End>>,
-    ended: Notify,
+    /// Rung when somebody ends the session or wants something of it.
+    bell: Bell,
     /// Its node was told to stop what it was executing.
     pub(super) stopped: Cell<bool>,
     /// Dropped with the entry: who waits for its end has the other halves.
     gone: RefCell<Vec<oneshot::Sender<()>>>,
     /// Who waits for the server to be asked for stale variables.
     reader: RefCell<Option<oneshot::Sender<()>>>,
-    reader_came: Notify,
     /// Who wants the server session replaced.
     switch: RefCell<Option<Switch>>,
-    switch_wanted: Notify,
 }
 
 /// Another session's wish that this one's server session be replaced, and who waits for the outcome.
@@ -125,13 +127,11 @@ impl Entry {
             prepared: RefCell::default(),
             gate: Cell::default(),
             end: Cell::new(None),
-            ended: Notify::new(),
+            bell: Bell::default(),
             stopped: Cell::new(false),
             gone: RefCell::default(),
             reader: RefCell::default(),
-            reader_came: Notify::new(),
             switch: RefCell::default(),
-            switch_wanted: Notify::new(),
         });
         worker
             .registry
@@ -290,19 +290,22 @@ impl Entry {
     }
 
     /// Waits for something, but no longer than until somebody ends the session.
-    pub(super) async fn unless_ended<T>(&self, future: impl Future<Output = T>) -> Result<T, End> {
+    /// (The future is pinned where it is: a future that is given away is stored twice.)
+    pub(super) async fn unless_ended<T>(
+        &self,
+        future: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, End> {
         tokio::select! {
             biased;
-            end = self.ended() => Err(end),
+            end = self.bell.wait_for(|| self.end.take()) => Err(end),
             done = future => Ok(done),
         }
     }
 
     /// Waits until somebody wants to see variables of which the session's station has yet to ask the server.
     pub(super) async fn variables_wanted(&self) {
-        while self.reader.borrow().is_none() {
-            self.reader_came.notified().await;
-        }
+        let has_come = || self.reader.borrow().is_some().then_some(());
+        self.bell.wait_for(has_come).await;
     }
 
     /// What can be asked has been asked.
@@ -313,22 +316,7 @@ impl Entry {
 
     /// Waits until somebody wants the server session replaced; the session's station grants it at a command boundary.
     pub(super) async fn switch_wanted(&self) -> Switch {
-        loop {
-            if let Some(switch) = self.switch.take() {
-                return switch;
-            }
-            self.switch_wanted.notified().await;
-        }
-    }
-
-    /// Waits until somebody ends the session.
-    async fn ended(&self) -> End {
-        loop {
-            if let Some(end) = self.end.take() {
-                return end;
-            }
-            self.ended.notified().await;
-        }
+        self.bell.wait_for(|| self.switch.take()).await
     }
 }
 
@@ -416,7 +404,7 @@ impl Registry {
         };
         if !entry.session.borrow().command.is_running() {
             entry.reader.replace(Some(reader));
-            entry.reader_came.notify_one();
+            entry.bell.ring();
         }
     }
 
@@ -430,7 +418,7 @@ impl Registry {
             let _ = switch.outcome.send(Err(Stuck::Busy));
         } else {
             entry.switch.replace(Some(switch));
-            entry.switch_wanted.notify_one();
+            entry.bell.ring();
         }
     }
 
@@ -460,7 +448,7 @@ impl Registry {
         let first = entry.end.take().unwrap_or(end);
         entry.end.set(Some(first));
         entry.gone.borrow_mut().extend(gone);
-        entry.ended.notify_one();
+        entry.bell.ring();
     }
 }
 

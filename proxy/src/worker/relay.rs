@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::{
     Worker,
     close::{self, End},
-    serve::Serving,
+    serve::{IDLE_BUFFER_BYTES, Serving},
 };
 use crate::{
     net::{Leg, is_transient},
@@ -53,7 +53,7 @@ impl Serving<'_> {
                     match self.read_client()? {
                         Got::Bytes(_) => return Ok(()),
                         Got::Nothing => {}
-                        Got::End => return Err(self.half_closed().await),
+                        Got::End => return Err(Box::pin(self.half_closed()).await),
                     }
                 }
                 ready = self.node.readable() => {
@@ -69,11 +69,11 @@ impl Serving<'_> {
                     return Ok(());
                 }
                 () = entry.variables_wanted() => {
-                    self.read_variables_idle().await?;
+                    Box::pin(self.read_variables_idle()).await?;
                     return Ok(());
                 }
                 wish = entry.switch_wanted() => {
-                    self.grant(wish).await?;
+                    Box::pin(self.grant(wish)).await?;
                     return Ok(());
                 }
             }
@@ -176,7 +176,13 @@ impl Serving<'_> {
         }
         let before = self.command.packets();
         let length = self.command.feed(&self.client_rest);
-        let bytes = self.client_rest.split_to(length);
+        // Mostly that is all there is: then the buffer itself is taken, and comes back emptied.
+        let is_whole = length == self.client_rest.len();
+        let mut bytes = if is_whole {
+            std::mem::take(&mut self.client_rest)
+        } else {
+            self.client_rest.split_to(length)
+        };
         {
             let mut session = self.entry.session.borrow_mut();
             session.traffic.relayed_bytes_to_node += length as u64;
@@ -188,8 +194,12 @@ impl Serving<'_> {
         }
         if let Err(error) = self.node.write_all(&bytes).await {
             // It may have said why before it closed: that is the client's to read.
-            self.last_words().await;
+            Box::pin(self.last_words()).await;
             return Err(End::of_node(error));
+        }
+        if is_whole && bytes.capacity() <= IDLE_BUFFER_BYTES {
+            bytes.clear();
+            self.client_rest = bytes;
         }
         Ok(())
     }
@@ -354,14 +364,13 @@ impl Serving<'_> {
     }
 
     /// `COM_QUIT`: the node closes, and so do we.
-    pub(super) async fn quit(&mut self) -> Result<(), End> {
+    pub(super) fn quit(&mut self) -> Result<(), End> {
         let length = packet::HEADER_LEN + 1;
         let bytes = self
             .client_rest
             .split_to(length.min(self.client_rest.len()));
-        // The node may have closed already.
-        let _ = self.node.write_all(&bytes).await;
-        let _ = self.node.shutdown_write();
+        // The node may have closed already, or be so far behind that it has no room for this.
+        let _ = self.node.finish(&bytes);
         Err(End::Quit)
     }
 

@@ -1,7 +1,7 @@
 //! A logged-in session's loop: at a command boundary it offers the gate to the kernel and waits for whatever reaches the daemon; a
 //! command that does is answered, or relayed with its response, and then the boundary is there again.
 
-use std::{rc::Rc, sync::Arc};
+use std::{pin::pin, rc::Rc, sync::Arc};
 
 use bytes::BytesMut;
 use sluice_ebpf::{
@@ -26,7 +26,7 @@ use super::{
     way,
 };
 use crate::{
-    admin::{self, ConnectionKind, prepared::Statements},
+    admin::{self, AdminError, ConnectionKind, prepared::Statements},
     net::Leg,
     protocol::{capability::Capabilities, command, error::MysqlError, packet},
     route,
@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Capacity of an emptied buffer that is worth keeping while a session is idle, in bytes.
-const IDLE_BUFFER_BYTES: usize = 1024;
+pub(super) const IDLE_BUFFER_BYTES: usize = 512;
 
 /// One session being served. Fields are the session's two streams and where they stand; what others may see is in its [`Entry`].
 pub(super) struct Serving<'a> {
@@ -119,8 +119,15 @@ impl<'a> Serving<'a> {
     }
 
     /// Serves until somebody leaves or is made to.
-    pub(super) async fn serve(mut self) -> End {
-        match self.entry.unless_ended(self.run()).await {
+    pub(super) async fn serve(&mut self) -> End {
+        let served = self.entry.unless_ended(pin!(self.run())).await;
+        // Its end is boxed, so that a session that lives has no memory for it.
+        Box::pin(self.end(served)).await
+    }
+
+    /// Says what is left to say to the client and the node.
+    async fn end(&mut self, served: Result<End, End>) -> End {
+        match served {
             Ok(end) => {
                 self.arrived().await;
                 end
@@ -163,7 +170,7 @@ impl<'a> Serving<'a> {
         self.write_client(&welcome).await
     }
 
-    /// One command, or what else happens at a boundary.
+    /// One command, or what else happens at a boundary. What is rare is boxed: an idle session's task has no memory for it.
     async fn boundary(&mut self) -> Result<(), End> {
         if self.client_rest.is_empty() {
             if self.client_rest.capacity() > IDLE_BUFFER_BYTES {
@@ -176,7 +183,7 @@ impl<'a> Serving<'a> {
             self.take_stock().await?;
         }
         if let Some(command) = self.statements.command(&self.client_rest) {
-            return self.own_statement(command).await;
+            return Box::pin(self.own_statement(command)).await;
         }
         match plan(
             &self.client_rest,
@@ -190,24 +197,37 @@ impl<'a> Serving<'a> {
                     self.read_client_or_end().await
                 }
             }
-            Plan::Quit => self.quit().await,
-            Plan::Stream => self.stream().await,
+            Plan::Quit => self.quit(),
+            Plan::Stream => Box::pin(self.stream()).await,
             Plan::Forward(effect) => self.forward(effect).await,
-            Plan::ChangeUser(payload) => self.change_user(&payload).await,
-            Plan::Prepare(effect) => self.prepare(effect).await,
+            Plan::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
+            Plan::Prepare(effect) => Box::pin(self.prepare(effect)).await,
             Plan::ProcessInfo => {
-                self.answer(&admin::Statement::process_list(), Effect::None)
-                    .await
+                let statement = Ok(admin::Statement::process_list());
+                Box::pin(self.answer_own(statement, Effect::None)).await
             }
-            Plan::Kill(id) => self.answer(&admin::Statement::kill(id), Effect::None).await,
-            Plan::Text { text, effect } => match admin::parse(&text) {
-                None => match admin::hidden(&text) {
-                    Some(error) => self.refuse(&error).await,
+            Plan::Kill(id) => {
+                let statement = Ok(admin::Statement::kill(id));
+                Box::pin(self.answer_own(statement, Effect::None)).await
+            }
+            Plan::Text { text, effect } => {
+                match admin::parse(&text).or_else(|| admin::hidden(&text).map(Err)) {
                     None => self.forward(effect).await,
-                },
-                Some(Ok(statement)) => self.answer(&statement, effect).await,
-                Some(Err(error)) => self.refuse(&error).await,
-            },
+                    Some(statement) => Box::pin(self.answer_own(statement, effect)).await,
+                }
+            }
+        }
+    }
+
+    /// A statement of Sluice's own, or one that is refused.
+    async fn answer_own(
+        &mut self,
+        statement: Result<admin::Statement, AdminError>,
+        effect: Effect,
+    ) -> Result<(), End> {
+        match statement {
+            Ok(statement) => self.answer(&statement, effect).await,
+            Err(error) => self.refuse(&error).await,
         }
     }
 

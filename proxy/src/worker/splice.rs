@@ -91,7 +91,7 @@ impl Serving<'_> {
                     }
                     Left::Undecided => {
                         self.entry.take_over_command();
-                        self.settle(command_remaining).await?;
+                        Box::pin(self.settle(command_remaining)).await?;
                         self.entry.end_command();
                         return Ok(());
                     }

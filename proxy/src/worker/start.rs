@@ -383,7 +383,8 @@ fn nonce() -> u64 {
     nanoseconds.rotate_left(17) ^ u64::from(std::process::id()) << 40
 }
 
-/// Raises the limit of open files as far as it goes: a session has two sockets, and distributions start daemons with 1,024.
+/// Raises the limit of open files as far as it goes: a session has two sockets, and distributions start daemons with 1,024. Says where it is too
+/// low for `sessions`.
 #[expect(unsafe_code, reason = "std does not set resource limits")]
 pub(super) fn allow_descriptors(sessions: u32) {
     let wanted = libc::rlim_t::from(sessions) * 2 + 256;
@@ -396,6 +397,14 @@ pub(super) fn allow_descriptors(sessions: u32) {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 || limit.rlim_cur >= wanted {
             return;
         }
+        let raised = libc::rlimit {
+            rlim_cur: wanted,
+            rlim_max: limit.rlim_max.max(wanted),
+        };
+        // Beyond the hard limit only with CAP_SYS_RESOURCE.
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
+            return;
+        }
         limit.rlim_cur = wanted.min(limit.rlim_max);
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
     }
@@ -403,6 +412,7 @@ pub(super) fn allow_descriptors(sessions: u32) {
         tracing::warn!(
             limit = limit.rlim_cur,
             wanted,
+            sessions = limit.rlim_cur.saturating_sub(256) / 2,
             "fewer open files are allowed than max_connections needs"
         );
     }

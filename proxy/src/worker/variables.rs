@@ -103,7 +103,7 @@ impl Serving<'_> {
         let trace = Trace::of(&self.client_rest, attributes);
         let is_stale = self.entry.session.borrow().variables.is_stale();
         if is_stale && self.tracking.statements.overwrites(&trace) {
-            self.read_variables(false).await?;
+            Box::pin(self.read_variables(false)).await?;
         }
         let changes = self.tracking.statements.changes(&trace);
         let tracking = &mut self.tracking;

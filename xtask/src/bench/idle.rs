@@ -5,7 +5,7 @@ use super::interrupt::Interrupt;
 use super::peer::{Peer, Way};
 use super::stage::Place;
 use anyhow::{Context as _, Result};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Serialize;
 use sluice_tests::server::{PASSWORD, USER};
 use sluice_tests::wire::{Connection, Login};
@@ -43,15 +43,13 @@ pub(super) fn node_options(sessions: usize) -> Vec<String> {
     ]
 }
 
-/// How many of the wanted sessions this machine allows: a proxy has two sockets for each. Raises the limit of open files as far as it goes.
+/// How many of the wanted sessions this machine allows: a proxy has two sockets for each. Raises the limit of open files as far as it goes;
+/// what the bench starts inherits it.
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn possible(wanted: usize) -> Result<usize> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("the limit of open files")?;
-    let files = limit.maximum.unwrap_or(u64::MAX);
+    let files = allow_files(2 * u64::try_from(wanted)? + OTHER_FILES)?;
     let most = usize::try_from(files.saturating_sub(OTHER_FILES) / 2)?;
     if most < wanted {
         println!(
@@ -59,6 +57,25 @@ pub(super) fn possible(wanted: usize) -> Result<usize> {
         );
     }
     Ok(most.min(wanted))
+}
+
+/// Raises the limit of open files: to `wanted` if the kernel lets us, else to where it may be raised. Returns what it is then.
+fn allow_files(wanted: u64) -> Result<u64> {
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    if most < wanted {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: Some(wanted),
+        };
+        // Needs CAP_SYS_RESOURCE.
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            return Ok(wanted);
+        }
+    }
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("the limit of open files")?;
+    Ok(most)
 }
 
 /// Measures every peer that has a process, one after the other, from the caller's host.
