@@ -113,6 +113,7 @@ async fn live(
             return (End::Login(LoginReason::NodeUnreachable), error.message);
         }
     };
+    drop(greeted);
     let tls = tls(process, &settings);
     let greeting = match &front {
         Front::Node(node) => greeting::like(node, entry, tls.is_some()),
