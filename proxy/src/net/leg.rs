@@ -1,6 +1,6 @@
 //! A leg: one TCP connection of a session, which knows how many bytes ever went through it.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,6 +16,7 @@ use rustls::Connection;
 use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, time::timeout};
 
+use super::calls;
 use super::tls::{Socket, Tls};
 use crate::config::KEEPALIVE_IDLE_DEFAULT;
 
@@ -68,39 +69,6 @@ impl Watch {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Some((load(&counts.read), load(&counts.written)))
     }
-}
-
-/// Calls on the legs of a thread, and what they moved.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Calls {
-    /// Reads that were tried.
-    pub reads: u64,
-    /// Those that found nothing.
-    pub empty_reads: u64,
-    /// Bytes read.
-    pub read_bytes: u64,
-    /// Writes that were tried.
-    pub writes: u64,
-    /// Those that had no room.
-    pub empty_writes: u64,
-    /// Bytes written.
-    pub written_bytes: u64,
-}
-
-thread_local! {
-    static CALLS: Cell<Calls> = const { Cell::new(Calls {
-        reads: 0,
-        empty_reads: 0,
-        read_bytes: 0,
-        writes: 0,
-        empty_writes: 0,
-        written_bytes: 0,
-    }) };
-}
-
-/// The calls of this thread so far.
-pub fn calls() -> Calls {
-    CALLS.get()
 }
 
 impl Leg {
@@ -443,24 +411,12 @@ impl Leg {
     }
 
     fn count_read(&self, read: io::Result<usize>) -> io::Result<usize> {
-        let mut calls = CALLS.get();
-        calls.reads += 1;
-        match &read {
-            Ok(length) => calls.read_bytes += *length as u64,
-            Err(_) => calls.empty_reads += 1,
-        }
-        CALLS.set(calls);
+        calls::note_read(&read);
         count(&self.counts.read, read)
     }
 
     fn count_written(&self, written: io::Result<usize>) -> io::Result<usize> {
-        let mut calls = CALLS.get();
-        calls.writes += 1;
-        match &written {
-            Ok(length) => calls.written_bytes += *length as u64,
-            Err(_) => calls.empty_writes += 1,
-        }
-        CALLS.set(calls);
+        calls::note_written(&written);
         count(&self.counts.written, written)
     }
 }

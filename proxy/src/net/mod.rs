@@ -1,12 +1,14 @@
 //! Sockets: the listener that workers share and the legs of sessions.
 
+mod calls;
 pub mod facts;
 mod leg;
 pub mod path;
 pub mod tls;
 
+pub use calls::{Calls, calls};
 pub(crate) use leg::is_transient;
-pub use leg::{Calls, Leg, READ_CHUNK, Watch, calls};
+pub use leg::{Leg, READ_CHUNK, Watch};
 
 use std::io;
 use std::net::SocketAddr;
