@@ -13,26 +13,19 @@ pub const NEEDED: CapabilitySet = CapabilitySet::BPF
     .union(CapabilitySet::NET_ADMIN)
     .union(CapabilitySet::PERFMON);
 
-/// What the programs of the path `wire` take.
-pub const NEEDED_BELOW_SOCKETS: CapabilitySet = CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN);
-
 /// What this thread may do now.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn held() -> io::Result<CapabilitySet> {
-    Ok(effective()?)
+    Ok(capabilities(None)?.effective)
 }
 
 /// Those of [`NEEDED`] that this thread lacks.
 pub fn missing() -> CapabilitySet {
     // A kernel that does not tell has none to give.
-    let held = effective().unwrap_or(CapabilitySet::empty());
+    let held = held().unwrap_or(CapabilitySet::empty());
     NEEDED.difference(implied(held))
-}
-
-fn effective() -> rustix::io::Result<CapabilitySet> {
-    capabilities(None).map(|sets| sets.effective)
 }
 
 /// With `CAP_SYS_ADMIN` the kernel asks for neither of the two that were once part of it.

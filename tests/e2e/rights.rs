@@ -3,12 +3,24 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
+    path::Path,
+    process,
     rights::{self, Rights},
+    server::{PASSWORD, USER},
+    sluice,
     sluice::Sluice,
     stage::Stage,
     topology::Topology,
+    wait,
+    wire::{Connection, Login},
 };
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("given_up", given_up).daemon(),
@@ -18,6 +30,9 @@ pub(crate) const CASES: &[Case] = &[
             |setting| setting.topology == Topology::Local,
             "all on one host, no interface is covered",
         ),
+    Case::new("without_perfmon", without_perfmon)
+        .only(Path::Spliced)
+        .local(),
 ];
 
 /// `CAP_NET_ADMIN`, as `/proc` shows sets.
@@ -115,4 +130,51 @@ fn interface_that_comes_later(stage: &Stage) -> Result<()> {
     );
     netns.ip(&["link", "del", near])?;
     line.map(|_| ())
+}
+
+/// With two of the three capabilities no path can be loaded on any kernel: everything is relayed, and log and doctor say for want of what.
+fn without_perfmon(stage: &Stage) -> Result<()> {
+    let two = "-all,+bpf,+net_admin";
+    let limited = |arguments: &[&str]| -> Result<Command> {
+        let mut command = Command::new("setpriv");
+        command
+            .args([
+                &format!("--bounding-set={two}"),
+                "--inh-caps=-all",
+                "--ambient-caps=-all",
+                "--",
+            ])
+            .arg(sluice::binary()?)
+            .args(arguments);
+        Ok(command)
+    };
+    let doctor = limited(&["doctor"])?.output()?;
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let relayed = "relayed: missing capabilities: CAP_PERFMON";
+    assert_eq!(told.matches(relayed).count(), 4, "{told}");
+    // A free port that the log names.
+    let node = stage.node().to_string();
+    let flags = ["run", "--listen", "127.0.0.1:0", "--server", &node];
+    let mut command = limited(&[&flags[..], &["--log-format", "json"]].concat())?;
+    let log = sluice_tests::place::fresh("rights")?.join("log");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log)?);
+    let mut process = process::spawn("sluice", command)?;
+    let address = wait::until("it listens", Duration::from_secs(30), || {
+        let text = fs::read_to_string(&log)?;
+        ensure!(process.ended()?.is_none(), "it ended: {text}");
+        let (_, rest) = text.split_once("\"addr\":\"").unwrap_or_default();
+        Ok(rest.split_once('"').map(|(address, _)| address.to_owned()))
+    })?;
+    let address: SocketAddr = address.parse()?;
+    let mut connection = Connection::open(address, &Login::new(USER, PASSWORD))?;
+    assert_eq!(connection.run("SELECT 'whole'")?.text()?, "whole");
+    let splice = attribute::splice(&mut connection)?;
+    assert_eq!(splice.text("path")?, "relay", "{splice:?}");
+    let text = fs::read_to_string(&log)?;
+    ensure!(text.contains("missing capabilities: CAP_PERFMON"), "{text}");
+    assert_eq!(process.terminate(Duration::from_secs(20))?, 0);
+    Ok(())
 }

@@ -56,7 +56,11 @@ pub fn report() -> Report {
         Err(error) => format!("failed: {}", self_test::explain(error)),
     };
     lines.push(("self-test, local", outcome(tested.as_ref().map(|_| ()))));
-    let mut remote = wire::remote(&Err("the self-test failed".to_owned()));
+    let why_not = match &tested {
+        Err(error @ SelfTestError::Capabilities(_)) => error.to_string(),
+        _ => "the self-test failed".to_owned(),
+    };
+    let mut remote = wire::remote(&Err(why_not.clone()));
     if let Ok((kernel, found)) = &mut tested {
         let counts = if found.counts_unread_bytes {
             "counts all bytes"
@@ -72,11 +76,11 @@ pub fn report() -> Report {
     }
     let can_splice = tested.is_ok();
     let local = if can_splice {
-        "spliced between their sockets (path local)"
+        "spliced between their sockets (path local)".to_owned()
     } else {
-        "relayed: the self-test failed"
+        format!("relayed: {why_not}")
     };
-    lines.push(("client and node on this host", local.to_owned()));
+    lines.push(("client and node on this host", local));
     lines.extend(remote);
     Report { can_splice, lines }
 }

@@ -31,6 +31,10 @@ const OUTSTANDING_BYTES_MAX: u32 = 1 << 20;
 /// Why a path is not used on this host.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
+    /// Each path's programs take all of [`privilege::NEEDED`]: those of `local` read sockets and those of `wire` read headers through pointers as
+    /// only `CAP_PERFMON` allows.
+    #[error("missing capabilities: {0}")]
+    Capabilities(String),
     /// The programs cannot be loaded.
     #[error(transparent)]
     Kernel(#[from] KernelError),
@@ -72,6 +76,10 @@ pub fn load_and_test(
     sessions: u32,
     own_namespace_only: bool,
 ) -> Result<(Kernel, Found), SelfTestError> {
+    let missing = privilege::missing();
+    if !missing.is_empty() {
+        return Err(SelfTestError::Capabilities(privilege::names(missing)));
+    }
     let mut kernel = Kernel::load(sessions, own_namespace_only)?;
     let session = TestSession::open(&mut kernel, None)?;
     session.run()?;
@@ -87,17 +95,9 @@ pub fn load_and_test(
     ))
 }
 
-/// An error with all its causes and, where capabilities are missing, their names: most refusals come of that.
+/// An error with all its causes.
 pub fn explain(error: &SelfTestError) -> String {
-    let mut text = super::chain(error);
-    let missing = privilege::missing();
-    if !missing.is_empty() {
-        text = format!(
-            "{text} (missing capabilities: {})",
-            privilege::names(missing)
-        );
-    }
-    text
+    super::chain(error)
 }
 
 /// The four sockets of a session on one host.
