@@ -7,6 +7,8 @@
 //! Part of the list runs again with a daemon that has the rights of its unit file only (settings `unprivileged_…`); `SLUICE_TEST_RIGHTS=unit` runs
 //! all of it so.
 //!
+//! `SLUICE_TEST_ENDURANCE=1` has `liars` count to a hundred thousand and a million, where it else does a few hundred rounds.
+//!
 //! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
 //! where else they take the wire path. `SLUICE_TEST_ONLY` is a list of parts of names, with commas: others are not run.
 //! `SLUICE_TEST_SLOWNESS=10` gives everything ten times the time, for an emulated machine.
@@ -35,6 +37,7 @@ mod insert_id;
 mod kill;
 mod kill_query;
 mod latency;
+mod liars;
 mod lo;
 mod local_infile;
 mod login;
@@ -111,6 +114,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("close", close::CASES),
     ("many_connections", many_connections::CASES),
     ("hostile", hostile::CASES),
+    ("liars", liars::CASES),
     ("foreign_sockets", foreign_sockets::CASES),
     ("containers", containers::CASES),
     ("daemon_away", daemon_away::CASES),

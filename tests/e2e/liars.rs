@@ -1,0 +1,316 @@
+//! Peers that log in and then lie, or stop: nodes whose packets are other than they say, clients whose commands are, and clients that stop in every
+//! phase. The daemon lives on, holds no more memory than before, and others never notice.
+
+use crate::case::Case;
+use anyhow::{Result, ensure};
+use sluice_tests::{
+    pattern::Random,
+    server::{PASSWORD, USER},
+    stage::{Front, Stage},
+    wire::{Connection, Login, command, frame},
+};
+use std::{
+    env,
+    io::{Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("nodes", nodes).daemon(),
+    Case::new("clients", clients).daemon(),
+    Case::new("stops_in_every_phase", stops_in_every_phase).daemon(),
+    Case::new("bad_logins", bad_logins).daemon(),
+    Case::new("logins", logins).daemon(),
+    Case::new("statements", statements).daemon(),
+];
+
+/// What a daemon may grow by under attack, allocator and all.
+const GROWTH_MAX: u64 = 32 << 20;
+/// How long a client waits that has been lied to: more bytes may have been promised than there are.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Has `attack` at a daemon in front of `node`, which must be as if nothing had been; `calm` is called before each look.
+fn survives(
+    stage: &Stage,
+    node: SocketAddr,
+    calm: impl Fn(),
+    attack: impl FnOnce(&Front) -> Result<()>,
+) -> Result<()> {
+    let front = stage.private(node, &["--login-timeout", "3s"])?;
+    serves(&front)?;
+    let before = front.daemon()?.resident_bytes()?;
+    attack(&front)?;
+    calm();
+    serves(&front)?;
+    let after = front.daemon()?.resident_bytes()?;
+    ensure!(
+        after < before + GROWTH_MAX,
+        "the daemon grew from {before} to {after} bytes"
+    );
+    let log = front.daemon()?.log_text();
+    ensure!(!log.contains("panicked"), "{log}");
+    assert_eq!(front.daemon()?.stop()?, 0);
+    Ok(())
+}
+
+fn serves(front: &Front) -> Result<()> {
+    let mut connection = front.open(USER, PASSWORD)?;
+    assert_eq!(connection.run("SELECT 'served'")?.text()?, "served");
+    Ok(())
+}
+
+/// A hop to the stage's server that changes bytes of what the server says, while it is told to.
+struct Liar {
+    address: SocketAddr,
+    lies: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+}
+
+impl Liar {
+    fn start(stage: &Stage) -> Result<Self> {
+        let listener = stage.listen_as_node()?;
+        let liar = Self {
+            address: listener.local_addr()?,
+            lies: Arc::new(AtomicBool::new(false)),
+            count: Arc::new(AtomicU64::new(0)),
+        };
+        let (server, lies, count) = (
+            stage.node(),
+            Arc::clone(&liar.lies),
+            Arc::clone(&liar.count),
+        );
+        thread::spawn(move || {
+            for (seed, near) in (0..).zip(listener.incoming().map_while(Result::ok)) {
+                let Ok(far) = TcpStream::connect(server) else {
+                    return;
+                };
+                let (lies, count) = (Arc::clone(&lies), Arc::clone(&count));
+                thread::spawn(move || hop(near, far, Random::new(seed), &lies, &count));
+            }
+        });
+        Ok(liar)
+    }
+}
+
+/// Forwards a connection both ways until one side closes. In every third piece of what the server says up to four bytes are others, mostly of its
+/// first header: length, sequence number and kind.
+fn hop(
+    near: TcpStream,
+    far: TcpStream,
+    mut random: Random,
+    lies: &AtomicBool,
+    count: &AtomicU64,
+) -> Option<()> {
+    let (mut from_client, mut to_server) = (near.try_clone().ok()?, far.try_clone().ok()?);
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from_client, &mut to_server);
+        let _ = to_server.shutdown(Shutdown::Both);
+    });
+    let (mut from_server, mut to_client) = (far, near);
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        let length = from_server.read(&mut bytes).ok()?;
+        if length == 0 {
+            return to_client.shutdown(Shutdown::Both).ok();
+        }
+        let said = bytes.get_mut(..length)?;
+        if lies.load(Ordering::SeqCst) && random.below(3) == 0 {
+            for _ in 0..=random.below(4) {
+                let reach = if random.below(3) == 0 {
+                    length
+                } else {
+                    length.min(8)
+                };
+                let place = random.below(reach);
+                *said.get_mut(place)? = u8::try_from(random.below(256)).ok()?;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+        to_client.write_all(said).ok()?;
+    }
+}
+
+fn nodes(stage: &Stage) -> Result<()> {
+    let liar = Liar::start(stage)?;
+    let calm = || liar.lies.store(false, Ordering::SeqCst);
+    survives(stage, liar.address, calm, |front| {
+        liar.lies.store(true, Ordering::SeqCst);
+        for _ in 0..150 {
+            // What comes of it is the liar's business: an error, another row, silence or the end.
+            let _ = converse(front.address());
+        }
+        let told = liar.count.load(Ordering::SeqCst);
+        ensure!(told > 100, "only {told} lies");
+        Ok(())
+    })
+}
+
+/// A session as far as it goes.
+fn converse(address: SocketAddr) -> Result<()> {
+    let mut connection = Connection::greet(address)?;
+    connection.stream().set_read_timeout(Some(PATIENCE))?;
+    connection.log_in(&Login::new(USER, PASSWORD))?;
+    for statement in [
+        "SELECT 1",
+        "SET @a = 1",
+        "SELECT REPEAT('a', 3000), @a",
+        "DO 0",
+        "SELECT 1",
+    ] {
+        connection.query(statement)?;
+    }
+    let prepared = connection.prepare("SELECT 7")?;
+    connection.execute(&prepared, &[])?;
+    Ok(())
+}
+
+fn clients(stage: &Stage) -> Result<()> {
+    survives(
+        stage,
+        stage.node(),
+        || {},
+        |front| {
+            let mut random = Random::new(54);
+            for round in 0..150 {
+                let mut connection = front.open(USER, PASSWORD)?;
+                connection.stream().set_read_timeout(Some(PATIENCE))?;
+                connection.run("SELECT 1")?;
+                let (mut bytes, _) = frame(&command::query(b"SELECT 'whole'"), 0);
+                match round % 3 {
+                    // Another sequence number than a command's.
+                    0 => set(&mut bytes, 3, 1 + random.below(255)),
+                    // A length that is not the payload's.
+                    1 => set(&mut bytes, random.below(3), random.below(256)),
+                    // Another kind of command, whose insides are a query's text.
+                    _ => set(&mut bytes, 4, random.below(0x20)),
+                }
+                connection.send_raw(&bytes)?;
+                let _ = connection.read_packet();
+                if random.below(2) == 0 {
+                    let _ = connection.stream().shutdown(Shutdown::Write);
+                    let _ = connection.read_packet();
+                }
+            }
+            Ok(())
+        },
+    )
+}
+
+fn set(bytes: &mut [u8], place: usize, value: usize) {
+    if let (Some(byte), Ok(value)) = (bytes.get_mut(place), u8::try_from(value)) {
+        *byte = value;
+    }
+}
+
+/// Many clients at once in each phase, none of which goes on. They cost what idle ones cost.
+fn stops_in_every_phase(stage: &Stage) -> Result<()> {
+    survives(
+        stage,
+        stage.node(),
+        || {},
+        |front| {
+            let mut stopped = Vec::new();
+            let login = Login::new(USER, PASSWORD);
+            for _ in 0..15 {
+                stopped.push(Connection::greet(front.address())?);
+                let mut in_login = Connection::greet(front.address())?;
+                let (bytes, _) = frame(&in_login.login_packet(&login)?, 1);
+                in_login.send_raw(bytes.split_at(bytes.len() / 2).0)?;
+                stopped.push(in_login);
+                // What follows the login packet is asked for and never sent.
+                let mut asked = Connection::greet(front.address())?;
+                let (bytes, _) = frame(&asked.login_packet(&Login::new(USER, "wrong"))?, 1);
+                asked.send_raw(&bytes)?;
+                stopped.push(asked);
+                let (query, _) = frame(&command::query(b"SELECT REPEAT('a', 4000000)"), 0);
+                // The beginning of one of four million bytes.
+                let (large, _) = frame(&command::query(&[b'a'; 1000].repeat(4000)), 0);
+                let parts = [
+                    (&query, 2),
+                    (&query, 4),
+                    (&query, 9),
+                    (&query, 40),
+                    (&large, 100_000),
+                ];
+                for (bytes, length) in parts {
+                    let mut session = front.open(USER, PASSWORD)?;
+                    session.run("SELECT 1")?;
+                    session.send_raw(bytes.get(..length.min(bytes.len())).unwrap_or_default())?;
+                    stopped.push(session);
+                }
+            }
+            for _ in 0..20 {
+                serves(front)?;
+            }
+            drop(stopped);
+            Ok(())
+        },
+    )
+}
+
+/// As many of what is counted as the environment says, else a few: `SLUICE_TEST_ENDURANCE=1` takes the numbers of the README.
+fn times(few: u32, many: u32) -> u32 {
+    match env::var_os("SLUICE_TEST_ENDURANCE") {
+        Some(value) if value != "0" => many,
+        _ => few,
+    }
+}
+
+/// Memory once half of `count` rounds are over, and when all are: within 5 %, or what one slab of the allocator makes of few.
+fn is_flat(front: &Front, count: u32, mut round: impl FnMut() -> Result<()>) -> Result<()> {
+    const SLACK: u64 = 1 << 20;
+    let daemon = front.daemon()?;
+    let mut half = 0;
+    for done in 0..count {
+        if done == count / 2 {
+            half = daemon.resident_bytes()?;
+        }
+        round()?;
+    }
+    let whole = daemon.resident_bytes()?;
+    ensure!(
+        whole <= half + half / 20 + SLACK,
+        "after {} rounds {half} bytes, after {count} {whole}",
+        count / 2
+    );
+    Ok(())
+}
+
+fn bad_logins(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let login = Login::new(USER, "wrong");
+    is_flat(&front, times(600, 100_000), || {
+        let outcome = Connection::greet(front.address())?.log_in(&login)?;
+        assert_eq!(outcome.code(), 1045, "{outcome}");
+        Ok(())
+    })?;
+    serves(&front)
+}
+
+fn logins(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    is_flat(&front, times(600, 100_000), || serves(&front))
+}
+
+/// Relayed and spliced ones, of many texts, in one session.
+fn statements(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let mut number = 0_u64;
+    is_flat(&front, times(6_000, 1_000_000), || {
+        number += 1;
+        let statement = match number % 10 {
+            0 => format!("SET @v{} = {number}", number % 500),
+            1 => format!("SELECT @v{}", number % 500),
+            _ => format!("SELECT {number}"),
+        };
+        connection.run(&statement).map(|_| ())
+    })?;
+    serves(&front)
+}
