@@ -50,7 +50,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
         armed
     };
     match command(msg, record, size, begun, regime) {
-        Ok(()) => leg.said = Leg::MARKED,
+        Ok(said) => leg.said = said,
         Err(reason) => trap(record, begun, reason),
     }
 }
@@ -96,7 +96,8 @@ fn go_on(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, begun: u64, s
     publish!(record.client.bytes, record.client.bytes + u64::from(bytes));
 }
 
-/// A message that begins a command of `regime`, which begins with it unless it is `begun`: splices it if it may be.
+/// A message that begins a command of `regime`, which begins with it unless it is `begun`: splices it if it may be. Returns what has been said of
+/// the message ([`Leg::said`]).
 #[inline(always)]
 fn command(
     msg: *mut sk_msg_md,
@@ -104,7 +105,7 @@ fn command(
     size: u32,
     begun: u64,
     regime: u64,
-) -> Result<(), TrapReason> {
+) -> Result<u32, TrapReason> {
     if regime == begun {
         if record.client.commands != shared!(record.node.answered) {
             return Err(TrapReason::Pipelined);
@@ -150,6 +151,7 @@ fn command(
     };
     let expect = Expect::of(byte);
     let mut bytes = size;
+    let mut said = Leg::MARKED;
     if size > length + HEADER_BYTES {
         if expect != Expect::Nothing {
             return Err(TrapReason::Framing);
@@ -157,6 +159,7 @@ fn command(
         // What follows is looked at by itself: the program runs again.
         bytes = length + HEADER_BYTES;
         sys::apply_bytes(msg, bytes);
+        said |= Leg::CUT;
     }
     if let Err(reason) = send(msg, record) {
         sys::apply_bytes(msg, 0);
@@ -178,7 +181,7 @@ fn command(
     } else {
         publish!(record.client.commands, record.client.commands + 1);
     }
-    Ok(())
+    Ok(said)
 }
 
 /// Says that the statements with these bits are closed.
