@@ -235,13 +235,24 @@ impl Leg {
         self.is(flag::KNOWN) && syn.seq.wrapping_add(1) == self.rcv_base
     }
 
-    /// Both ends have said that they are done, and were heard; or another connection has taken the tuple.
+    /// Both ends have said that they are done, and were heard.
+    #[inline(always)]
+    const fn is_done(&self) -> bool {
+        self.is(flag::FIN_IN | flag::FIN_OUT)
+            && self.snd_una == self.snd_nxt
+            && self.rcv_acked == self.rcv_nxt
+    }
+
+    /// Nothing of it needs to be translated any more: it is done, was reset, or another connection has taken the tuple.
     #[inline(always)]
     pub const fn is_over(&self) -> bool {
-        self.is(flag::RESET)
-            || self.is(flag::GONE)
-            || (self.is(flag::FIN_IN | flag::FIN_OUT)
-                && self.snd_una == self.snd_nxt
-                && self.rcv_acked == self.rcv_nxt)
+        self.is(flag::RESET) || self.is(flag::GONE) || self.is_done()
+    }
+
+    /// The peer may open another connection of the same tuple, whether or not the daemon knows already: nobody who only guesses numbers can bring
+    /// that about.
+    #[inline(always)]
+    pub(super) const fn is_free(&self) -> bool {
+        self.is(flag::ABORTED) || self.is_done()
     }
 }

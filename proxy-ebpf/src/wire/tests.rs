@@ -397,6 +397,35 @@ fn a_syn_behind_a_reset_takes_the_tuple() {
     }
 }
 
+/// The daemon closes first, and the client opens another connection from the same port before the daemon has said that the session is over.
+#[test]
+fn a_syn_behind_both_fins_takes_the_tuple() {
+    let (mut wire, offer) = logged_in();
+    let fin = |seq, ack| Segment {
+        flags: tcp::FIN | tcp::ACK,
+        ..segment(seq, ack, 0)
+    };
+    let syn = Segment {
+        flags: tcp::SYN,
+        ..segment(CLIENT + 7777, 0, 0)
+    };
+    let from = |wire: &mut Wire, segment: &Segment| {
+        wire.from_peer(Side::Client, segment, Content::Unknown, &offer, false);
+        wire.client.is(flag::GONE)
+    };
+    wire.from_local(
+        Side::Client,
+        &fin(DAEMON_TO_CLIENT + 100, CLIENT + 50),
+        &offer,
+    );
+    assert!(!from(&mut wire, &syn));
+    assert!(!from(&mut wire, &fin(CLIENT + 50, DAEMON_TO_CLIENT + 101)));
+    assert!(!from(&mut wire, &syn), "its FIN is not acknowledged");
+    let last = segment(DAEMON_TO_CLIENT + 101, CLIENT + 51, 0);
+    wire.from_local(Side::Client, &last, &offer);
+    assert!(from(&mut wire, &syn));
+}
+
 /// The first segment of a connection that anything is learned from may be its last.
 #[test]
 fn a_fin_is_noted_with_the_first_segment() {

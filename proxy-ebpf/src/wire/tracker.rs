@@ -176,8 +176,8 @@ impl Wire {
         let mut half = self.half(side);
         half.own.flags |= flag::HEARD;
         if segment.has(tcp::SYN) || half.own.is(flag::GONE) {
-            // Of a connection that was reset the local socket is gone, though the daemon may not know yet: another one takes the tuple.
-            let is_free = offer.is_closed() || half.own.is(flag::ABORTED);
+            // The peer may be faster than the daemon.
+            let is_free = offer.is_closed() || half.own.is_free();
             if is_free && !half.own.began_with(segment) {
                 half.own.flags |= flag::GONE;
             }
