@@ -44,6 +44,7 @@ mod login;
 mod many_connections;
 mod multi;
 mod network;
+mod node_tls;
 mod nodes;
 mod on_the_wire;
 mod operator;
@@ -83,6 +84,7 @@ const THREADS: usize = 4;
 const CASES: &[(&str, &[Case])] = &[
     ("login", login::CASES),
     ("tls", tls::CASES),
+    ("node_tls", node_tls::CASES),
     ("unreachable_node", unreachable_node::CASES),
     ("broken_node", broken_node::CASES),
     ("abandoned", abandoned::CASES),

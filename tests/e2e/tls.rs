@@ -50,7 +50,7 @@ const WHO: &str = "SELECT CURRENT_USER()";
 const REASON: &str = "SHOW PROXYSESSION ATTRIBUTE LIKE 'relay_reason'";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Of names that the certificates are for.
-const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
+pub(crate) const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
 /// A daemon with a certificate, in front of the stage's server.
 struct Door {
@@ -113,12 +113,12 @@ impl Door {
     }
 }
 
-fn printed(printed: &Printed) -> Result<&str> {
+pub(crate) fn printed(printed: &Printed) -> Result<&str> {
     ensure!(printed.success, "{printed:?}");
     Ok(printed.stdout.trim_end())
 }
 
-fn refused(printed: &Printed, words: &str) -> Result<()> {
+pub(crate) fn refused(printed: &Printed, words: &str) -> Result<()> {
     ensure!(
         !printed.success && printed.stderr.contains(words),
         "{printed:?}"
@@ -346,7 +346,7 @@ fn ed25519(stage: &Stage) -> Result<()> {
 }
 
 /// An account whose password the server has not seen yet.
-fn cold_account(stage: &Stage) -> Result<String> {
+pub(crate) fn cold_account(stage: &Stage) -> Result<String> {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let user = format!("cold_{}", COUNT.fetch_add(1, Ordering::Relaxed));

@@ -1,11 +1,12 @@
 //! Clusters: `[[cluster]]` of the configuration file.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::Deserialize;
 
 use super::node::Node;
-use super::value::{ClusterKind, Name, NodeAddress, Policy};
+use super::tls::NodeTls;
+use super::value::{ClusterKind, Name, NodeAddress, Policy, TlsMode};
 
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,6 +25,8 @@ pub struct Cluster {
     pub policy: Policy,
     /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
+    /// TLS towards its nodes.
+    pub tls: NodeTls,
 }
 
 /// An account at the nodes.
@@ -35,6 +38,9 @@ pub struct Account {
     /// Password; empty by default.
     #[serde(default)]
     pub password: Secret,
+    /// TLS towards who has the account: of a monitor's, that of its cluster.
+    #[serde(skip)]
+    pub tls: NodeTls,
 }
 
 /// A text that is not printed.
@@ -77,6 +83,7 @@ impl Cluster {
             nodes: vec![Node::at(node)],
             policy: Policy::Primary,
             monitor: None,
+            tls: NodeTls::default(),
         }
     }
 }
@@ -92,6 +99,9 @@ pub(super) struct ClusterTable {
     nodes: Vec<Node>,
     policy: Option<Policy>,
     monitor: Option<Account>,
+    tls: Option<TlsMode>,
+    tls_ca: Option<PathBuf>,
+    tls_server_name: Option<String>,
 }
 
 impl ClusterTable {
@@ -112,6 +122,18 @@ impl ClusterTable {
         if let Some(tenant) = repeated(&tenants) {
             return Err(format!("cluster.tenants: \"{tenant}\" stands there twice"));
         }
+        let mode = self.tls.unwrap_or(TlsMode::Off);
+        if mode != TlsMode::Verify && (self.tls_ca.is_some() || self.tls_server_name.is_some()) {
+            return Err(format!(
+                "cluster.tls = \"{}\": tls_ca and tls_server_name need tls = \"verify\"",
+                mode.text()
+            ));
+        }
+        let tls = NodeTls {
+            mode,
+            ca: self.tls_ca.clone(),
+            server_name: self.tls_server_name.clone(),
+        };
         Ok(Cluster {
             name: self.name.as_str().to_owned(),
             takes_any_name: false,
@@ -119,7 +141,11 @@ impl ClusterTable {
             tenants,
             nodes: self.nodes.clone(),
             policy: self.policy.unwrap_or(Policy::Primary),
-            monitor: self.monitor.clone(),
+            monitor: self.monitor.clone().map(|account| Account {
+                tls: tls.clone(),
+                ..account
+            }),
+            tls,
         })
     }
 }

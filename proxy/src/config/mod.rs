@@ -21,10 +21,10 @@ pub use cluster::{Account, Cluster, Secret};
 pub use fleet::Fleet;
 pub use node::Node;
 pub use reload::{Reload, reload};
-pub use tls::ClientTls;
+pub use tls::{ClientTls, NodeTls};
 pub use value::{
     ByteCount, ClusterKind, Failures, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
-    NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, Workers,
+    NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.

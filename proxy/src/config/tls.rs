@@ -1,8 +1,10 @@
-//! TLS towards clients: `[tls]` of the configuration file.
+//! TLS: towards clients, `[tls]` of the configuration file, and towards nodes.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
+
+use super::value::TlsMode;
 
 /// What clients are shown, and what is asked of them. Files are read when they are used, not here.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,6 +17,28 @@ pub struct ClientTls {
     pub client_ca: Option<PathBuf>,
     /// A client without TLS is refused.
     pub require: bool,
+}
+
+/// TLS towards the nodes of a cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeTls {
+    /// Whether there is any.
+    pub mode: TlsMode,
+    /// The authorities of the nodes' certificates (PEM); without, those that the system trusts.
+    pub ca: Option<PathBuf>,
+    /// The name that the nodes' certificates must be for; without, the node's own in the configuration.
+    pub server_name: Option<String>,
+}
+
+impl Default for NodeTls {
+    /// None.
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::Off,
+            ca: None,
+            server_name: None,
+        }
+    }
 }
 
 /// `[tls]` as it is written.

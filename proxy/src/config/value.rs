@@ -130,6 +130,20 @@ choices! {
 }
 
 choices! {
+    /// Whether connections to a cluster's nodes have TLS.
+    TlsMode {
+        /// None.
+        Off => "off",
+        /// Those to nodes that offer it; their certificates are not checked.
+        Preferred => "preferred",
+        /// All; certificates are not checked.
+        Required => "required",
+        /// All, and the nodes' certificates must be good.
+        Verify => "verify",
+    }
+}
+
+choices! {
     /// What a cluster's nodes are.
     ClusterKind {
         /// Nodes of `OceanBase`: the tenants are theirs.

@@ -101,14 +101,10 @@ impl Leg {
     ///
     /// # Errors
     /// Those of the socket; `InvalidData` with what is wrong with the peer's TLS. The leg is then to be closed.
-    pub async fn start_tls(
-        &self,
-        connection: impl Into<Connection>,
-        heard: &[u8],
-    ) -> io::Result<()> {
-        let tls = Tls::shake_hands(connection.into(), &self.stream, heard).await?;
+    pub async fn start_tls(&self, connection: Box<Connection>, heard: &[u8]) -> io::Result<()> {
+        let tls = Tls::shake_hands(connection, &self.stream, heard).await?;
         self.tls
-            .set(Box::new(tls))
+            .set(tls)
             .map_err(|_second| io::ErrorKind::AlreadyExists.into())
     }
 

@@ -86,7 +86,7 @@ impl<'a> LoginLeg<'a> {
     ///
     /// # Errors
     /// [`LegError::Io`]: `InvalidData` with what is wrong with the peer's TLS.
-    pub async fn start_tls(&mut self, connection: impl Into<Connection>) -> Result<(), LegError> {
+    pub async fn start_tls(&mut self, connection: Box<Connection>) -> Result<(), LegError> {
         let heard = std::mem::take(&mut self.rest);
         Ok(self.leg.start_tls(connection, &heard).await?)
     }

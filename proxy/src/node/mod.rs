@@ -6,6 +6,7 @@ mod health;
 mod login;
 mod login_leg;
 mod monitor;
+mod secure;
 
 pub use connect::{Announce, ConnectError, Dialled, connect};
 pub use greeting::{GreetError, Remembered, greet, greeting_probe};
@@ -13,3 +14,4 @@ pub use health::Health;
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};
 pub use monitor::{Monitor, MonitorError, Pending, Rows};
+pub use secure::{SecureError, secure};

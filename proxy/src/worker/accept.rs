@@ -298,11 +298,16 @@ fn candidates(
     let with_tenant = cluster.kind == ClusterKind::OceanBase;
     let now_ms = process.health.now_ms();
     let nodes = process.health.book().order_for_login(cluster, now_ms);
-    let candidate = |node: &Node| Candidate {
-        node: Arc::new(node.address.clone()),
-        with_tenant,
+    let candidate = |node: &Node| {
+        let address = &node.address;
+        let encryption = process.trust.encryption(&cluster.tls, &address.host);
+        Ok(Candidate {
+            node: Arc::new(address.clone()),
+            with_tenant,
+            encryption: encryption.map_err(|error| MysqlError::cannot_connect(address, error))?,
+        })
     };
-    Ok(nodes.into_iter().map(candidate).collect())
+    nodes.into_iter().map(candidate).collect()
 }
 
 /// A login's name as sessions hold it.
@@ -358,6 +363,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
         cs_id,
         path = session.path.text(),
         client_tls = logged_in.client.tls_text(),
+        node_tls = logged_in.node.tls_text(),
         reason = session.relay_reason.map(RelayReason::text),
         "logged in"
     );

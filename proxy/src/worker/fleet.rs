@@ -13,7 +13,7 @@ use crate::{
         AdminError,
         fleet::{Peer, Question},
     },
-    config::{Account, Settings},
+    config::{Account, NodeTls, Settings, TlsMode},
     net::path::is_local,
     node::MonitorError,
     session::CsId,
@@ -74,6 +74,19 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
     peers
 }
 
+/// TLS towards peers: they are configured as this one is.
+fn tls(settings: &Settings) -> NodeTls {
+    let is_needed = settings.tls.as_ref().is_some_and(|tls| tls.require);
+    NodeTls {
+        mode: if is_needed {
+            TlsMode::Preferred
+        } else {
+            TlsMode::Off
+        },
+        ..NodeTls::default()
+    }
+}
+
 /// Has a peer close one of its client sessions.
 ///
 /// # Errors
@@ -111,6 +124,7 @@ async fn account(settings: &Settings) -> Result<Account, String> {
     Ok(Account {
         user: ADMINISTRATOR.to_owned(),
         password: admin_password(admin).await?.into(),
+        tls: tls(settings),
     })
 }
 

@@ -65,7 +65,7 @@ use crate::{
     config::{NodeAddress, Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
-    net::tls::Certificate,
+    net::tls::{Certificate, Trust},
     node::{Health, Monitor},
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
@@ -124,6 +124,8 @@ struct Process {
     mailboxes: Vec<UnboundedSender<Mail>>,
     /// What nodes say of their system variables.
     defaults: defaults::Known,
+    /// What nodes' certificates are checked against.
+    trust: Trust,
     /// What clients that ask for TLS are shown.
     certificate: Option<Certificate>,
     /// What is done on nodes by the clusters' monitor accounts.

@@ -22,7 +22,7 @@ use crate::{
     admin::{AdminError, ConnectionKind},
     kernel::record::Slot,
     net::Leg,
-    node::{LoginError, LoginLeg, connect, greet, log_in},
+    node::{LoginError, LoginLeg, connect, greet, log_in, secure},
     protocol::{command, handshake::Greeting, rows::Rows},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
@@ -264,11 +264,21 @@ impl<'a> Serving<'a> {
         identity.request.change_database(db.as_deref());
         let client = self.client.peer_addr().ip().to_canonical();
         let id = self.entry.cs_id.0;
-        let packet = identity.packet(greeting.capabilities, &self.target, client, id);
+        let mut packet = identity.packet(greeting.capabilities, &self.target, client, id);
         if !identity.request.fits(greeting.capabilities) {
             part_from_node(&mut node, Some(packet.encode().freeze())).await;
             return Err("the node offers less than it did".to_owned());
         }
+        let encryption = self.target.encryption.as_deref();
+        secure(
+            &mut node,
+            greeting.capabilities,
+            encryption,
+            &mut packet,
+            deadline,
+        )
+        .await
+        .map_err(|error| format!("the node cannot be reached safely: {error}"))?;
         let scramble = Scramble {
             plugin: greeting.plugin.clone(),
             scramble: greeting.scramble.clone(),

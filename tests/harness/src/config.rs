@@ -19,6 +19,7 @@ pub struct Cluster {
     /// What is said of each node besides its address, by its number.
     said: Vec<(usize, String)>,
     monitor: Option<(String, String)>,
+    more: String,
 }
 
 impl Cluster {
@@ -31,6 +32,7 @@ impl Cluster {
             nodes: nodes.to_vec(),
             said: Vec::new(),
             monitor: None,
+            more: String::new(),
         }
     }
 
@@ -63,6 +65,14 @@ impl Cluster {
         self
     }
 
+    /// The same with a line of its own, as it is to be written: `tls = "required"`.
+    #[must_use]
+    pub fn line(mut self, line: &str) -> Self {
+        self.more.push_str(line);
+        self.more.push('\n');
+        self
+    }
+
     fn write(&self, text: &mut String) -> Result<()> {
         let nodes = self.nodes.iter().enumerate().map(|(at, node)| {
             let said = self.said.iter().filter(|(number, _)| *number == at);
@@ -87,6 +97,7 @@ impl Cluster {
                 "monitor = {{ user = {user:?}, password = {password:?} }}"
             )?;
         }
+        text.push_str(&self.more);
         Ok(())
     }
 }

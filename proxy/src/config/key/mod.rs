@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Policy, Settings};
+use super::{AdminPassword, CLUSTER_DEFAULT, Cluster, Overrides, Policy, Settings, TlsMode};
 
 /// One key that holds a single value.
 #[derive(Debug)]
@@ -393,7 +393,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-const CLUSTER_KEYS: [(&str, &str, &str); 5] = [
+const CLUSTER_KEYS: [(&str, &str, &str); 8] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -414,6 +414,21 @@ const CLUSTER_KEYS: [(&str, &str, &str); 5] = [
         "monitor",
         "user and password",
         "The account by which the proxy looks after the nodes; its password is never shown.",
+    ),
+    (
+        "tls",
+        "off, preferred, required, verify",
+        "Whether connections to the nodes have TLS, and their certificates are checked.",
+    ),
+    (
+        "tls_ca",
+        "the path of a PEM file",
+        "The authorities of the nodes' certificates; empty: those that the system trusts.",
+    ),
+    (
+        "tls_server_name",
+        "a host's name",
+        "The name that the nodes' certificates must be for; empty: the node's own.",
     ),
 ];
 
@@ -479,13 +494,18 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             nodes.join(", "),
             cluster.policy.text().to_owned(),
             monitor.map_or_else(String::new, |account| account.user.clone()),
+            cluster.tls.mode.text().to_owned(),
+            path(cluster.tls.ca.as_ref()),
+            cluster.tls.server_name.clone().unwrap_or_default(),
         ];
         CLUSTER_KEYS
             .iter()
             .zip(values)
             .map(|((key, range, help), value)| Entry {
                 name: format!("cluster.{}.{key}", cluster.name),
-                is_default: value.is_empty() || value == Policy::Primary.text(),
+                is_default: value.is_empty()
+                    || value == Policy::Primary.text()
+                    || (*key == "tls" && value == TlsMode::Off.text()),
                 value,
                 help,
                 range,

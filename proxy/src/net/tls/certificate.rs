@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    RootCertStore, ServerConfig,
+    Connection, RootCertStore, ServerConfig, ServerConnection,
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
@@ -66,7 +66,7 @@ struct State {
 
 /// What differs where a file was replaced or written to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
+pub(super) struct Stamp {
     inode: u64,
     bytes: u64,
     seconds: i64,
@@ -101,6 +101,14 @@ impl Certificate {
         }
         state.warn(now());
         Arc::clone(&state.config)
+    }
+
+    /// The proxy's side of the next handshake.
+    ///
+    /// # Errors
+    /// What rustls says of its own configuration.
+    pub fn connection(&self) -> Result<Box<Connection>, rustls::Error> {
+        Ok(Box::new(ServerConnection::new(self.current())?.into()))
     }
 
     /// Reads the files whether or not they have changed.
@@ -224,16 +232,19 @@ fn stamps(files: &ClientTls) -> Vec<Option<Stamp>> {
         Some(&files.key),
         files.client_ca.as_ref(),
     ];
-    let stamp = |path: &PathBuf| {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Stamp {
-            inode: metadata.ino(),
-            bytes: metadata.len(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-        })
-    };
-    paths.into_iter().flatten().map(stamp).collect()
+    let paths = paths.into_iter().flatten();
+    paths.map(|path| stamp(path)).collect()
+}
+
+/// A file as it is now, if it is there.
+pub(super) fn stamp(path: &Path) -> Option<Stamp> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(Stamp {
+        inode: metadata.ino(),
+        bytes: metadata.len(),
+        seconds: metadata.mtime(),
+        nanoseconds: metadata.mtime_nsec(),
+    })
 }
 
 fn now() -> u64 {

@@ -3,9 +3,7 @@
 use std::{fs, path::PathBuf, sync::Arc};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConnection, pki_types::ServerName,
-};
+use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, pki_types::ServerName};
 
 use super::{Certificate, certificate::provider};
 use crate::config::ClientTls;
@@ -54,13 +52,12 @@ impl Files {
     }
 
     /// The proxy's side of a handshake.
-    pub(crate) fn server(&self) -> ServerConnection {
-        let certificate = Certificate::load(&self.tls).unwrap();
-        ServerConnection::new(certificate.current()).unwrap()
+    pub(crate) fn server(&self) -> Box<Connection> {
+        Certificate::load(&self.tls).unwrap().connection().unwrap()
     }
 
     /// A client's side.
-    pub(crate) fn client(&self) -> ClientConnection {
+    pub(crate) fn client(&self) -> Box<Connection> {
         let roots: RootCertStore = super::certificate::roots(&self.authority).unwrap();
         let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -68,7 +65,11 @@ impl Files {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let name = ServerName::try_from("localhost").unwrap();
-        ClientConnection::new(Arc::new(config), name).unwrap()
+        Box::new(
+            ClientConnection::new(Arc::new(config), name)
+                .unwrap()
+                .into(),
+        )
     }
 }
 

@@ -5,6 +5,7 @@ mod certificate;
 pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::{
     cell::RefCell,
@@ -17,12 +18,14 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream};
 
 pub use certificate::{Certificate, CertificateError};
+pub use trust::{Encryption, Trust, system_certificates};
 
 /// One leg's TLS. Nothing of it is borrowed across an await.
 pub(super) struct Tls(RefCell<State>);
 
 struct State {
-    connection: Connection,
+    /// Boxed from the beginning: it is large, and futures hold it.
+    connection: Box<Connection>,
     /// Decrypted bytes that nobody has read yet.
     ready: usize,
     /// Plain bytes that are encrypted, but of which the writer has not been told: their ciphertext waits for room in the socket. He writes
@@ -54,10 +57,10 @@ impl Tls {
     /// # Errors
     /// Those of the socket; `InvalidData` with what is wrong with the peer's TLS, which has been told.
     pub(super) async fn shake_hands(
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         stream: &TcpStream,
         heard: &[u8],
-    ) -> io::Result<Self> {
+    ) -> io::Result<Box<Self>> {
         let mut heard = heard;
         let mut socket = Socket { stream, now: false };
         let mut ready = 0;
@@ -86,13 +89,13 @@ impl Tls {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Self(RefCell::new(State {
+        Ok(Box::new(Self(RefCell::new(State {
             connection,
             ready,
             owed: 0,
             has_ended: false,
             has_said_goodbye: false,
-        })))
+        }))))
     }
 
     /// Whether there is something to read without the socket: bytes, or the end.

@@ -123,9 +123,9 @@ async fn an_end_is_said_and_seen() {
 }
 
 /// What the client says first, in one piece.
-async fn hello(files: &Files) -> (Leg, Leg, Connection, Vec<u8>) {
+async fn hello(files: &Files) -> (Leg, Leg, Box<Connection>, Vec<u8>) {
     let (client, proxy) = pair().await;
-    let mut connection = Connection::from(files.client());
+    let mut connection = files.client();
     let mut hello = Vec::new();
     connection.write_tls(&mut hello).unwrap();
     (client, proxy, connection, hello)

@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-use mysql_async::{Conn, OptsBuilder, Value, prelude::Queryable as _};
+use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts, Value, prelude::Queryable as _};
+use rustls::pki_types::CertificateDer;
 use tokio::{
     sync::Semaphore,
     time::{Instant, timeout},
@@ -14,7 +15,8 @@ use tokio::{
 
 use super::{Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows};
 use crate::{
-    config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress},
+    config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress, NodeTls, TlsMode},
+    net::tls::system_certificates,
     node::connect::reason,
 };
 
@@ -161,6 +163,32 @@ impl Node {
     }
 }
 
+/// How connections are encrypted, if they are.
+fn encryption(tls: &NodeTls) -> Option<SslOpts> {
+    let options = SslOpts::default().with_disable_built_in_roots(true);
+    match tls.mode {
+        TlsMode::Off => None,
+        TlsMode::Preferred | TlsMode::Required => Some(
+            options
+                .with_danger_accept_invalid_certs(true)
+                .with_danger_skip_domain_validation(true),
+        ),
+        TlsMode::Verify => {
+            let system = |certificate: CertificateDer<'_>| certificate.as_ref().to_vec().into();
+            let roots = match &tls.ca {
+                Some(path) => vec![path.clone().into()],
+                None => system_certificates().into_iter().map(system).collect(),
+            };
+            let name = tls.server_name.clone();
+            Some(
+                options
+                    .with_root_certs(roots)
+                    .with_danger_tls_hostname_override(name),
+            )
+        }
+    }
+}
+
 /// Logs in to a node, in two seconds at most.
 pub(super) async fn log_in_to(node: &NodeAddress, account: &Account) -> Result<Conn, MonitorError> {
     let password = account.password.expose();
@@ -176,7 +204,18 @@ pub(super) async fn log_in_to(node: &NodeAddress, account: &Account) -> Result<C
         .max_allowed_packet(Some(PEER_BYTES_MAX))
         .wait_timeout(Some(28_800))
         .connect_attribute("program_name", "sluice monitor");
-    match timeout(CONNECT_TIME, log_in(options)).await {
+    let with_tls = options.clone().ssl_opts(encryption(&account.tls));
+    let connect = async {
+        match log_in(with_tls).await {
+            Err(mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer))
+                if account.tls.mode == TlsMode::Preferred =>
+            {
+                log_in(options).await
+            }
+            result => result,
+        }
+    };
+    match timeout(CONNECT_TIME, connect).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
         Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
@@ -229,9 +268,7 @@ pub(super) fn failed(error: mysql_async::Error) -> MonitorError {
             state: error.state.clone(),
             text: error.message.clone(),
         },
-        mysql_async::Error::Driver(mysql_async::DriverError::PacketTooLarge) => {
-            MonitorError::TooLarge
-        }
+        mysql_async::Error::Driver(DriverError::PacketTooLarge) => MonitorError::TooLarge,
         other => MonitorError::Broken(text(other)),
     }
 }

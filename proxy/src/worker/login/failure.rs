@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use super::Refusal;
 use crate::config::NodeAddress;
-use crate::node::{Announce, ConnectError, GreetError, LegError};
+use crate::node::{Announce, ConnectError, GreetError, LegError, SecureError};
 use crate::protocol::error::{
     CANNOT_CONNECT, Code, MysqlError, SECURE_TRANSPORT_REQUIRED, state_of,
 };
@@ -131,6 +131,16 @@ pub(super) fn no_route() -> Failure {
 
 pub(super) fn unreachable_node(error: &ConnectError, address: SocketAddr) -> Failure {
     Failure::of_node(LoginReason::NodeUnreachable, address, &error)
+}
+
+/// The connection to the node is not encrypted as it should be.
+pub(super) fn unsafe_node(error: &SecureError, address: SocketAddr) -> Failure {
+    let reason = match error {
+        SecureError::Timeout => LoginReason::NodeTimeout,
+        SecureError::Leg(error) => node_reason(error),
+        SecureError::NotOffered | SecureError::Unusable(_) => LoginReason::NodeProtocol,
+    };
+    Failure::of_node(reason, address, error)
 }
 
 pub(super) fn no_greeting(error: GreetError, address: SocketAddr) -> Failure {

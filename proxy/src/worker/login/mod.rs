@@ -12,17 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use rustls::ServerConnection;
 use tokio::time::{Instant, timeout_at};
 
-use self::failure::{Failure, broken_login, client_failure, no_route, no_tls};
+use self::failure::{Failure, broken_login, client_failure, no_route, no_tls, unsafe_node};
 pub(super) use self::proxy::{ProxyDoor, admin_password};
 pub(super) use self::reach::Candidate;
 use self::reach::{Reached, reach};
 use super::auth::{converse, dismiss, part_from_node, secrecy};
 use crate::config::NodeAddress;
-use crate::net::{Leg, tls::Certificate};
-use crate::node::{Announce, LegError, LoginLeg};
+use crate::net::{
+    Leg,
+    tls::{Certificate, Encryption},
+};
+use crate::node::{Announce, LegError, LoginLeg, SecureError, secure};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
@@ -64,7 +66,7 @@ pub(super) struct Tls<'a> {
 }
 
 /// Where a login has gone.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target {
     /// The node, by the configuration's name.
     pub node: Arc<NodeAddress>,
@@ -74,6 +76,8 @@ pub(super) struct Target {
     pub with_tenant: bool,
     /// How the node's scramble reaches the client.
     pub style: Style,
+    /// TLS towards the node, if it is to have any.
+    pub encryption: Option<Arc<Encryption>>,
 }
 
 /// Whom a login is for.
@@ -436,7 +440,9 @@ async fn hear(client: &mut LoginLeg<'_>, terms: Terms<'_>) -> Result<Bytes, Fail
                 let error = MysqlError::bad_handshake();
                 return Err(Failure::new(LoginReason::ClientProtocol).telling(error));
             }
-            let connection = ServerConnection::new(tls.certificate.current())
+            let connection = tls
+                .certificate
+                .connection()
                 .map_err(|error| Failure::new(LoginReason::ProxyRefused).detail(&error))?;
             let shaken = client.start_tls(connection).await;
             shaken.map_err(|error| no_tls(&error))?;
@@ -474,8 +480,16 @@ async fn authenticate(
     let Wish {
         request, target, ..
     } = wish;
-    let capabilities = greeting.capabilities;
-    let packet = packet(request, capabilities, target, client.peer_ip(), terms.cs_id);
+    let offered = greeting.capabilities;
+    let mut packet = packet(request, offered, target, client.peer_ip(), terms.cs_id);
+    let encryption = target.encryption.as_deref();
+    if let Err(error) = secure(node, offered, encryption, &mut packet, wish.deadline).await {
+        if matches!(error, SecureError::NotOffered) {
+            // The node waits for a login, and counts who leaves without one.
+            part_from_node(node, Some(packet.encode().freeze())).await;
+        }
+        return Err(unsafe_node(&error, target.address));
+    }
     let scramble = Scramble {
         plugin: greeting.plugin.clone(),
         scramble: greeting.scramble.clone(),

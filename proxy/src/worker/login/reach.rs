@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{Failure, no_greeting, no_route, unreachable_node};
 use super::{Known, Target, Terms};
 use crate::config::NodeAddress;
+use crate::net::tls::Encryption;
 use crate::node::{Announce, Dialled, LoginLeg, connect, greet};
 use crate::protocol::handshake::{Greeting, LoginPacket};
 use crate::session::auth_exchange::{Request, Style};
@@ -17,12 +18,14 @@ use crate::worker::auth::part_from_node;
 use crate::worker::nodes::resolve;
 
 /// A node that a login may go to.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::worker) struct Candidate {
     /// The node, by the configuration's name.
     pub node: Arc<NodeAddress>,
     /// Whether the node is told the tenant (`user@tenant`, for `OceanBase`) or the bare user name.
     pub with_tenant: bool,
+    /// TLS towards the node, if it is to have any.
+    pub encryption: Option<Arc<Encryption>>,
 }
 
 impl Candidate {
@@ -33,6 +36,7 @@ impl Candidate {
             address,
             with_tenant: self.with_tenant,
             style: style(greeting),
+            encryption: self.encryption,
         }
     }
 }

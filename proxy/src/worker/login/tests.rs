@@ -95,6 +95,7 @@ async fn run_to<T>(
     let candidates = nodes.iter().map(|node| Candidate {
         node: Arc::new(NodeAddress::from(*node)),
         with_tenant: false,
+        encryption: None,
     });
     let candidates: Vec<_> = candidates.collect();
     let greeting = Greeting {
