@@ -51,6 +51,7 @@ mod operator;
 mod pipelined;
 mod prepared;
 mod processlist;
+mod proxy_protocol;
 mod proxyconfig;
 mod proxysys;
 mod rights;
@@ -84,6 +85,7 @@ const THREADS: usize = 4;
 const CASES: &[(&str, &[Case])] = &[
     ("login", login::CASES),
     ("tls", tls::CASES),
+    ("proxy_protocol", proxy_protocol::CASES),
     ("node_tls", node_tls::CASES),
     ("unreachable_node", unreachable_node::CASES),
     ("broken_node", broken_node::CASES),

@@ -172,7 +172,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 29 + 2 * 8);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 30 + 2 * 9);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::node::Node;
 use super::tls::NodeTls;
-use super::value::{ClusterKind, Name, NodeAddress, Policy, TlsMode};
+use super::value::{ClusterKind, HeaderVersion, Name, NodeAddress, Policy, TlsMode};
 
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +27,8 @@ pub struct Cluster {
     pub monitor: Option<Account>,
     /// TLS towards its nodes.
     pub tls: NodeTls,
+    /// The PROXY header that its nodes are sent, if they are.
+    pub proxy_protocol: Option<HeaderVersion>,
 }
 
 /// An account at the nodes.
@@ -84,6 +86,7 @@ impl Cluster {
             policy: Policy::Primary,
             monitor: None,
             tls: NodeTls::default(),
+            proxy_protocol: None,
         }
     }
 }
@@ -102,6 +105,7 @@ pub(super) struct ClusterTable {
     tls: Option<TlsMode>,
     tls_ca: Option<PathBuf>,
     tls_server_name: Option<String>,
+    proxy_protocol: Option<HeaderVersion>,
 }
 
 impl ClusterTable {
@@ -146,6 +150,7 @@ impl ClusterTable {
                 ..account
             }),
             tls,
+            proxy_protocol: self.proxy_protocol,
         })
     }
 }

@@ -6,6 +6,7 @@ use toml::Spanned;
 use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
 use super::fleet::{Fleet, FleetTable};
+use super::proxy_protocol::ProxyProtocolTable;
 use super::tls::{ClientTls, TlsTable};
 use super::value::{
     ByteCount, Failures, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
@@ -36,6 +37,7 @@ pub(super) struct File {
     admin: Option<Spanned<AdminTable>>,
     fleet: Option<Spanned<FleetTable>>,
     tls: Option<Spanned<TlsTable>>,
+    pub(super) proxy_protocol: ProxyProtocolTable,
     user: Vec<Spanned<Account>>,
     cluster: Vec<Spanned<ClusterTable>>,
 }

@@ -7,6 +7,7 @@ mod file;
 mod fleet;
 pub mod key;
 mod node;
+mod proxy_protocol;
 mod reload;
 mod tls;
 mod value;
@@ -20,11 +21,13 @@ pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use fleet::Fleet;
 pub use node::Node;
+pub use proxy_protocol::Networks;
 pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
 pub use value::{
-    ByteCount, ClusterKind, Failures, LogFormat, LogLevel, MaxConnections, Namespaces, NodeAddress,
-    NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, TlsMode, Workers,
+    ByteCount, ClusterKind, Failures, HeaderVersion, LogFormat, LogLevel, MaxConnections,
+    Namespaces, NodeAddress, NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, TlsMode,
+    Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -66,6 +69,8 @@ pub struct Settings {
     pub fleet: Fleet,
     /// TLS towards clients, if it is offered.
     pub tls: Option<ClientTls>,
+    /// Whose PROXY headers are believed, and expected.
+    pub proxy_protocol_from: Networks,
     /// Accounts of clients in whose place the proxy may log in where it cannot without the password; the names differ.
     pub users: Vec<Account>,
     /// At least one; the names differ.
@@ -195,20 +200,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .splice_limit
             .or(file.splice_limit)
             .map_or(SPLICE_LIMIT_DEFAULT, ByteCount::get),
-        health: HealthSettings {
-            interval: file
-                .health
-                .interval
-                .map_or(HEALTH_DEFAULT.interval, Timeout::get),
-            timeout: file
-                .health
-                .timeout
-                .map_or(HEALTH_DEFAULT.timeout, Timeout::get),
-            failures: file
-                .health
-                .failures
-                .map_or(HEALTH_DEFAULT.failures, Failures::get),
-        },
+        health: health(&file.health),
         log: LogSettings {
             format: line
                 .log_format
@@ -224,9 +216,24 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
         admin,
         fleet,
         tls,
+        proxy_protocol_from: file.proxy_protocol.from,
         users,
         clusters,
     })
+}
+
+/// How nodes are watched.
+fn health(table: &file::HealthTable) -> HealthSettings {
+    let HealthSettings {
+        interval,
+        timeout,
+        failures,
+    } = HEALTH_DEFAULT;
+    HealthSettings {
+        interval: table.interval.map_or(interval, Timeout::get),
+        timeout: table.timeout.map_or(timeout, Timeout::get),
+        failures: table.failures.map_or(failures, Failures::get),
+    }
 }
 
 impl Settings {

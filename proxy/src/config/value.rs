@@ -144,6 +144,16 @@ choices! {
 }
 
 choices! {
+    /// The form of a PROXY header.
+    HeaderVersion {
+        /// A line of text.
+        One => "v1",
+        /// Bytes.
+        Two => "v2",
+    }
+}
+
+choices! {
     /// What a cluster's nodes are.
     ClusterKind {
         /// Nodes of `OceanBase`: the tenants are theirs.

@@ -12,6 +12,7 @@ use crate::protocol::Malformed;
 use crate::protocol::auth::ASK_PLUGIN;
 use crate::protocol::capability::Capabilities;
 use crate::protocol::handshake::{Greeting, LoginPacket};
+use crate::protocol::proxy_header::{Version, encode};
 use crate::protocol::reply::{ERR, ErrPacket};
 
 /// How long a greeting is believed.
@@ -57,16 +58,25 @@ pub async fn greet(node: &mut LoginLeg<'_>, deadline: Instant) -> Result<Greetin
 /// Learns a node's version, capabilities, character set and plugin from one greeting.
 ///
 /// The greeting is answered with a login without name and password: a node counts greetings that are not answered, and in the end
-/// blocks the address they come from (error 1129).
+/// blocks the address they come from (error 1129). Where it expects a PROXY header, the proxy speaks for itself.
 ///
 /// # Errors
 /// [`GreetError`].
 pub async fn greeting_probe(
     address: SocketAddr,
     timeout: Duration,
+    header: Option<Version>,
 ) -> Result<Greeting, GreetError> {
     let deadline = Instant::now() + timeout;
     let dialled = connect(address, deadline, &()).await?;
+    if let Some(version) = header {
+        let header = encode(version, None);
+        dialled
+            .leg()
+            .write_all(&header)
+            .await
+            .map_err(LegError::Io)?;
+    }
     let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
     let greeting = greet(&mut node, deadline).await?;
     // What the node says to the login changes nothing about what it has said already.

@@ -1,7 +1,6 @@
 //! A leg that is not logged in yet: packets one at a time, each with the sequence number after the last one's.
 
 use std::io;
-use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
 use rustls::Connection;
@@ -36,13 +35,17 @@ pub struct LoginLeg<'a> {
     rest: BytesMut,
     held: BytesMut,
     sequence: u8,
+    /// Bytes read before what is read here.
+    before: u64,
 }
 
 impl<'a> LoginLeg<'a> {
     /// The leg, what was read from it before, and the sequence number of the next packet, whoever sends it.
     pub fn new(leg: &'a Leg, rest: BytesMut, sequence: u8) -> Self {
+        let before = leg.read_bytes().saturating_sub(rest.len() as u64);
         Self {
             leg,
+            before,
             rest,
             held: BytesMut::new(),
             sequence,
@@ -96,14 +99,9 @@ impl<'a> LoginLeg<'a> {
         self.leg.is_tls()
     }
 
-    /// Whether the peer has ever said anything.
+    /// Whether the peer has said anything here.
     pub fn has_heard(&self) -> bool {
-        self.leg.read_bytes() > 0
-    }
-
-    /// The peer's address, as IPv4 where a listener for both kinds says it as IPv6.
-    pub const fn peer_ip(&self) -> IpAddr {
-        self.leg.peer_addr().ip().to_canonical()
+        self.leg.read_bytes() > self.before
     }
 
     /// Whether [`Self::fill`] may read more without growing beyond one packet of the longest kind.

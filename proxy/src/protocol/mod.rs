@@ -10,6 +10,7 @@ pub mod error;
 pub mod field;
 pub mod handshake;
 pub mod packet;
+pub mod proxy_header;
 pub mod reply;
 pub mod result_set;
 pub mod rows;

@@ -19,6 +19,7 @@ use super::{
     login::{self, Arrival, Candidate, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin},
     nodes::{self, Front},
     registry::{Entry, Place, has_a_name},
+    sender::{self, version},
     serve::Serving,
     way::{self, Connections},
 };
@@ -81,10 +82,15 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         opened_at_ns: clock::now_ns(),
     });
     let entry = Entry::new(&worker, session, Place::open(&worker));
-    let bound = Bound::client(&worker, &entry, &leg);
     entry.watch(ConnectionKind::Accepted(cs_id), &leg);
-    let (end, detail) = live(&worker, &entry, leg, is_reserve).await;
-    drop(bound);
+    let (end, detail) = match sender::hear(&worker.process.settings(), &entry, &leg).await {
+        Ok(rest) => {
+            // Not before a header has been read: what the kernel counts on the wire begins behind it.
+            let _bound = Bound::client(&worker, &entry, &leg);
+            live(&worker, &entry, leg, rest, is_reserve).await
+        }
+        Err(end) => end,
+    };
     if end != End::NodeClosed {
         close::stop_connection(&entry, &worker);
     }
@@ -100,6 +106,7 @@ async fn live(
     worker: &SharedWorker,
     entry: &Rc<Entry>,
     client: Leg,
+    client_rest: BytesMut,
     is_reserve: bool,
 ) -> (End, String) {
     let process = &worker.process;
@@ -132,10 +139,11 @@ async fn live(
         connect_timeout: settings.connect_timeout,
         cs_id: entry.cs_id.0,
         greeting: &greeting,
+        ends: sender::ends(entry.session.borrow().client, &client),
         tls,
     };
     let node = Capture::of(worker, entry, &client);
-    let address = client.peer_addr().ip().to_canonical();
+    let address = terms.ends.source.ip().to_canonical();
     let target = async |name: &LoginName| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
@@ -149,7 +157,7 @@ async fn live(
         })
     };
     // Boxed, so that a session that lives has no memory for its login.
-    let mut logged_in = Box::pin(login::login(client, terms, target, &node));
+    let mut logged_in = Box::pin(login::login(client, client_rest, terms, target, &node));
     let outcome = entry.unless_ended(logged_in.as_mut()).await;
     drop(logged_in);
     match outcome {
@@ -304,6 +312,7 @@ fn candidates(
         Ok(Candidate {
             node: Arc::new(address.clone()),
             with_tenant,
+            proxy_header: cluster.proxy_protocol.map(version),
             encryption: encryption.map_err(|error| MysqlError::cannot_connect(address, error))?,
         })
     };

@@ -29,6 +29,7 @@ mod nodes;
 mod registry;
 mod relay;
 mod report;
+mod sender;
 mod serve;
 mod splice;
 mod start;

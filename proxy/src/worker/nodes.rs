@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::SharedWorker;
+use super::{SharedWorker, sender};
 
 use crate::{
     config::NodeAddress,
@@ -18,6 +18,7 @@ use crate::{
         capability::Capabilities,
         error::{CANNOT_CONNECT, MysqlError},
         handshake::Greeting,
+        proxy_header::Version,
     },
 };
 
@@ -70,6 +71,7 @@ impl Nodes {
         &self,
         node: &NodeAddress,
         timeout: Duration,
+        header: Option<Version>,
     ) -> Result<Greeting, MysqlError> {
         let came = Instant::now();
         let known = self.of(node);
@@ -92,7 +94,7 @@ impl Nodes {
             {
                 return Ok((address, fresh.greeting.clone()));
             }
-            let greeting = greeting_probe(address, timeout).await;
+            let greeting = greeting_probe(address, timeout, header).await;
             Ok((
                 address,
                 greeting.map_err(|error| MysqlError::cannot_connect(node, error))?,
@@ -186,8 +188,9 @@ pub(super) async fn ask_all(
     connect_timeout: Duration,
 ) -> Result<Greeting, MysqlError> {
     let mut failure = None;
+    let header = sender::of_default_cluster(&worker.process.settings());
     for node in &nodes {
-        match worker.nodes.greeting(node, connect_timeout).await {
+        match worker.nodes.greeting(node, connect_timeout, header).await {
             Ok(greeting) => {
                 if nodes.len() > 1 {
                     spawn_local(ask_others(
@@ -215,12 +218,13 @@ pub(super) async fn ask_all(
 
 /// Asks those of which nothing recent is known, so that later greetings offer what they do.
 async fn ask_others(worker: SharedWorker, nodes: Vec<NodeAddress>, connect_timeout: Duration) {
+    let header = sender::of_default_cluster(&worker.process.settings());
     for node in &nodes {
         let is_asked = worker.nodes.of(node).try_lock().is_err();
         let is_alive = !worker.process.health.book().get(node).is_listed();
         if is_alive && !is_asked && worker.nodes.recent(std::slice::from_ref(node)).is_empty() {
             // What it does not say it does not lower.
-            let _ = worker.nodes.greeting(node, connect_timeout).await;
+            let _ = worker.nodes.greeting(node, connect_timeout, header).await;
         }
     }
 }

@@ -94,6 +94,8 @@ pub(super) struct Entry {
     /// Its prepared statements; not in the session, of which every statement of an operator takes copies.
     pub(super) prepared: RefCell<Prepared>,
     pub(super) gate: Cell<Gate>,
+    /// Bytes of the PROXY header that the client's connection has begun with.
+    pub(super) header_bytes: Cell<u32>,
     end: Cell<Option<End>>,
     /// Rung when somebody ends the session or wants something of it.
     bell: Bell,
@@ -126,6 +128,7 @@ impl Entry {
             legs: RefCell::default(),
             prepared: RefCell::default(),
             gate: Cell::default(),
+            header_bytes: Cell::default(),
             end: Cell::new(None),
             bell: Bell::default(),
             stopped: Cell::new(false),

@@ -12,7 +12,7 @@ use super::{close::End, serve::Serving};
 use crate::{
     gate::{Left, Standing},
     kernel::quiesce::quiesce,
-    session::Mode,
+    session::{Mode, Path},
 };
 
 /// How soon to ask again about a response of which the kernel has not yet said whether it finished it.
@@ -36,8 +36,13 @@ impl Serving<'_> {
             }
             return;
         }
+        // The sockets' own counts have the header in front; what the wire has seen begins behind it.
+        let unseen = match self.entry.session.borrow().way {
+            Path::Wire => self.entry.header_bytes.get(),
+            _ => 0,
+        };
         let offsets = Offsets {
-            read_from_client: low(self.client.read_bytes()),
+            read_from_client: low(self.client.read_bytes()).wrapping_sub(unseen),
             written_to_client: low(self.client.written_bytes()).wrapping_add(low(pending as u64)),
             read_from_node: low(self.node.read_bytes()),
             written_to_node: low(self.node.written_bytes()),

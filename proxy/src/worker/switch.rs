@@ -13,8 +13,10 @@ use super::{
     bound::{Bound, Capture, segment_max, tell_client},
     clock,
     close::End,
+    login::announce_client,
     mailbox,
     registry::{Place, Switch},
+    sender,
     serve::Serving,
     way::{self, Connections},
 };
@@ -255,6 +257,10 @@ impl<'a> Serving<'a> {
         let dialled = connect(self.target.address, deadline, &capture)
             .await
             .map_err(|error| format!("the node cannot be reached: {error}"))?;
+        let ends = sender::ends(self.entry.session.borrow().client, &self.client);
+        announce_client(dialled.leg(), self.target.proxy_header, ends)
+            .await
+            .map_err(|error| format!("the node cannot be reached: {error}"))?;
         let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
         let greeting = greet(&mut node, deadline)
             .await
@@ -262,7 +268,7 @@ impl<'a> Serving<'a> {
         let mut identity = self.identity.clone();
         let db = self.entry.session.borrow().db.clone();
         identity.request.change_database(db.as_deref());
-        let client = self.client.peer_addr().ip().to_canonical();
+        let client = ends.source.ip();
         let id = self.entry.cs_id.0;
         let mut packet = identity.packet(greeting.capabilities, &self.target, client, id);
         if !identity.request.fits(greeting.capabilities) {

@@ -371,6 +371,16 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "proxy_protocol.from",
+        flag: None,
+        default: "",
+        range: "networks, with commas between",
+        help: "Senders that must begin with a PROXY header, which names the client; of nobody else it is read.",
+        change: live!(proxy_protocol_from, NEW_LOGINS),
+        value: |settings| settings.proxy_protocol_from.to_string(),
+        is_given: |_| false,
+    },
+    Key {
         name: "log.format",
         flag: Some("--log-format"),
         default: "text",
@@ -393,7 +403,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-const CLUSTER_KEYS: [(&str, &str, &str); 8] = [
+const CLUSTER_KEYS: [(&str, &str, &str); 9] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -429,6 +439,11 @@ const CLUSTER_KEYS: [(&str, &str, &str); 8] = [
         "tls_server_name",
         "a host's name",
         "The name that the nodes' certificates must be for; empty: the node's own.",
+    ),
+    (
+        "proxy_protocol",
+        "v1, v2",
+        "The form of the PROXY header that tells the nodes the client's address; empty: none.",
     ),
 ];
 
@@ -497,6 +512,9 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.tls.mode.text().to_owned(),
             path(cluster.tls.ca.as_ref()),
             cluster.tls.server_name.clone().unwrap_or_default(),
+            cluster
+                .proxy_protocol
+                .map_or_else(String::new, |version| version.text().to_owned()),
         ];
         CLUSTER_KEYS
             .iter()

@@ -54,7 +54,16 @@ fn the_file_has_these_keys_and_no_others() {
         .filter(|name| !name.contains('.'));
     assert_eq!(
         of(""),
-        sorted(&mut top.chain(["admin", "cluster", "fleet", "health", "log", "tls", "user"]))
+        sorted(&mut top.chain([
+            "admin",
+            "cluster",
+            "fleet",
+            "health",
+            "log",
+            "proxy_protocol",
+            "tls",
+            "user"
+        ]))
     );
     let health = KEYS
         .iter()
@@ -70,6 +79,7 @@ fn the_file_has_these_keys_and_no_others() {
         .iter()
         .filter_map(|key| key.name.strip_prefix("fleet."));
     assert_eq!(of("[fleet]\n"), sorted(&mut fleet.into_iter()));
+    assert_eq!(of("[proxy_protocol]\n"), ["from"]);
     let tls = KEYS.iter().filter_map(|key| key.name.strip_prefix("tls."));
     assert_eq!(of("[tls]\n"), sorted(&mut tls.into_iter()));
     let cluster = CLUSTER_KEYS.iter().map(|(key, ..)| *key);

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use self::failure::{Failure, broken_login, client_failure, no_route, no_tls, unsafe_node};
 pub(super) use self::proxy::{ProxyDoor, admin_password};
-pub(super) use self::reach::Candidate;
+pub(super) use self::reach::{Candidate, announce_client};
 use self::reach::{Reached, reach};
 use super::auth::{converse, dismiss, part_from_node, secrecy};
 use crate::config::NodeAddress;
@@ -28,6 +28,7 @@ use crate::node::{Announce, LegError, LoginLeg, SecureError, secure};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
+use crate::protocol::proxy_header::{Ends, Version};
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::credential::Proof;
@@ -52,6 +53,8 @@ pub(super) struct Terms<'a> {
     pub connect_timeout: Duration,
     /// The client session's id, for the node's connection attributes.
     pub cs_id: u32,
+    /// The client's connection, as it is told to nodes.
+    pub ends: Ends,
     /// TLS towards the client, if the greeting offers it.
     pub tls: Option<Tls<'a>>,
 }
@@ -78,6 +81,8 @@ pub(super) struct Target {
     pub style: Style,
     /// TLS towards the node, if it is to have any.
     pub encryption: Option<Arc<Encryption>>,
+    /// The PROXY header that it is sent, if it is.
+    pub proxy_header: Option<Version>,
 }
 
 /// Whom a login is for.
@@ -188,7 +193,7 @@ fn packet(
     cs_id: u32,
 ) -> LoginPacket {
     let attributes = [
-        ("_client_ip", client.to_string()),
+        ("_client_ip", client.to_canonical().to_string()),
         ("proxy_name", "sluice".to_owned()),
         ("proxy_version", VERSION.to_owned()),
         ("proxy_session_id", cs_id.to_string()),
@@ -282,12 +287,13 @@ enum Attempted {
 /// [`LoginEnd`]. The client has been told, and the node's leg is closed.
 pub(super) async fn login<A: Announce>(
     client: Leg,
+    client_rest: BytesMut,
     terms: Terms<'_>,
     route: impl AsyncFnOnce(&LoginName) -> Result<Destination, Refusal>,
     announce: &A,
 ) -> Result<Arrival, Box<LoginEnd>> {
     let mut known = Known::default();
-    let mut client_leg = LoginLeg::new(&client, BytesMut::new(), 0);
+    let mut client_leg = LoginLeg::new(&client, client_rest, 0);
     let failure = match attempt(&mut client_leg, terms, route, announce, &mut known).await {
         Ok(Attempted::Proxy(request, user)) => {
             let welcome = client_leg.take_held();
@@ -481,7 +487,13 @@ async fn authenticate(
         request, target, ..
     } = wish;
     let offered = greeting.capabilities;
-    let mut packet = packet(request, offered, target, client.peer_ip(), terms.cs_id);
+    let mut packet = packet(
+        request,
+        offered,
+        target,
+        terms.ends.source.ip(),
+        terms.cs_id,
+    );
     let encryption = target.encryption.as_deref();
     if let Err(error) = secure(node, offered, encryption, &mut packet, wish.deadline).await {
         if matches!(error, SecureError::NotOffered) {

@@ -1,5 +1,6 @@
 //! Which node a login reaches: the first of its candidates that greets.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,9 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{Failure, no_greeting, no_route, unreachable_node};
 use super::{Known, Target, Terms};
 use crate::config::NodeAddress;
-use crate::net::tls::Encryption;
-use crate::node::{Announce, Dialled, LoginLeg, connect, greet};
+use crate::net::{Leg, tls::Encryption};
+use crate::node::{Announce, ConnectError, Dialled, LoginLeg, connect, greet};
 use crate::protocol::handshake::{Greeting, LoginPacket};
+use crate::protocol::proxy_header::{Ends, Version, encode};
 use crate::session::auth_exchange::{Request, Style};
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::part_from_node;
@@ -26,6 +28,8 @@ pub(in crate::worker) struct Candidate {
     pub with_tenant: bool,
     /// TLS towards the node, if it is to have any.
     pub encryption: Option<Arc<Encryption>>,
+    /// The PROXY header that it is sent, if it is.
+    pub proxy_header: Option<Version>,
 }
 
 impl Candidate {
@@ -37,6 +41,7 @@ impl Candidate {
             with_tenant: self.with_tenant,
             style: style(greeting),
             encryption: self.encryption,
+            proxy_header: self.proxy_header,
         }
     }
 }
@@ -78,7 +83,7 @@ pub(super) async fn reach<'a, A: Announce>(
         let share = deadline.saturating_duration_since(Instant::now()) / left;
         let until = Instant::now() + share.min(terms.connect_timeout);
         let node = Arc::clone(&candidate.node);
-        match dial(request, candidate, until, announce, known).await {
+        match dial(request, candidate, terms.ends, until, announce, known).await {
             Ok(reached) => return Ok(reached),
             Err(refused) if refused.is_final() => {
                 refused.tell_of(&node, announce);
@@ -97,10 +102,26 @@ pub(super) async fn reach<'a, A: Announce>(
     Err(failure.unwrap_or_else(no_route))
 }
 
+/// Sends a node the PROXY header that it expects, if it does, before everything else.
+///
+/// # Errors
+/// Those of the socket.
+pub(in crate::worker) async fn announce_client(
+    node: &Leg,
+    header: Option<Version>,
+    ends: Ends,
+) -> io::Result<()> {
+    match header {
+        Some(version) => node.write_all(&encode(version, Some(ends))).await,
+        None => Ok(()),
+    }
+}
+
 /// Dials one node and waits for its greeting.
 async fn dial<'a, A: Announce>(
     request: &Request,
     candidate: Candidate,
+    ends: Ends,
     until: Instant,
     announce: &'a A,
     known: &mut Known,
@@ -120,6 +141,9 @@ async fn dial<'a, A: Announce>(
     let dialled = connect(address, until, announce)
         .await
         .map_err(|error| unreachable_node(&error, address))?;
+    announce_client(dialled.leg(), candidate.proxy_header, ends)
+        .await
+        .map_err(|error| unreachable_node(&ConnectError::Io(error), address))?;
     let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
     let greeting = match greet(&mut node, until).await {
         Ok(greeting) => greeting,

@@ -1,7 +1,5 @@
 //! Logins over loopback sockets, between a client and a node that are both made of this crate's own encoders.
 
-use std::io;
-
 use super::*;
 use crate::net;
 use crate::protocol::auth::AuthSwitchRequest;
@@ -21,6 +19,14 @@ fn node_greeting(capabilities: Capabilities) -> Greeting {
         charset: 45,
         status: 2,
         plugin: Bytes::from_static(b"mysql_native_password"),
+    }
+}
+
+fn nowhere() -> Ends {
+    let end = SocketAddr::from(([127, 0, 0, 1], 9));
+    Ends {
+        source: end,
+        destination: end,
     }
 }
 
@@ -96,6 +102,7 @@ async fn run_to<T>(
         node: Arc::new(NodeAddress::from(*node)),
         with_tenant: false,
         encryption: None,
+        proxy_header: None,
     });
     let candidates: Vec<_> = candidates.collect();
     let greeting = Greeting {
@@ -110,6 +117,7 @@ async fn run_to<T>(
         login_timeout: timeout,
         connect_timeout: timeout.min(Duration::from_secs(2)),
         cs_id: 1 << 18,
+        ends: nowhere(),
         tls: None,
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
@@ -121,7 +129,7 @@ async fn run_to<T>(
     };
     let (client, proxy) = Door::open().pair().await;
     let proxy = async {
-        let login = login(proxy, terms, route, &()).await;
+        let login = login(proxy, BytesMut::new(), terms, route, &()).await;
         let login = login.map(|arrival| match arrival {
             Arrival::Node(logged_in) => *logged_in,
             Arrival::Proxy(_) => panic!("logged in to the proxy"),
@@ -450,7 +458,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         let started = Instant::now();
         let mut heard = BytesMut::new();
         leg.fill(&mut heard).await.unwrap();
-        let _: io::Result<()> = leg.write_all(b"\x20\x00\x00\x01slow").await;
+        let _: std::io::Result<()> = leg.write_all(b"\x20\x00\x00\x01slow").await;
         while leg.fill(&mut heard).await.is_ok_and(|len| len > 0) {}
         started.elapsed()
     };
@@ -461,12 +469,14 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         login_timeout: Duration::from_millis(100),
         connect_timeout: Duration::from_secs(1),
         cs_id: 1,
+        ends: nowhere(),
         tls: None,
     };
     let (near, far) = Door::open().pair().await;
     let proxy = async {
         login(
             far,
+            BytesMut::new(),
             terms,
             async |_: &LoginName| Err(MysqlError::bad_handshake().into()),
             &(),
