@@ -7,6 +7,7 @@ use sluice_tests::{
     pattern::Random,
     server::{PASSWORD, USER},
     stage::{Front, Stage},
+    wait,
     wire::{Connection, Login, command, frame},
 };
 use std::{
@@ -32,8 +33,10 @@ pub(crate) const CASES: &[Case] = &[
 
 /// What a daemon may grow by under attack, allocator and all.
 const GROWTH_MAX: u64 = 32 << 20;
+/// Clients at once of a node that lies: most of the time they wait.
+const CONVERSERS: usize = 16;
 /// How long a client waits that has been lied to: more bytes may have been promised than there are.
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Has `attack` at a daemon in front of `node`, which must be as if nothing had been; `calm` is called before each look.
 fn survives(
@@ -42,7 +45,7 @@ fn survives(
     calm: impl Fn(),
     attack: impl FnOnce(&Front) -> Result<()>,
 ) -> Result<()> {
-    let front = stage.private(node, &["--login-timeout", "3s"])?;
+    let front = stage.private(node, &["--login-timeout", "3s", "--connect-timeout", "1s"])?;
     serves(&front)?;
     let before = front.daemon()?.resident_bytes()?;
     attack(&front)?;
@@ -141,20 +144,38 @@ fn nodes(stage: &Stage) -> Result<()> {
     let calm = || liar.lies.store(false, Ordering::SeqCst);
     survives(stage, liar.address, calm, |front| {
         liar.lies.store(true, Ordering::SeqCst);
-        for _ in 0..150 {
-            // What comes of it is the liar's business: an error, another row, silence or the end.
-            let _ = converse(front.address());
-        }
+        // What comes of it is the liar's business: an error, another row, silence or the end.
+        let address = front.address();
+        thread::scope(|scope| {
+            for _ in 0..CONVERSERS {
+                scope.spawn(move || {
+                    for _ in 0..12 {
+                        let _ = converse(address);
+                    }
+                });
+            }
+        });
         let told = liar.count.load(Ordering::SeqCst);
         ensure!(told > 100, "only {told} lies");
         Ok(())
     })
 }
 
+/// Hangs up when a client has waited long enough.
+fn hang_up_later(stream: &TcpStream) -> Result<()> {
+    let stream = stream.try_clone()?;
+    thread::spawn(move || {
+        let _ = wait::throughout(PATIENCE, || Ok(()));
+        let _ = stream.shutdown(Shutdown::Both);
+    });
+    Ok(())
+}
+
 /// A session as far as it goes.
 fn converse(address: SocketAddr) -> Result<()> {
-    let mut connection = Connection::greet(address)?;
-    connection.stream().set_read_timeout(Some(PATIENCE))?;
+    let stream = TcpStream::connect(address)?;
+    hang_up_later(&stream)?;
+    let mut connection = Connection::greet_on(stream)?;
     connection.log_in(&Login::new(USER, PASSWORD))?;
     for statement in [
         "SELECT 1",
@@ -176,30 +197,41 @@ fn clients(stage: &Stage) -> Result<()> {
         stage.node(),
         || {},
         |front| {
-            let mut random = Random::new(54);
-            for round in 0..150 {
-                let mut connection = front.open(USER, PASSWORD)?;
-                connection.stream().set_read_timeout(Some(PATIENCE))?;
-                connection.run("SELECT 1")?;
-                let (mut bytes, _) = frame(&command::query(b"SELECT 'whole'"), 0);
-                match round % 3 {
-                    // Another sequence number than a command's.
-                    0 => set(&mut bytes, 3, 1 + random.below(255)),
-                    // A length that is not the payload's.
-                    1 => set(&mut bytes, random.below(3), random.below(256)),
-                    // Another kind of command, whose insides are a query's text.
-                    _ => set(&mut bytes, 4, random.below(0x20)),
-                }
-                connection.send_raw(&bytes)?;
-                let _ = connection.read_packet();
-                if random.below(2) == 0 {
-                    let _ = connection.stream().shutdown(Shutdown::Write);
-                    let _ = connection.read_packet();
-                }
-            }
-            Ok(())
+            thread::scope(|scope| {
+                let rounds: Vec<_> = (0..CONVERSERS)
+                    .map(|seed| scope.spawn(move || lies_of_clients(front, seed as u64)))
+                    .collect();
+                rounds
+                    .into_iter()
+                    .try_for_each(|round| wait::joined(round.join(), "a client that lies")?)
+            })
         },
     )
+}
+
+fn lies_of_clients(front: &Front, seed: u64) -> Result<()> {
+    let mut random = Random::new(seed);
+    for round in 0..9 {
+        let mut connection = front.open(USER, PASSWORD)?;
+        connection.run("SELECT 1")?;
+        let (mut bytes, _) = frame(&command::query(b"SELECT 'whole'"), 0);
+        match round % 3 {
+            // Another sequence number than a command's.
+            0 => set(&mut bytes, 3, 1 + random.below(255)),
+            // A length that is not the payload's.
+            1 => set(&mut bytes, random.below(3), random.below(256)),
+            // Another kind of command, whose insides are a query's text.
+            _ => set(&mut bytes, 4, random.below(0x20)),
+        }
+        hang_up_later(connection.stream())?;
+        connection.send_raw(&bytes)?;
+        let _ = connection.read_packet();
+        if random.below(2) == 0 {
+            let _ = connection.stream().shutdown(Shutdown::Write);
+            let _ = connection.read_packet();
+        }
+    }
+    Ok(())
 }
 
 fn set(bytes: &mut [u8], place: usize, value: usize) {
