@@ -25,9 +25,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     start(&arguments.arguments)
 }
 
-/// What belongs to `cargo xtask test`; the daemon has been built.
+/// What belongs to `cargo xtask test`; the daemon has been built. Node and daemon are left alone: what each of their troubles may do is the subject
+/// of the end-to-end tests.
 pub(crate) fn run_in_test() -> Result<()> {
-    let arguments = ["--seconds", SECONDS_IN_TEST, "--clients", "5"];
+    let arguments = [
+        "--seconds",
+        SECONDS_IN_TEST,
+        "--clients",
+        "5",
+        "--no-troubles",
+    ];
     start(&arguments.map(str::to_owned))
 }
 

@@ -17,6 +17,8 @@ pub struct Plan {
     largest: usize,
 }
 
+/// Eight statements of so many bytes are a short text.
+const SHORT_BYTES: usize = 400;
 /// How many local ports a client's short connections share.
 pub const PORTS: usize = 8;
 
@@ -171,6 +173,19 @@ impl Plan {
         (0..count).map(|_| part(self)).collect()
     }
 
+    /// Statements of one text. What a long text sets is not noticed (README, "Limits"): one that sets something is short.
+    fn batch(&mut self) -> Vec<Part> {
+        let mut parts = self.parts(false);
+        if parts.iter().any(|part| matches!(part, Part::Set(_))) {
+            for part in &mut parts {
+                if let Part::Echo(text) = part {
+                    text.bytes = text.bytes.min(SHORT_BYTES);
+                }
+            }
+        }
+        parts
+    }
+
     fn transaction(&mut self) -> Operation {
         let rows = (0..=self.below(4)).map(|_| self.part_text()).collect();
         let end = if self.is(2) {
@@ -264,7 +279,7 @@ impl Iterator for Plan {
             0..390 => self.query(),
             390..490 => self.prepared(),
             490..570 => Operation::Pipeline(self.parts(true), self.manner()),
-            570..610 => Operation::Multi(self.parts(false), self.manner()),
+            570..610 => Operation::Multi(self.batch(), self.manner()),
             610..740 => self.session(),
             740..850 => self.table(),
             850..880 => Operation::Compare(self.below(1000)),

@@ -80,8 +80,9 @@ impl Client<'_> {
         match kill {
             Kill::Query => {
                 equal("what the killer was told", &told, &0)?;
+                // The node says in its own way what became of the statement.
                 ensure!(
-                    matches!(ended, Ended::Whole | Ended::Interrupted(1317)),
+                    matches!(ended, Ended::Whole | Ended::Interrupted(_)),
                     "after KILL QUERY the victim is {ended:?}"
                 );
                 self.goes_on()
