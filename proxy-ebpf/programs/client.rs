@@ -107,13 +107,7 @@ fn command(
     regime: u64,
 ) -> Result<u32, TrapReason> {
     if regime == begun {
-        if record.client.commands != shared!(record.node.answered) {
-            return Err(TrapReason::Pipelined);
-        }
-        // The other program says that it has spilled before it says that the response is answered for.
-        if shared!(record.node.spilled) >= begun {
-            return Err(TrapReason::Outstanding);
-        }
+        has_ended_last(record, begun)?;
     }
     let mut data = Data::of(msg);
     let head = data.head(0).ok_or(TrapReason::Framing)?;
@@ -182,6 +176,19 @@ fn command(
         publish!(record.client.commands, record.client.commands + 1);
     }
     Ok(said)
+}
+
+/// The last command of the regime has its whole response.
+#[inline(always)]
+fn has_ended_last(record: &Session, begun: u64) -> Result<(), TrapReason> {
+    if record.client.commands != shared!(record.node.answered) {
+        return Err(TrapReason::Pipelined);
+    }
+    // The other program says that it has spilled before it says that the response is answered for.
+    if shared!(record.node.spilled) >= begun {
+        return Err(TrapReason::Outstanding);
+    }
+    Ok(())
 }
 
 /// Says that the statements with these bits are closed.

@@ -210,7 +210,7 @@ impl Leg {
 
     /// Of a segment from the peer, the bytes in which to look for commands: all of them, or of one that comes again what stood behind its number the
     /// first time, up to where the next command or the last regime ended. `is_live`: a regime is. Read without the lock it is a guess, which
-    /// [`Self::was_command`] does not trust.
+    /// `was_command` does not trust.
     #[inline(always)]
     pub const fn again(&self, is_live: bool, segment: &Segment) -> u32 {
         let edge = if is_live { self.rcv_nxt } else { self.rcv_edge };

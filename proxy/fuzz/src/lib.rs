@@ -51,7 +51,7 @@ pub use tracker::tracker;
 /// A target's name, which is that of its program and of the folder of its seeds, and its function.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// Every target but [`canary`], which fails on purpose.
+/// Every target but `canary`, which fails on purpose.
 pub const TARGETS: [Target; 9] = [
     ("admin", admin),
     ("assigned", assigned),

@@ -1,6 +1,6 @@
 //! `cargo xtask torture`: random sessions from a seed, in front of a daemon and a node that have troubles of their own, every byte verified.
 //!
-//! What clients do ([`plan`]) and what befalls them ([`trouble`]) are functions of the seed. What they must read is known beforehand, or asked
+//! What clients do (`plan`) and what befalls them (`trouble`) are functions of the seed. What they must read is known beforehand, or asked
 //! of the node itself. When exactly something happens is the machine's: a seed repeats the operations, not their moments.
 
 mod act;

@@ -44,7 +44,7 @@ pub fn same(what: &str, read: &[u8], wanted: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The statement whose rows are [`check_row`]'s; in place of the row `error_at` comes error 1242.
+/// The statement whose rows are `check_row`'s; in place of the row `error_at` comes error 1242.
 pub fn rows_sql(rows: usize, width: usize, error_at: Option<usize>) -> String {
     let fail = error_at.map_or_else(String::new, |at| {
         format!(", IF(seq = {at}, (SELECT seq FROM mysql.seq_1_to_2), 0)")
