@@ -125,7 +125,7 @@ fn command(kernel: &Unpacked, size: &Size, initramfs: &Path, shared: &Path) -> C
     // A kernel that panics ends the machine. What guards real processors against each other's guests only costs time here.
     command.args([
         "-append",
-        "console=ttyS0 panic=-1 quiet mitigations=off",
+        "console=ttyS0 panic=-1 quiet mitigations=off no_timer_check",
         "-serial",
         "stdio",
         "-monitor",

@@ -25,6 +25,8 @@ use crate::{
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the one row of the large response: more than a socket's send buffer, less than the limit below.
 const ROW_BYTES: usize = 600_000;
+/// The same of a response that must spill: more than the limit below and all that is on its way then.
+const LONG_ROW_BYTES: usize = 4_000_000;
 /// Bytes outstanding at which a response spills, in the test.
 const OUTSTANDING_BYTES_MAX: u32 = 1 << 20;
 
@@ -83,6 +85,7 @@ pub fn load_and_test(
     let mut kernel = Kernel::load(sessions, own_namespace_only)?;
     let session = TestSession::open(&mut kernel, None)?;
     session.run()?;
+    session.spills()?;
     let counts_unread_bytes = session.counts_unread_bytes()?;
     let listener = session.listener;
     drop(session);
@@ -244,12 +247,7 @@ impl TestSession {
     /// `SELECT 1`, answered with one large row, both in the kernel.
     fn splice(&self, gate: Gate, row_bytes: usize) -> Result<(), SelfTestError> {
         let before = self.slot.progress();
-        pass(
-            &self.client,
-            &self.node,
-            b"\x09\0\0\0\x03SELECT 1",
-            "spliced command",
-        )?;
+        pass(&self.client, &self.node, SELECT, "spliced command")?;
         let response = response(row_bytes);
         let mut node = &self.node;
         std::thread::scope(|scope| {
@@ -275,6 +273,43 @@ impl TestSession {
             ));
         }
         Ok(())
+    }
+
+    /// Of a response that nobody reads the rest is handed over. Kernels before "`tcp_bpf`: charge rmem on ingress" (6.1.123, 6.12.8) do not count bytes
+    /// that were redirected: there nothing would bound the memory that they take.
+    fn spills(&self) -> Result<(), SelfTestError> {
+        const STEP: &str = "response that nobody reads";
+        let before = self.slot.progress();
+        pass(&self.client, &self.node, SELECT, STEP)?;
+        let response = response(LONG_ROW_BYTES);
+        let mut node = &self.node;
+        std::thread::scope(|scope| {
+            scope.spawn(|| node.write_all(&response));
+            let mut first = [0];
+            (&self.proxy_to_node)
+                .read_exact(&mut first)
+                .map_err(|error| {
+                    wrong(STEP, format!("it was redirected without a bound ({error})"))
+                })?;
+            let spliced = self.slot.progress().bytes_to_client - before.bytes_to_client;
+            let (mut received, mut rest) = (response.clone(), Vec::new());
+            let spliced = usize::try_from(spliced).unwrap_or(usize::MAX);
+            received.truncate(spliced);
+            rest.resize(response.len().saturating_sub(spliced + 1), 0);
+            (&self.proxy_to_node)
+                .read_exact(&mut rest)
+                .map_err(socket(STEP))?;
+            (&self.client)
+                .read_exact(&mut received)
+                .map_err(socket(STEP))?;
+            received.extend(first);
+            received.extend(rest);
+            if received == response {
+                Ok(())
+            } else {
+                Err(wrong(STEP, "bytes differ"))
+            }
+        })
     }
 
     /// Whether `FIONREAD` on the client's socket counts bytes that came over TCP. Waits for them by `poll`.
@@ -321,6 +356,9 @@ const AFTER_TRAP: Offsets = Offsets {
     read_from_node: 13,
     written_to_node: 11,
 };
+
+/// A command that is spliced.
+const SELECT: &[u8] = b"\x09\0\0\0\x03SELECT 1";
 
 /// An OK packet with autocommit on, sequence 1.
 const OK: &[u8] = b"\x07\0\0\x01\0\0\0\x02\0\0\0";

@@ -94,8 +94,9 @@ impl Connection {
     /// As [`Connection::greet`].
     pub fn greet_on(stream: TcpStream) -> Result<Self> {
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let patience = wait::in_time(PATIENCE);
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         let mut connection = Self {
             stream,
             buffer: Vec::new(),
@@ -104,7 +105,7 @@ impl Connection {
             greeting: Greeting::default(),
             capabilities: 0,
             password_sent: false,
-            patience: PATIENCE,
+            patience,
             pace: None,
             spoiled_in: None,
         };
