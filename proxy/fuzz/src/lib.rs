@@ -4,7 +4,7 @@
 //! They are run by `cargo xtask fuzz` (with coverage, on stable Rust), by `cargo fuzz run TARGET` in `proxy`, and by `cargo test`, which
 //! runs the inputs in `seeds/TARGET`. What a fuzzer finds becomes a unit test beside what it found it in.
 //!
-//! A PROXY protocol header, once Sluice reads one, belongs here too, beside [`handshake`].
+//! The header of the PROXY protocol (`protocol/proxy_header`) is read by property tests of its own.
 
 #![expect(
     clippy::missing_panics_doc,
