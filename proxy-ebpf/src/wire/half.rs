@@ -130,9 +130,15 @@ impl Half<'_> {
         } else {
             back
         };
+        // An acknowledgement from behind the regime's bytes: the other peer takes none with a number that its local socket has passed since.
+        let seq = if is_over && segment.length == 0 && !after(own.rcv_edge, segment.seq) {
+            other.snd_nxt
+        } else {
+            segment.seq.wrapping_add(forth)
+        };
         Verdict {
             to: To::OtherPeer,
-            seq: segment.seq.wrapping_add(forth),
+            seq,
             ack,
             sack_shift,
             length,

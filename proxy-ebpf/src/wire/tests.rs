@@ -547,3 +547,18 @@ fn a_regime_that_ends_says_so() {
         assert!(verdict.ended, "{segment:?}");
     }
 }
+
+/// Found by the model: the client, which had read what the daemon wrote since, took no acknowledgement that came from before that.
+#[test]
+fn an_acknowledgement_in_the_drain_stands_behind_what_the_daemon_wrote() {
+    let (mut wire, offer) = spliced(false);
+    trap(&mut wire, &offer, CLIENT + 80, DAEMON_TO_CLIENT + 100);
+    let answer = segment(DAEMON_TO_CLIENT + 100, CLIENT + 50, 37);
+    wire.from_local(Side::Client, &answer, &offer);
+    let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
+    let verdict = wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, false);
+    assert_eq!(
+        (verdict.to, verdict.seq, verdict.ack),
+        (To::OtherPeer, DAEMON_TO_CLIENT + 137, CLIENT + 80)
+    );
+}
