@@ -29,6 +29,7 @@ mod command_line;
 mod containers;
 mod daemon_away;
 mod driver;
+mod failover;
 mod fixtures;
 mod fleet;
 mod foreign_sockets;
@@ -127,6 +128,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("operator", operator::CASES),
     ("torture", torture::CASES),
     ("nodes", nodes::CASES),
+    ("failover", failover::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),
     ("rights", rights::CASES),

@@ -235,6 +235,15 @@ impl Response {
         self.status
     }
 
+    /// Whether anything of the response has come. (Behind the rows of a cursor it may say no: its first phase is theirs.)
+    pub const fn has_come(&self) -> bool {
+        self.have != 0
+            || self.skip != 0
+            || self.definitions != 0
+            || self.result_set != 0
+            || self.outcome != Outcome::Unknown as u8
+    }
+
     /// Packets whose headers have passed since `earlier`, which this was once.
     #[inline(always)]
     pub const fn packets_since(&self, earlier: &Self) -> u32 {

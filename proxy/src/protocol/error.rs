@@ -79,6 +79,8 @@ codes! {
     TOO_MANY_SESSIONS = 1203, "42000";
     /// `ER_SPECIFIC_ACCESS_DENIED_ERROR`.
     PRIVILEGE_NEEDED = 1227, "42501";
+    /// `ER_LOCK_DEADLOCK`.
+    LOCK_DEADLOCK = 1213, "40001";
     /// `ER_NOT_SUPPORTED_YET`.
     NOT_SUPPORTED = 1235, "42000";
     /// `ER_UNKNOWN_STMT_HANDLER`.
@@ -91,6 +93,8 @@ codes! {
     CONNECTION_KILLED = 1927, "70100";
     /// `CR_CONN_HOST_ERROR`.
     CANNOT_CONNECT = 2003, "HY000";
+    /// `CR_SERVER_LOST`.
+    SERVER_LOST = 2013, "HY000";
     /// `ER_SECURE_TRANSPORT_REQUIRED`.
     SECURE_TRANSPORT_REQUIRED = 3159, "HY000";
     /// `OB_BUF_NOT_ENOUGH`.
@@ -112,10 +116,10 @@ impl MysqlError {
         }
     }
 
-    /// The same as every client can show it. `MariaDB`'s C library takes 2003 for an error of its own and shows a malformed packet in its
-    /// place: instead it is [`UNKNOWN`], with the number in the text.
+    /// The same as every client can show it. `MariaDB`'s C library takes 2003 and 2013 for errors of its own and shows a malformed packet in
+    /// their place: instead they are [`UNKNOWN`], with the number in the text.
     pub fn readable(&self) -> Cow<'_, Self> {
-        if self.code != CANNOT_CONNECT {
+        if self.code != CANNOT_CONNECT && self.code != SERVER_LOST {
             return Cow::Borrowed(self);
         }
         let text = format!("{} (error {})", self.message, self.code.number);
@@ -237,6 +241,24 @@ impl MysqlError {
         Self::new(
             CANNOT_CONNECT,
             format!("Can't connect to MySQL server on '{address}' ({reason})"),
+        )
+    }
+
+    /// A transaction went with its node: nothing of it has been committed, and it may be tried again. (`ER_LOCK_DEADLOCK` is what drivers know
+    /// to be the end of a whole transaction.)
+    pub fn transaction_gone(cause: impl fmt::Display) -> Self {
+        Self::new(
+            LOCK_DEADLOCK,
+            format!("The transaction was rolled back: lost {cause}; try restarting transaction"),
+        )
+    }
+
+    /// A command went to a node that is gone: nobody knows whether it has been executed. (The number is the one by which client libraries know a
+    /// lost connection.)
+    pub fn outcome_unknown(cause: impl fmt::Display) -> Self {
+        Self::new(
+            SERVER_LOST,
+            format!("Lost connection to server during query: {cause}; it may have been executed"),
         )
     }
 

@@ -92,6 +92,8 @@ pub struct Session {
     pub waits_for: Option<WaitReason>,
     /// How its two connections stand, where the wire joins them.
     pub below: Option<Below>,
+    /// Why it is still at a node that it should leave.
+    pub stays: Option<String>,
     /// What has moved.
     pub traffic: Traffic,
 }
@@ -194,6 +196,7 @@ impl Session {
             relay_reason: Some(RelayReason::Login),
             waits_for: None,
             below: None,
+            stays: None,
             traffic: Traffic::default(),
         }
     }

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     admin::ConnectionKind,
-    config::{ClusterKind, Node, Settings},
+    config::{Cluster, ClusterKind, Node, Settings},
     net::Leg,
     protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
@@ -303,20 +303,31 @@ fn candidates(
         route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
         route::RouteError::UnknownTenant { .. } => MysqlError::tenant_not_found(),
     })?;
-    let with_tenant = cluster.kind == ClusterKind::OceanBase;
     let now_ms = process.health.now_ms();
     let nodes = process.health.book().order_for_login(cluster, now_ms);
-    let candidate = |node: &Node| {
-        let address = &node.address;
-        let encryption = process.trust.encryption(&cluster.tls, &address.host);
-        Ok(Candidate {
-            node: Arc::new(address.clone()),
-            with_tenant,
-            proxy_header: cluster.proxy_protocol.map(version),
-            encryption: encryption.map_err(|error| MysqlError::cannot_connect(address, error))?,
-        })
-    };
-    nodes.into_iter().map(candidate).collect()
+    let candidates = nodes
+        .into_iter()
+        .map(|node| candidate(process, cluster, node));
+    candidates.collect()
+}
+
+/// How sessions of a cluster get to this node.
+///
+/// # Errors
+/// Error 2003: what TLS towards it needs cannot be had.
+pub(super) fn candidate(
+    process: &Process,
+    cluster: &Cluster,
+    node: &Node,
+) -> Result<Candidate, MysqlError> {
+    let address = &node.address;
+    let encryption = process.trust.encryption(&cluster.tls, &address.host);
+    Ok(Candidate {
+        node: Arc::new(address.clone()),
+        with_tenant: cluster.kind == ClusterKind::OceanBase,
+        proxy_header: cluster.proxy_protocol.map(version),
+        encryption: encryption.map_err(|error| MysqlError::cannot_connect(address, error))?,
+    })
 }
 
 /// A login's name as sessions hold it.

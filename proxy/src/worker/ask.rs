@@ -8,6 +8,7 @@ use super::{
     close::End,
     relay::{Got, read_into},
     serve::Serving,
+    survive::{SERVER_SHUTDOWN, node_dead},
 };
 use crate::{
     net::Leg,
@@ -39,7 +40,15 @@ impl Serving<'_> {
         if !self.node_rest.is_empty() {
             self.pass_unasked().await?;
         }
-        let Some(bytes) = self.asked().ask(sql).await? else {
+        let news = self.news_seen;
+        let (worker, entry, target) = (self.worker, self.entry, self.target.node.clone());
+        let mut asked = self.asked();
+        let answer = tokio::select! {
+            biased;
+            answer = asked.ask(sql) => answer?,
+            () = node_dead(&worker.process, entry, &target, news) => return Err(End::NodeHung),
+        };
+        let Some(bytes) = answer else {
             return Ok(Err(ErrPacket::from(&MysqlError::buffer_not_enough())));
         };
         // The node has read our command behind what it sent for the kernel to move: this was a barrier, too.
@@ -48,7 +57,11 @@ impl Serving<'_> {
         if let Ok(Err(error)) = &answer
             && FAREWELLS.contains(&error.number)
         {
-            self.write_client(&bytes).await?;
+            // That the node leaves is not the client's business, where another can take its place.
+            if error.number != SERVER_SHUTDOWN || !self.has_other_nodes() {
+                self.write_client(&bytes).await?;
+                self.is_dismissed = true;
+            }
             return Err(End::NodeClosed);
         }
         if !self.node_rest.is_empty() {

@@ -24,6 +24,8 @@ pub(super) enum End {
     NodeClosed,
     /// The node's connection broke.
     NodeBroken(io::ErrorKind),
+    /// The monitor account gets no answer of the node.
+    NodeHung,
     /// A command longer than the proxy's own sessions take.
     CommandTooLong,
     /// The kernel's account of a session and the daemon's differ. Ours to fix.
@@ -65,20 +67,21 @@ impl End {
             Self::Quit | Self::ClientClosed | Self::ClientBroken(_) | Self::CommandTooLong => {
                 "client"
             }
-            Self::NodeClosed | Self::NodeBroken(_) => "node",
+            Self::NodeClosed | Self::NodeBroken(_) | Self::NodeHung => "node",
             Self::Account | Self::Killed | Self::KilledItself | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
         }
     }
 
     /// The text that operators see.
-    const fn text(self) -> &'static str {
+    pub(super) const fn text(self) -> &'static str {
         match self {
             Self::Quit => "quit",
             Self::ClientClosed => "client closed",
             Self::ClientBroken(_) => "client connection broken",
             Self::NodeClosed => "node closed",
             Self::NodeBroken(_) => "node connection broken",
+            Self::NodeHung => "node does not answer",
             Self::CommandTooLong => "command too long",
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
@@ -132,6 +135,7 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
     if entry.stopped.get() {
         details.push("its query on the node was stopped".to_owned());
     }
+    details.extend(entry.take_remark());
     details.retain(|detail| !detail.is_empty());
     let detail = details.join("; ");
     macro_rules! line {

@@ -36,6 +36,9 @@ pub(super) enum Turn {
         /// Number of the response's first packet.
         sequence: u8,
     },
+    /// The client's still: a command of its is in hand, and as long as no more than these bytes of all that it has ever sent have been
+    /// consumed, nothing has come of it.
+    Holding(u64),
     /// Somebody is in the middle of something.
     Nobody,
 }
@@ -158,7 +161,7 @@ impl Serving<'_> {
             {
                 (sequence, MysqlError::query_interrupted())
             }
-            Turn::Client | Turn::Node { .. } | Turn::Nobody => return false,
+            Turn::Client | Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => return false,
         };
         let mut out = BytesMut::new();
         packet::put(&mut out, sequence, &encode_error(&error));

@@ -34,6 +34,7 @@ mod serve;
 mod splice;
 mod start;
 mod statement;
+mod survive;
 mod switch;
 mod variables;
 mod way;

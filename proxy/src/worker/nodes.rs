@@ -256,6 +256,14 @@ fn numbers(version: &[u8]) -> Vec<u32> {
     parts.map_while(number).collect()
 }
 
+/// Has the worker's sessions look where they belong whenever something becomes known of nodes. Never ends.
+pub(super) async fn follow(worker: SharedWorker) {
+    let mut changes = worker.process.health.changes();
+    while changes.changed().await.is_ok() {
+        worker.registry.tell_news();
+    }
+}
+
 /// The address of a node's name; names are asked for every time, so that they may move.
 pub(super) async fn resolve(node: &NodeAddress) -> io::Result<SocketAddr> {
     if let Ok(address) = node.to_string().parse() {

@@ -107,6 +107,10 @@ pub(super) struct Entry {
     reader: RefCell<Option<oneshot::Sender<()>>>,
     /// Who wants the server session replaced.
     switch: RefCell<Option<Switch>>,
+    /// How often something has become known of nodes that may concern the session.
+    news: Cell<u64>,
+    /// For the closing line.
+    remark: RefCell<Option<String>>,
 }
 
 /// Another session's wish that this one's server session be replaced, and who waits for the outcome.
@@ -135,6 +139,8 @@ impl Entry {
             gone: RefCell::default(),
             reader: RefCell::default(),
             switch: RefCell::default(),
+            news: Cell::new(0),
+            remark: RefCell::default(),
         });
         worker
             .registry
@@ -321,6 +327,27 @@ impl Entry {
     pub(super) async fn switch_wanted(&self) -> Switch {
         self.bell.wait_for(|| self.switch.take()).await
     }
+
+    /// How often something has become known of nodes.
+    pub(super) const fn news_count(&self) -> u64 {
+        self.news.get()
+    }
+
+    /// Waits until more has become known of nodes than had at this count.
+    pub(super) async fn news(&self, seen: u64) {
+        let has_come = || (self.news.get() != seen).then_some(());
+        self.bell.wait_for(has_come).await;
+    }
+
+    /// Keeps something for the session's closing line.
+    pub(super) fn remark(&self, remark: String) {
+        self.remark.replace(Some(remark));
+    }
+
+    /// What there is to say in the closing line.
+    pub(super) fn take_remark(&self) -> Option<String> {
+        self.remark.take()
+    }
 }
 
 impl Drop for Entry {
@@ -421,6 +448,15 @@ impl Registry {
             let _ = switch.outcome.send(Err(Stuck::Busy));
         } else {
             entry.switch.replace(Some(switch));
+            entry.bell.ring();
+        }
+    }
+
+    /// Something has become known of nodes that may concern sessions.
+    pub(super) fn tell_news(&self) {
+        let entries = self.0.borrow();
+        for entry in entries.values().filter_map(std::rc::Weak::upgrade) {
+            entry.news.set(entry.news.get() + 1);
             entry.bell.ring();
         }
     }

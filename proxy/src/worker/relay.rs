@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     net::{Leg, is_transient},
-    protocol::packet,
+    protocol::{packet, reply::ERR},
     session::{AnsweredBy, ClientState, Path},
 };
 
@@ -61,6 +61,10 @@ impl Serving<'_> {
                     match self.read_node()? {
                         // The program says that it hands over before its bytes travel: what is here is that, or said unasked.
                         Got::Bytes(_) if self.has_ended_regime() => return Ok(()),
+                        Got::Bytes(_) if self.is_shutdown_notice() => {
+                            self.node_rest.clear();
+                            return Err(End::NodeClosed);
+                        }
                         Got::Bytes(_) => self.pass_unasked().await?,
                         Got::Nothing => {}
                         Got::End => return Err(End::NodeClosed),
@@ -76,6 +80,8 @@ impl Serving<'_> {
                     Box::pin(self.grant(wish)).await?;
                     return Ok(());
                 }
+                () = entry.news(self.news_seen) => return self.review().await,
+                () = Self::move_due(self.leaving) => return self.try_move().await,
             }
         }
     }
@@ -115,6 +121,7 @@ impl Serving<'_> {
                         return Err(End::ClientClosed);
                     }
                 }
+                () = self.node_dead() => return Err(End::NodeHung),
                 left = self.client_left(), if !wants_client && !stopped => {
                     left?;
                     close::stop_query(self.entry, self.worker);
@@ -287,9 +294,10 @@ impl Serving<'_> {
         }
     }
 
-    /// Gives the client what the node has said unasked.
+    /// Gives the client what the node has said unasked: that it ends this session, as a rule.
     pub(super) async fn pass_unasked(&mut self) -> Result<(), End> {
         let bytes = self.node_rest.split();
+        self.is_dismissed |= bytes.get(packet::HEADER_LEN) == Some(&ERR);
         self.entry
             .session
             .borrow_mut()
@@ -409,7 +417,7 @@ impl Serving<'_> {
     }
 
     /// Reads into `client_rest`.
-    fn read_client(&mut self) -> Result<Got, End> {
+    pub(super) fn read_client(&mut self) -> Result<Got, End> {
         read_into(&mut self.client_rest, &self.client, self.worker).map_err(End::of_client)
     }
 

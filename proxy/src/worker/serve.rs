@@ -22,6 +22,7 @@ use super::{
     kill::Turn,
     login::{Identity, LoggedIn, Target},
     registry::Entry,
+    survive::{Leaving, Lost},
     variables::{Tracking, change_database},
     way,
 };
@@ -77,11 +78,19 @@ pub(super) struct Serving<'a> {
     /// What is expected of the session's variables.
     pub(super) tracking: Tracking,
     collation: u16,
-    node_capabilities: Capabilities,
+    pub(super) node_capabilities: Capabilities,
     /// The node, and what it wants to be told of a user's tenant.
     pub(super) target: Target,
     /// Who the client is, for a login in its place.
     pub(super) identity: Identity,
+    /// The server session is gone, and no other has taken its place yet.
+    pub(super) lost: Option<Lost>,
+    /// Whether the session is to move to a fitter node.
+    pub(super) leaving: Leaving,
+    /// What is known of nodes has been looked at up to this count.
+    pub(super) news_seen: u64,
+    /// The node has said that it ends this session.
+    pub(super) is_dismissed: bool,
 }
 
 impl<'a> Serving<'a> {
@@ -115,6 +124,11 @@ impl<'a> Serving<'a> {
             node_capabilities: from.node_greeting.capabilities,
             target: from.target,
             identity: from.identity,
+            lost: None,
+            leaving: Leaving::No,
+            // What has become known during the login concerns it, too.
+            news_seen: 0,
+            is_dismissed: false,
         }
     }
 
@@ -152,7 +166,9 @@ impl<'a> Serving<'a> {
     async fn run(&mut self) -> End {
         match self.welcome().await {
             Ok(()) => loop {
-                if let Err(end) = self.boundary().await {
+                if let Err(end) = self.boundary().await
+                    && let Err(end) = self.survive(end).await
+                {
                     break end;
                 }
             },
@@ -172,7 +188,11 @@ impl<'a> Serving<'a> {
 
     /// One command, or what else happens at a boundary. What is rare is boxed: an idle session's task has no memory for it.
     async fn boundary(&mut self) -> Result<(), End> {
+        if self.lost.is_some() {
+            return self.boundary_without_node().await;
+        }
         if self.client_rest.is_empty() {
+            self.try_move().await?;
             if self.client_rest.capacity() > IDLE_BUFFER_BYTES {
                 self.client_rest = BytesMut::new();
             }
@@ -182,6 +202,7 @@ impl<'a> Serving<'a> {
             self.turn = Turn::Nobody;
             self.take_stock().await?;
         }
+        self.turn = Turn::Holding(self.consumed());
         if let Some(command) = self.statements.command(&self.client_rest) {
             return Box::pin(self.own_statement(command)).await;
         }
@@ -259,6 +280,9 @@ impl<'a> Serving<'a> {
             .get(packet::HEADER_LEN)
             .copied()
             .unwrap_or_default();
+        if self.node.has_ended().map_err(End::of_node)? {
+            return Err(End::NodeClosed);
+        }
         let foreseen = self.foresee().await?;
         self.command = Position::command();
         self.anticipate(&effect);
@@ -272,7 +296,10 @@ impl<'a> Serving<'a> {
             .then_some(matches!(effect, Effect::Prepared { spliceable: true }));
         self.expect_response();
         let relayed = self.exchange().await;
-        self.turn = Turn::Nobody;
+        // Where it failed, the turn says what the client may still be told.
+        if relayed.is_ok() {
+            self.turn = Turn::Nobody;
+        }
         let has_response = relayed.is_ok() && expect != Expect::Nothing;
         if has_response {
             self.entry.end_response(&self.response);

@@ -20,6 +20,17 @@ const UNDECIDED_POLL: Duration = Duration::from_millis(1);
 /// How seldom, where it turns out to be a long one.
 const UNDECIDED_POLL_MAX: Duration = Duration::from_millis(50);
 
+/// Where a session stands once the kernel has stopped splicing, towards a node that is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Reclaimed {
+    /// At a command boundary, as far as the kernel knows.
+    Boundary,
+    /// A command was moved on whole, and nothing of its response has come.
+    Outstanding,
+    /// In the middle of something.
+    Midway,
+}
+
 impl Serving<'_> {
     /// Offers the kernel to splice from the next command on. `pending` bytes are about to be written to the client: the offer is made
     /// before them, so that the client's next command meets it.
@@ -145,6 +156,44 @@ impl Serving<'_> {
         self.take_closed();
         self.entry.session.borrow_mut().mode = Mode::Relayed;
         Ok(true)
+    }
+
+    /// [`Serving::reclaim`] for a session whose node is gone, and will finish nothing.
+    pub(super) async fn reclaim_from_dead(&mut self) -> Result<Reclaimed, End> {
+        if self.reclaim().await? {
+            return Ok(Reclaimed::Boundary);
+        }
+        let Some(slot) = self.entry.slot() else {
+            return Ok(Reclaimed::Midway);
+        };
+        let progress = slot.progress();
+        // The wire's program hands over what it has when the node's FIN ends the regime.
+        let (response, is_one) = match self.entry.gate.get().standing(&progress) {
+            Standing::Ended {
+                command_remaining: 0,
+                left: Left::Response(response),
+            } => (response, true),
+            Standing::Open
+            | Standing::Ended {
+                command_remaining: 0,
+                left: Left::Undecided,
+            } => (
+                progress.response,
+                progress.commands == progress.answered + 1 && progress.remaining == 0,
+            ),
+            Standing::Ended { .. } | Standing::Closed => return Ok(Reclaimed::Midway),
+        };
+        // On the wire the client sends again what the node has not acknowledged, and only the node could.
+        let is_taken = !slot.is_joined() || slot.wire().node.unacknowledged() == 0;
+        if !is_one || !is_taken || response.has_come() {
+            return Ok(Reclaimed::Midway);
+        }
+        // It has the status flags of the response before.
+        self.response = response;
+        self.keep_status();
+        self.offered = None;
+        self.entry.session.borrow_mut().mode = Mode::Relayed;
+        Ok(Reclaimed::Outstanding)
     }
 
     /// The kernel was inside a response when its regime ended: waits until it says that it has finished it or handed it over.

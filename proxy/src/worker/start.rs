@@ -32,7 +32,7 @@ use super::{
     keeper::Keeper,
     linger,
     mailbox::{self, Mail},
-    nodes::Nodes,
+    nodes::{self, Nodes},
     registry::Registry,
 };
 use crate::{
@@ -252,6 +252,7 @@ fn work(
     });
     let tasks = LocalSet::new();
     tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
+    tasks.spawn_local(nodes::follow(Rc::clone(&worker)));
     if worker.process.has_wire {
         tasks.spawn_local(linger::sweep(Rc::clone(&worker)));
     }

@@ -1,4 +1,4 @@
-//! Gives a client session another server session: a new one at the same node, logged in to in the client's place and brought to the same state,
+//! Gives a client session another server session: a new one, at the same node or another, logged in to in the client's place and brought to the same state,
 //! while the old one still stands. Whatever goes wrong leaves everything as it was.
 
 use std::{fmt, time::Duration};
@@ -13,19 +13,21 @@ use super::{
     bound::{Bound, Capture, segment_max, tell_client},
     clock,
     close::End,
-    login::announce_client,
+    login::{Candidate, Target, announce_client},
     mailbox,
+    nodes::resolve,
     registry::{Place, Switch},
     sender,
     serve::Serving,
+    survive::Leaving,
     way::{self, Connections},
 };
 use crate::{
     admin::{AdminError, ConnectionKind},
     kernel::record::Slot,
     net::Leg,
-    node::{LoginError, LoginLeg, connect, greet, log_in, secure},
-    protocol::{command, handshake::Greeting, rows::Rows},
+    node::{Dialled, LoginError, LoginLeg, connect, greet, log_in, secure},
+    protocol::{command, handshake::Greeting, proxy_header::Ends, rows::Rows},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
         auth_exchange::Scramble,
@@ -72,12 +74,21 @@ impl fmt::Display for Stuck {
 }
 
 /// A server session that is logged in to and serves nobody yet.
-struct Fresh<'a> {
+pub(super) struct Fresh<'a> {
     /// First, so that it is dropped before the leg: no stale entry meets a reused port.
     bound: Bound<'a>,
     leg: Leg,
     rest: BytesMut,
     greeting: Greeting,
+    target: Target,
+}
+
+/// Why a node does not have a session.
+enum Refusal {
+    /// It does not answer.
+    Silent(String),
+    /// It says so.
+    Said(String),
 }
 
 /// A place in the kernel's maps that is given back unless it is kept.
@@ -106,7 +117,7 @@ impl<'a> Serving<'a> {
         own: bool,
     ) -> Result<Result<(), AdminError>, End> {
         let switched = if own {
-            self.switch().await?.map(drop)
+            self.switch(self.candidates(false)).await?.map(drop)
         } else {
             mailbox::switch(&self.worker.process, cs_id, ss_id).await
         };
@@ -122,7 +133,7 @@ impl<'a> Serving<'a> {
         let outcome = if wish.outcome.is_closed() {
             return Ok(());
         } else if bound == Some(wish.ss_id) {
-            self.switch().await?.map(drop)
+            self.switch(self.candidates(false)).await?.map(drop)
         } else {
             Err(Stuck::Gone)
         };
@@ -131,11 +142,14 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Replaces the session's server session, at a command boundary. The client notices nothing but another `CONNECTION_ID()`.
+    /// Replaces the session's server session by one at the first of these nodes that lets it in, at a command boundary. The client notices nothing but another `CONNECTION_ID()`.
     ///
     /// # Errors
     /// The session has ended.
-    pub(super) async fn switch(&mut self) -> Result<Result<SsId, Stuck>, End> {
+    pub(super) async fn switch(
+        &mut self,
+        candidates: Vec<Candidate>,
+    ) -> Result<Result<SsId, Stuck>, End> {
         if !self.reclaim().await? {
             return Ok(Err(Stuck::Busy));
         }
@@ -152,21 +166,19 @@ impl<'a> Serving<'a> {
             Ok(told) => told,
             Err(why) => return Ok(Err(Stuck::Node(why.to_string()))),
         };
-        let place = Place::open(self.worker);
-        let mut spare = Spare {
-            worker: self.worker,
-            place: Some(place.clone()),
-        };
-        let fresh = match self.open_another(&place, told).await {
-            Ok(fresh) => fresh,
+        let credential = match self.credential().await {
+            Ok(credential) => credential,
             Err(why) => return Ok(Err(Stuck::Node(why))),
         };
-        spare.place = None;
-        Ok(Ok(self.adopt(fresh, place).await))
+        let opened = self.open_at(candidates, &credential, told.as_deref());
+        match opened.await {
+            Ok((fresh, place)) => Ok(Ok(self.adopt(fresh, place).await)),
+            Err(why) => Ok(Err(Stuck::Node(why))),
+        }
     }
 
     /// Whether the client has acknowledged everything that bypassed the daemon's sockets: what it has not, only the old node can send again.
-    async fn is_drained(&self) -> bool {
+    pub(super) async fn is_drained(&self) -> bool {
         let deadline = Instant::now() + DRAIN_TIME;
         while let Some(slot) = self.entry.slot().filter(Slot::is_joined) {
             let client = slot.wire().client;
@@ -229,24 +241,107 @@ impl<'a> Serving<'a> {
         }
     }
 
-    /// Opens a server session at the session's node, in the state of the one that it has.
-    async fn open_another(&self, place: &Place, told: Option<String>) -> Result<Fresh<'a>, String> {
-        let credential = self.credential().await?;
+    /// What a fresh server session must be told where the old one cannot be asked any more, as far as that is known.
+    ///
+    /// # Errors
+    /// What is not known.
+    pub(super) fn known_state(&self) -> Result<Option<String>, String> {
+        let session = self.entry.current();
+        statement(&session.variables, &[], session.insert_id.value).map_err(|why| why.to_string())
+    }
+
+    /// Opens a server session at the first of these nodes that has the session, in the state that `told` describes.
+    ///
+    /// # Errors
+    /// Why the first one has not.
+    pub(super) async fn open_at(
+        &self,
+        candidates: Vec<Candidate>,
+        credential: &Credential,
+        told: Option<&str>,
+    ) -> Result<(Fresh<'a>, Place), String> {
+        let mut failure = None;
+        for candidate in candidates {
+            let place = Place::open(self.worker);
+            let mut spare = Spare {
+                worker: self.worker,
+                place: Some(place.clone()),
+            };
+            match self.open_one(candidate, &place, credential, told).await {
+                Ok(fresh) => {
+                    spare.place = None;
+                    return Ok((fresh, place));
+                }
+                Err(why) => {
+                    failure.get_or_insert(why);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| "its cluster is gone".to_owned()))
+    }
+
+    async fn open_one(
+        &self,
+        candidate: Candidate,
+        place: &Place,
+        credential: &Credential,
+        told: Option<&str>,
+    ) -> Result<Fresh<'a>, String> {
         let deadline = Instant::now() + SWITCH_TIME;
-        let mut fresh = self.log_in_at(place, &credential, deadline).await?;
+        let node = candidate.node.clone();
+        let opened = self.log_in_at(candidate, place, credential, deadline).await;
+        let process = &self.worker.process;
+        match &opened {
+            Ok(_) => process.health.login_answered(&node),
+            Err(Refusal::Silent(why)) => process.login_failed(&node, why),
+            Err(Refusal::Said(_)) => {}
+        }
+        let mut fresh = opened.map_err(|refusal| match refusal {
+            Refusal::Silent(why) | Refusal::Said(why) => why,
+        })?;
         if let Some(sql) = told {
-            self.tell(&mut fresh, &sql, deadline).await?;
+            self.tell(&mut fresh, sql, deadline).await?;
         }
         Ok(fresh)
     }
 
-    /// Opens a server session at the session's node and logs in.
+    /// Dials a node and waits for its greeting. What it has said beyond that comes first behind the connection.
+    async fn dial<'c>(
+        &self,
+        candidate: Candidate,
+        capture: &'c Capture<'a>,
+        ends: Ends,
+        deadline: Instant,
+    ) -> Result<(Dialled<'c, Capture<'a>>, BytesMut, Greeting, Target), String> {
+        let address = match timeout_at(deadline, resolve(&candidate.node)).await {
+            Ok(Ok(address)) => address,
+            Ok(Err(error)) => return Err(format!("the node has no address: {error}")),
+            Err(_elapsed) => return Err("the node's name was not found in time".to_owned()),
+        };
+        let unreachable = "the node cannot be reached";
+        let dialled = connect(address, deadline, capture)
+            .await
+            .map_err(|error| format!("{unreachable}: {error}"))?;
+        announce_client(dialled.leg(), candidate.proxy_header, ends)
+            .await
+            .map_err(|error| format!("{unreachable}: {error}"))?;
+        let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
+        let greeting = greet(&mut node, deadline)
+            .await
+            .map_err(|error| format!("the node does not greet: {error}"))?;
+        let rest = node.into_rest();
+        let target = candidate.found(address, &greeting);
+        Ok((dialled, rest, greeting, target))
+    }
+
+    /// Opens a server session at a node and logs in.
     async fn log_in_at(
         &self,
+        candidate: Candidate,
         place: &Place,
         credential: &Credential,
         deadline: Instant,
-    ) -> Result<Fresh<'a>, String> {
+    ) -> Result<Fresh<'a>, Refusal> {
         let capture = Capture {
             worker: self.worker,
             cs_id: self.entry.cs_id,
@@ -254,37 +349,29 @@ impl<'a> Serving<'a> {
             segment_max: segment_max(self.worker, &self.client),
             is_client_captured: self.entry.session.borrow().way == Path::Local,
         };
-        let dialled = connect(self.target.address, deadline, &capture)
-            .await
-            .map_err(|error| format!("the node cannot be reached: {error}"))?;
         let ends = sender::ends(self.entry.session.borrow().client, &self.client);
-        announce_client(dialled.leg(), self.target.proxy_header, ends)
-            .await
-            .map_err(|error| format!("the node cannot be reached: {error}"))?;
-        let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
-        let greeting = greet(&mut node, deadline)
-            .await
-            .map_err(|error| format!("the node does not greet: {error}"))?;
+        // Another node may be as good as one that does not even greet in time.
+        let connect_timeout = self.worker.process.settings().connect_timeout;
+        let until = deadline.min(Instant::now() + connect_timeout);
+        let dialled = self.dial(candidate, &capture, ends, until).await;
+        let (dialled, rest, greeting, target) = dialled.map_err(Refusal::Silent)?;
+        // The greeting was packet 0.
+        let mut node = LoginLeg::new(dialled.leg(), rest, 1);
         let mut identity = self.identity.clone();
         let db = self.entry.session.borrow().db.clone();
         identity.request.change_database(db.as_deref());
         let client = ends.source.ip();
         let id = self.entry.cs_id.0;
-        let mut packet = identity.packet(greeting.capabilities, &self.target, client, id);
+        let mut packet = identity.packet(greeting.capabilities, &target, client, id);
         if !identity.request.fits(greeting.capabilities) {
             part_from_node(&mut node, Some(packet.encode().freeze())).await;
-            return Err("the node offers less than it did".to_owned());
+            return Err(Refusal::Said("the node offers less than it did".to_owned()));
         }
-        let encryption = self.target.encryption.as_deref();
-        secure(
-            &mut node,
-            greeting.capabilities,
-            encryption,
-            &mut packet,
-            deadline,
-        )
-        .await
-        .map_err(|error| format!("the node cannot be reached safely: {error}"))?;
+        let (offered, encryption) = (greeting.capabilities, target.encryption.as_deref());
+        let secured = secure(&mut node, offered, encryption, &mut packet, deadline).await;
+        secured.map_err(|error| {
+            Refusal::Said(format!("the node cannot be reached safely: {error}"))
+        })?;
         let scramble = Scramble {
             plugin: greeting.plugin.clone(),
             scramble: greeting.scramble.clone(),
@@ -293,7 +380,7 @@ impl<'a> Serving<'a> {
             &mut node,
             packet,
             &scramble,
-            self.target.style,
+            target.style,
             credential,
             self.capabilities,
         );
@@ -304,9 +391,15 @@ impl<'a> Serving<'a> {
                     // The node waits for an answer, and counts who leaves without one.
                     part_from_node(&mut node, Some(Bytes::new())).await;
                 }
-                return Err(format!("the node does not let it in: {error}"));
+                return Err(Refusal::Said(format!(
+                    "the node does not let it in: {error}"
+                )));
             }
-            Err(_elapsed) => return Err("the login to the node timed out".to_owned()),
+            Err(_elapsed) => {
+                return Err(Refusal::Silent(
+                    "the login to the node timed out".to_owned(),
+                ));
+            }
         }
         let rest = node.into_rest();
         let leg = dialled.keep();
@@ -315,11 +408,12 @@ impl<'a> Serving<'a> {
             leg,
             rest,
             greeting,
+            target,
         })
     }
 
     /// What answers the node in the client's place.
-    async fn credential(&self) -> Result<Credential, String> {
+    pub(super) async fn credential(&self) -> Result<Credential, String> {
         let unknown = "only the client can log in to the node, as its password is not known here";
         let Some(proof) = &self.identity.proof else {
             return Err(unknown.to_owned());
@@ -354,7 +448,11 @@ impl<'a> Serving<'a> {
     }
 
     /// Makes a fresh server session the session's.
-    async fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
+    pub(super) async fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
+        self.node_capabilities = fresh.greeting.capabilities;
+        self.target = fresh.target;
+        self.is_dismissed = false;
+        self.leaving = Leaving::No;
         let server = ServerSession {
             state: ServerState::KeepAliveBound,
             opened_at_ns: clock::now_ns(),
@@ -392,6 +490,7 @@ impl<'a> Serving<'a> {
                 session.remove_server(old);
             }
             session.bind(server);
+            session.stays = None;
             let is_safe = session.relay_reason != Some(RelayReason::Charset);
             session.take_way(way, is_safe);
         }

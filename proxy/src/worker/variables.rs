@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use sluice_ebpf::response::Outcome;
 
-use super::{close::End, serve::Serving};
+use super::{close::End, serve::Serving, survive::Leaving};
 use crate::{
     protocol::{
         capability::Capabilities,
@@ -76,6 +76,12 @@ impl Tracking {
         self.statements.close(id);
     }
 
+    /// The command under way has come to nothing.
+    pub(super) fn forget_command(&mut self) {
+        self.watches = false;
+        self.answer = None;
+    }
+
     /// Bytes of the response under way.
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         if let Some(answer) = &mut self.answer {
@@ -115,7 +121,8 @@ impl Serving<'_> {
 
     /// Whether the next command must be the daemon's to see.
     pub(super) fn is_held(&self) -> bool {
-        self.tracking.watches || self.entry.session.borrow().variables.is_stale()
+        let is_leaving = self.leaving == Leaving::Now || self.lost.is_some();
+        is_leaving || self.tracking.watches || self.entry.session.borrow().variables.is_stale()
     }
 
     /// Keeps what the command has done, whose response is complete.

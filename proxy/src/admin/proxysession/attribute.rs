@@ -167,6 +167,11 @@ fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
         .map(StickyReason::text)
         .collect();
     rows.add(info, "sticky_reason", sticky.join(", "));
+    rows.add(
+        info,
+        "stays_reason",
+        session.stays.as_deref().unwrap_or_default(),
+    );
 }
 
 /// How bytes move, and what the session does.

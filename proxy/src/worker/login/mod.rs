@@ -28,7 +28,7 @@ use crate::node::{Announce, LegError, LoginLeg, SecureError, secure};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
-use crate::protocol::proxy_header::{Ends, Version};
+use crate::protocol::proxy_header::Ends;
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
 use crate::session::credential::Proof;
@@ -81,8 +81,6 @@ pub(super) struct Target {
     pub style: Style,
     /// TLS towards the node, if it is to have any.
     pub encryption: Option<Arc<Encryption>>,
-    /// The PROXY header that it is sent, if it is.
-    pub proxy_header: Option<Version>,
 }
 
 /// Whom a login is for.

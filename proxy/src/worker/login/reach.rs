@@ -41,7 +41,6 @@ impl Candidate {
             with_tenant: self.with_tenant,
             style: style(greeting),
             encryption: self.encryption,
-            proxy_header: self.proxy_header,
         }
     }
 }

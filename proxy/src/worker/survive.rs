@@ -1,0 +1,471 @@
+//! What becomes of a session whose node is gone, or is not the right one any more. Outside a transaction it gets another server session, right
+//! before its next command or, where its node still answers, at a command boundary. What was under way when the node went is answered with an
+//! error, and never sent twice.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+use sluice_ebpf::packet::Position;
+use sluice_ebpf::response::Response;
+use tokio::time::timeout;
+
+use super::{
+    Process,
+    accept::candidate,
+    close::End,
+    kill::Turn,
+    login::Candidate,
+    registry::Entry,
+    relay::Got,
+    serve::{Serving, payload_length},
+    splice::Reclaimed,
+    switch::Stuck,
+};
+use crate::{
+    config::NodeAddress,
+    protocol::{
+        command,
+        error::MysqlError,
+        packet::{self, HEADER_LEN},
+        reply::{ERR, encode_error},
+    },
+    session::StickyReason,
+};
+
+/// `ER_SERVER_SHUTDOWN`, said unasked: the node leaves, not the session.
+pub(super) const SERVER_SHUTDOWN: u16 = 1053;
+/// How soon a session that is to move looks again whether it can.
+const MOVE_RETRY: Duration = Duration::from_millis(50);
+/// Payload bytes of the greatest packet, which others continue.
+const CONTINUED: usize = 0xff_ffff;
+/// Status flag `SERVER_STATUS_IN_TRANS`.
+const IN_TRANSACTION: u16 = 0x0001;
+
+/// A server session that is gone, while its client session lives on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Lost {
+    /// The node, and what has become of it.
+    cause: String,
+    /// A transaction went with it, and the client does not know yet.
+    transaction: bool,
+}
+
+/// Whether a session is to move to a fitter node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Leaving {
+    /// It stays.
+    No,
+    /// As soon as it stands at a boundary outside a transaction: the kernel is offered nothing until then.
+    Now,
+    /// When what ties it to its node is gone.
+    Untied,
+}
+
+/// What is to become of a session, as far as its node is concerned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    Stay,
+    Move,
+    Dead,
+}
+
+impl Serving<'_> {
+    /// Bytes of the client's that have been sent on or answered.
+    pub(super) fn consumed(&self) -> u64 {
+        let held = self.client_rest.len() as u64;
+        self.client.read_bytes().saturating_sub(held)
+    }
+
+    /// Its cluster's nodes, the fittest first. `better`: only those that are fitter than the session's own.
+    pub(super) fn candidates(&self, better: bool) -> Vec<Candidate> {
+        let process = &self.worker.process;
+        let settings = process.settings();
+        let name = self.entry.session.borrow().login.cluster.clone();
+        let Some(cluster) = settings.cluster(&name) else {
+            return Vec::new();
+        };
+        let nodes = process.health.book().order(cluster);
+        nodes
+            .into_iter()
+            .take_while(|node| !better || node.address != *self.target.node)
+            .filter_map(|node| candidate(process, cluster, node).ok())
+            .collect()
+    }
+
+    /// Whether the cluster has another node than the session's.
+    pub(super) fn has_other_nodes(&self) -> bool {
+        has_others(&self.worker.process, self.entry, &self.target.node)
+    }
+
+    /// Something has become known of nodes: does the session still belong to its own?
+    ///
+    /// # Errors
+    /// The node does not answer, or the session has ended.
+    pub(super) async fn review(&mut self) -> Result<(), End> {
+        self.news_seen = self.entry.news_count();
+        match verdict(&self.worker.process, self.entry, &self.target.node) {
+            _ if self.lost.is_some() => Ok(()),
+            Verdict::Stay => {
+                self.leaving = Leaving::No;
+                self.entry.session.borrow_mut().stays = None;
+                Ok(())
+            }
+            Verdict::Dead => Err(End::NodeHung),
+            Verdict::Move => {
+                self.leaving = Leaving::Now;
+                self.try_move().await
+            }
+        }
+    }
+
+    /// Moves to a fitter node, if the session is to and can. A transaction is waited for.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub(super) async fn try_move(&mut self) -> Result<(), End> {
+        // What has kept it may be gone.
+        if self.leaving == Leaving::Untied
+            && self.entry.session.borrow().sticky_reasons().is_empty()
+        {
+            self.leaving = Leaving::Now;
+        }
+        if self.leaving != Leaving::Now || self.lost.is_some() {
+            return Ok(());
+        }
+        let candidates = self.candidates(true);
+        let stuck = if candidates.is_empty() {
+            None
+        } else {
+            self.switch(candidates).await?.err()
+        };
+        self.leaving = match &stuck {
+            Some(Stuck::Busy) => Leaving::Now,
+            Some(Stuck::Sticky(reasons)) if *reasons == [StickyReason::Transaction] => Leaving::Now,
+            Some(Stuck::Sticky(_)) => Leaving::Untied,
+            Some(Stuck::Gone | Stuck::Node(_)) | None => Leaving::No,
+        };
+        let cs_id = self.entry.cs_id.0;
+        if let Some(stuck) = stuck.filter(|_| self.leaving != Leaving::Now) {
+            tracing::info!(cs_id, node = %self.target.node, reason = %stuck, "session stays at its node");
+            self.entry.session.borrow_mut().stays = Some(stuck.to_string());
+        }
+        Ok(())
+    }
+
+    /// When to try again to move.
+    pub(super) async fn move_due(leaving: Leaving) {
+        if leaving == Leaving::Now {
+            let _ = timeout(MOVE_RETRY, std::future::pending::<()>()).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Waits until the monitor has found the session's node dead.
+    pub(super) async fn node_dead(&self) {
+        let node = &self.target.node;
+        node_dead(&self.worker.process, self.entry, node, self.news_seen).await;
+    }
+
+    /// What the node has said unasked is that it shuts down, and another node can take its place.
+    pub(super) fn is_shutdown_notice(&self) -> bool {
+        let payload = self.node_rest.get(HEADER_LEN..).unwrap_or_default();
+        matches!(payload, [ERR, low, high, ..] if u16::from_le_bytes([*low, *high]) == SERVER_SHUTDOWN)
+            && self.has_other_nodes()
+    }
+
+    /// The server session is gone. The client session lives on, if its state can be had by another one.
+    ///
+    /// # Errors
+    /// It cannot.
+    pub(super) async fn survive(&mut self, end: End) -> Result<(), End> {
+        let is_nodes = matches!(end, End::NodeClosed | End::NodeBroken(_) | End::NodeHung);
+        if !is_nodes || self.lost.is_some() || self.is_dismissed || !self.has_other_nodes() {
+            return Err(end);
+        }
+        let turn = std::mem::replace(&mut self.turn, Turn::Nobody);
+        let relayed = match turn {
+            Turn::Client => None,
+            Turn::Holding(consumed) if consumed == self.consumed() => None,
+            Turn::Node { written, sequence }
+                if self.command.is_done()
+                    && self.node_rest.is_empty()
+                    && self.client.written_bytes() == written =>
+            {
+                (!self.response.is_done()).then_some(sequence)
+            }
+            Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => return Err(end),
+        };
+        let outstanding = match self.reclaim_from_dead().await? {
+            Reclaimed::Boundary => relayed,
+            Reclaimed::Outstanding if relayed.is_none() && turn == Turn::Client => Some(1),
+            Reclaimed::Outstanding | Reclaimed::Midway => return Err(end),
+        };
+        if !self.is_drained().await {
+            return Err(end);
+        }
+        let session = self.entry.current();
+        let mut ties = session.sticky_reasons();
+        let transaction = ties.contains(&StickyReason::Transaction);
+        ties.retain(|reason| *reason != StickyReason::Transaction);
+        let stuck = if ties.is_empty() {
+            self.known_state().err().map(Stuck::Node)
+        } else {
+            Some(Stuck::Sticky(ties))
+        };
+        if let Some(stuck) = stuck {
+            self.entry
+                .remark(format!("not moved to another node: {stuck}"));
+            return Err(end);
+        }
+        let cause = format!("{} ({})", self.target.node, end.text());
+        tracing::info!(
+            cs_id = self.entry.cs_id.0,
+            node = %self.target.node,
+            reason = end.text(),
+            transaction,
+            outstanding = outstanding.is_some(),
+            "server session lost"
+        );
+        if let Some(sequence) = outstanding {
+            let command = &session.command;
+            let text = command.text.to_text();
+            // What is longer than is kept of it may hold anything.
+            let is_whole = command.bytes <= (HEADER_LEN + 1 + text.len()) as u64;
+            let error = if transaction && is_whole && is_rolled_back(&text) {
+                MysqlError::transaction_gone(&cause)
+            } else {
+                MysqlError::outcome_unknown(&cause)
+            };
+            self.say_error(sequence, &error).await?;
+        }
+        self.lose(Lost {
+            cause,
+            transaction: transaction && outstanding.is_none(),
+        });
+        Ok(())
+    }
+
+    fn lose(&mut self, lost: Lost) {
+        self.lost = Some(lost);
+        self.leaving = Leaving::No;
+        self.command = Position::DONE;
+        self.response = Response::DONE;
+        self.in_file = false;
+        self.after_splice = false;
+        self.node_rest.clear();
+        self.tracking.forget_command();
+        self.status &= !IN_TRANSACTION;
+        self.entry.end_command();
+        self.entry.session.borrow_mut().note_status(self.status);
+    }
+
+    /// Answers the client with an error of the proxy's.
+    async fn say_error(&self, sequence: u8, error: &MysqlError) -> Result<(), End> {
+        let error = if self.identity.request.is_of_mariadbs_library() {
+            error.readable()
+        } else {
+            std::borrow::Cow::Borrowed(error)
+        };
+        let mut out = BytesMut::new();
+        packet::put(&mut out, sequence, &encode_error(&error));
+        self.write_client(&out).await
+    }
+
+    /// A boundary of a session whose server session is lost: with its next command it gets another one.
+    ///
+    /// # Errors
+    /// The session has ended.
+    pub(super) async fn boundary_without_node(&mut self) -> Result<(), End> {
+        self.wait_for_command().await?;
+        let byte = self.client_rest.get(HEADER_LEN).copied();
+        if byte == Some(command::QUIT) {
+            return Err(End::Quit);
+        }
+        let Some(lost) = self.lost.clone() else {
+            return Ok(());
+        };
+        let length = payload_length(&self.client_rest);
+        let text = self
+            .client_rest
+            .get(HEADER_LEN + 1..HEADER_LEN + length)
+            .unwrap_or_default();
+        if lost.transaction && !(byte == Some(command::QUERY) && is_rollback(text)) {
+            self.refuse_command(&MysqlError::transaction_gone(&lost.cause))
+                .await?;
+            if let Some(lost) = &mut self.lost {
+                lost.transaction = false;
+            }
+            return Ok(());
+        }
+        match self.recover().await? {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                self.refuse_command(&MysqlError::cannot_connect(&lost.cause, why))
+                    .await
+            }
+        }
+    }
+
+    /// Waits for a whole command, and does what others want meanwhile as far as it can be done.
+    async fn wait_for_command(&mut self) -> Result<(), End> {
+        self.turn = Turn::Client;
+        loop {
+            let length = payload_length(&self.client_rest);
+            if length == CONTINUED {
+                return Err(End::NodeClosed);
+            }
+            if self.client_rest.len() > HEADER_LEN && self.client_rest.len() >= HEADER_LEN + length
+            {
+                self.turn = Turn::Nobody;
+                return Ok(());
+            }
+            let entry = self.entry;
+            tokio::select! {
+                biased;
+                ready = self.client.readable() => {
+                    ready.map_err(End::of_client)?;
+                    if let Got::End = self.read_client()? {
+                        return Err(End::ClientClosed);
+                    }
+                }
+                () = entry.variables_wanted() => entry.variables_read(),
+                wish = entry.switch_wanted() => {
+                    // Who asked may be gone.
+                    let _ = wish.outcome.send(Err(Stuck::Gone));
+                }
+            }
+        }
+    }
+
+    /// Answers the command at the front of `client_rest` with an error; nothing else comes of it.
+    async fn refuse_command(&mut self, error: &MysqlError) -> Result<(), End> {
+        let length = payload_length(&self.client_rest);
+        let command = self.client_rest.split_to(HEADER_LEN + length);
+        let sequence = command.get(3).copied().unwrap_or_default();
+        self.say_error(sequence.wrapping_add(1), error).await
+    }
+
+    /// Gives the session another server session in the place of a lost one. The inner error says why no node would have it for now.
+    ///
+    /// # Errors
+    /// It never can.
+    async fn recover(&mut self) -> Result<Result<(), String>, End> {
+        let told = match self.known_state() {
+            Ok(told) => told,
+            Err(why) => return self.give_up(&why),
+        };
+        let credential = match self.credential().await {
+            Ok(credential) => credential,
+            Err(why) => return self.give_up(&why),
+        };
+        let candidates = self.candidates(false);
+        match self.open_at(candidates, &credential, told.as_deref()).await {
+            Ok((fresh, place)) => {
+                let from = self.target.node.clone();
+                let ss_id = self.adopt(fresh, place).await;
+                self.lost = None;
+                tracing::info!(
+                    cs_id = self.entry.cs_id.0,
+                    ss_id = ss_id.0,
+                    %from,
+                    to = %self.target.node,
+                    "session has another node"
+                );
+                Ok(Ok(()))
+            }
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    fn give_up<T>(&self, why: &str) -> Result<T, End> {
+        self.entry
+            .remark(format!("not moved to another node: {why}"));
+        Err(End::NodeClosed)
+    }
+}
+
+/// Whether a session's cluster has another node than this one.
+fn has_others(process: &Process, entry: &Entry, own: &NodeAddress) -> bool {
+    let settings = process.settings();
+    let session = entry.session.borrow();
+    let cluster = settings.cluster(&session.login.cluster);
+    cluster.is_some_and(|cluster| cluster.addresses().any(|node| node != own))
+}
+
+/// What is to become of a session at this node.
+fn verdict(process: &Process, entry: &Entry, own: &NodeAddress) -> Verdict {
+    if !has_others(process, entry, own) {
+        return Verdict::Stay;
+    }
+    let settings = process.settings();
+    let session = entry.session.borrow();
+    let cluster = settings.cluster(&session.login.cluster);
+    let book = process.health.book();
+    match cluster {
+        _ if book.get(own).is_detected_dead() => Verdict::Dead,
+        Some(cluster) if book.is_misplaced(cluster, own) => Verdict::Move,
+        Some(_) | None => Verdict::Stay,
+    }
+}
+
+/// Waits until the monitor has found a session's node dead. `seen`: the count of news that has been looked at.
+pub(super) async fn node_dead(process: &Process, entry: &Entry, own: &NodeAddress, seen: u64) {
+    let mut seen = seen;
+    loop {
+        entry.news(seen).await;
+        seen = entry.news_count();
+        if verdict(process, entry, own) == Verdict::Dead {
+            return;
+        }
+    }
+}
+
+/// Whether a statement that was under way in a transaction has surely not been committed: it is one statement, and none that commits.
+fn is_rolled_back(text: &str) -> bool {
+    let text = text.trim_start();
+    let is = |word: &str| {
+        text.get(..word.len())
+            .is_some_and(|front| front.eq_ignore_ascii_case(word))
+    };
+    let is_plain = !text.contains(';') && !text.contains("/*");
+    is_plain
+        && ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE "]
+            .iter()
+            .any(|word| is(word))
+}
+
+/// Whether a text says `ROLLBACK`, which asks for what has happened.
+fn is_rollback(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    let text = text.strip_suffix(b";").unwrap_or(text);
+    text.trim_ascii_end().eq_ignore_ascii_case(b"ROLLBACK")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_commit_is_told_as_rolled_back() {
+        for text in [
+            "INSERT INTO t VALUES (1)",
+            " update t SET a = 1",
+            "SELECT 1",
+        ] {
+            assert!(is_rolled_back(text), "{text}");
+        }
+        for text in [
+            "COMMIT",
+            "CREATE TABLE t (a INT)",
+            "INSERT INTO t VALUES (1); COMMIT",
+            "CALL p()",
+            "SELECT 1 /*! ; COMMIT */",
+            "",
+        ] {
+            assert!(!is_rolled_back(text), "{text}");
+        }
+        assert!(is_rollback(b" rollback ; ") && is_rollback(b"ROLLBACK"));
+        assert!(!is_rollback(b"ROLLBACK TO s") && !is_rollback(b"COMMIT"));
+    }
+}
