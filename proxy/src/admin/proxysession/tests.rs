@@ -168,6 +168,7 @@ const ATTRIBUTES: &str = "
         relay_reason |  | splice
         waits_for |  | splice
         sticky_reason | transaction | splice
+        stays_reason |  | splice
         spliced_commands | 41 | splice
         relayed_commands | 47 | splice
         answered_commands | 48 | splice
