@@ -4,7 +4,7 @@ use std::{borrow::Cow, net::SocketAddr};
 
 pub use crate::protocol::result_set::Value;
 use crate::{
-    protocol::error::MysqlError,
+    protocol::error::{MysqlError, NO_SUCH_THREAD},
     session::{CsId, Running, SsId},
 };
 
@@ -129,8 +129,6 @@ pub enum ColumnKind {
     Binary,
 }
 
-/// Number of `ER_NO_SUCH_THREAD`.
-const NO_SUCH_THREAD: u16 = 1094;
 /// Number of `ER_KILL_DENIED_ERROR`.
 const NOT_OWNER: u16 = 1095;
 
@@ -169,7 +167,7 @@ impl AdminError {
     /// `ER_NO_SUCH_THREAD`. Also what a user gets who must not know that the session exists.
     pub fn unknown_thread(id: i64) -> Self {
         Self::new(
-            NO_SUCH_THREAD,
+            NO_SUCH_THREAD.number,
             *b"HY000",
             format!("Unknown thread id: {id}"),
         )
@@ -179,12 +177,12 @@ impl AdminError {
     pub fn unknown_in_fleet(id: i64, silent: &[String]) -> Self {
         let silent = silent.join("; ");
         let text = format!("Unknown thread id: {id} (not asked: {silent})");
-        Self::new(NO_SUCH_THREAD, *b"HY000", text)
+        Self::new(NO_SUCH_THREAD.number, *b"HY000", text)
     }
 
     /// Whether it is [`AdminError::unknown_thread`].
     pub const fn is_unknown_thread(&self) -> bool {
-        self.code == NO_SUCH_THREAD
+        self.code == NO_SUCH_THREAD.number
     }
 
     /// `ER_UNKNOWN_ERROR`: a proxy of the fleet that has the session cannot be reached any more.

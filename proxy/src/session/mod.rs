@@ -119,7 +119,7 @@ pub struct InsertId {
 }
 
 /// Status flag `SERVER_STATUS_IN_TRANS`.
-const IN_TRANSACTION: u16 = 0x0001;
+pub const IN_TRANSACTION: u16 = 0x0001;
 
 /// The tenant whose users administrate a cluster.
 pub const SYS_TENANT: &str = "sys";

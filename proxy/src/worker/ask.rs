@@ -8,12 +8,17 @@ use super::{
     close::End,
     relay::{Got, read_into},
     serve::Serving,
-    survive::{SERVER_SHUTDOWN, node_dead},
+    survive::node_dead,
 };
 use crate::{
     net::Leg,
     protocol::{
-        capability::Capabilities, command, error::MysqlError, packet, reply::ErrPacket, rows::Rows,
+        capability::Capabilities,
+        command,
+        error::{MysqlError, SERVER_SHUTDOWN},
+        packet,
+        reply::ErrPacket,
+        rows::Rows,
     },
 };
 
@@ -21,7 +26,7 @@ use crate::{
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Errors with which a node leaves: `ER_SERVER_SHUTDOWN`, `ER_CONNECTION_KILLED` (`MariaDB`), `ER_CLIENT_INTERACTION_TIMEOUT` (`MySQL`).
 /// They are said unasked, and meant for the client.
-const FAREWELLS: [u16; 3] = [1053, 1927, 4031];
+const FAREWELLS: [u16; 3] = [SERVER_SHUTDOWN.number, 1927, 4031];
 
 impl Serving<'_> {
     /// Runs a statement on the session's server session and returns its rows, or the node's error. Only at a command boundary, and while no
@@ -58,7 +63,7 @@ impl Serving<'_> {
             && FAREWELLS.contains(&error.number)
         {
             // That the node leaves is not the client's business, where another can take its place.
-            if error.number != SERVER_SHUTDOWN || !self.has_other_nodes() {
+            if error.number != SERVER_SHUTDOWN.number || !self.has_other_nodes() {
                 self.write_client(&bytes).await?;
                 self.is_dismissed = true;
             }

@@ -7,7 +7,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Process, login::admin_password};
+use super::{Process, kill::refusal, login::admin_password};
 use crate::{
     admin::{
         AdminError,
@@ -103,14 +103,7 @@ pub(super) async fn kill(
     let killed = process.monitor.ask_peer(peer, &account, sql).result().await;
     match killed {
         Ok(_) => Ok(()),
-        Err(MonitorError::Refused {
-            number,
-            state,
-            text,
-        }) => {
-            let state = state.as_bytes().try_into().unwrap_or(*b"HY000");
-            Err(AdminError::of_node(number, state, text))
-        }
+        Err(error @ MonitorError::Refused { .. }) => Err(refusal(&error)),
         Err(error) => Err(lost(&error.to_string())),
     }
 }

@@ -43,6 +43,21 @@ pub(super) enum Turn {
     Nobody,
 }
 
+/// What the caller is told where an order to another server came to nothing: that server's own error, or that nobody knows.
+pub(super) fn refusal(error: &MonitorError) -> AdminError {
+    match error {
+        MonitorError::Refused {
+            number,
+            state,
+            text,
+        } => {
+            let state = state.as_bytes().try_into().unwrap_or(*b"HY000");
+            AdminError::of_node(*number, state, text)
+        }
+        other => AdminError::unknown_result(&other.to_string()),
+    }
+}
+
 impl Serving<'_> {
     /// What the node says of the caller's privileges; none, if it does not say.
     pub(super) async fn learn_privileges(&mut self) -> Result<Privileges, End> {
@@ -96,16 +111,11 @@ impl Serving<'_> {
                 .kill_query(cluster, running.node, running.connection);
             match killed.result().await {
                 Ok(_) => return Ok(Ok(())),
-                Err(MonitorError::Refused {
-                    number,
-                    state,
-                    text,
-                }) => {
-                    let state = state.as_bytes().try_into().unwrap_or(*b"HY000");
-                    return Ok(Err(AdminError::of_node(number, state, text)));
-                }
-                Err(error) if !self.is_at(running.node) => {
-                    return Ok(Err(AdminError::unknown_result(&error.to_string())));
+                Err(error)
+                    if matches!(error, MonitorError::Refused { .. })
+                        || !self.is_at(running.node) =>
+                {
+                    return Ok(Err(refusal(&error)));
                 }
                 Err(_) => {}
             }

@@ -49,7 +49,6 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
 };
 
 use sluice_ebpf::reason::RelayReason;
@@ -108,7 +107,6 @@ struct Process {
     log: LogHandle,
     /// Set while no session is to be spliced; looked at at command boundaries.
     splice_off: AtomicBool,
-    started: Instant,
     /// The daemon has been told to stop.
     is_stopping: AtomicBool,
     /// Where session records are, or why there are none.
@@ -183,7 +181,7 @@ impl Process {
 
     /// Milliseconds since the daemon's start.
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.health.now_ms()
     }
 
     /// A login got no answer of this node.

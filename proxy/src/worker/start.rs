@@ -64,7 +64,6 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
-    let started = Instant::now();
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
@@ -74,7 +73,6 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
         is_stopping: AtomicBool::new(false),
-        started,
         splicing: settled.records.ok_or(splicing),
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
@@ -88,7 +86,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         certificate,
         trust: Trust::default(),
         monitor: Monitor::start().map_err(failed)?,
-        health: Arc::new(Health::new(started)),
+        health: Arc::new(Health::new(Instant::now())),
         back_off: Mutex::default(),
         last_seen: Mutex::default(),
     });

@@ -25,21 +25,17 @@ use crate::{
     config::NodeAddress,
     protocol::{
         command,
-        error::MysqlError,
+        error::{MysqlError, SERVER_SHUTDOWN},
         packet::{self, HEADER_LEN},
         reply::{ERR, encode_error},
     },
-    session::StickyReason,
+    session::{IN_TRANSACTION, StickyReason},
 };
 
-/// `ER_SERVER_SHUTDOWN`, said unasked: the node leaves, not the session.
-pub(super) const SERVER_SHUTDOWN: u16 = 1053;
 /// How soon a session that is to move looks again whether it can.
 const MOVE_RETRY: Duration = Duration::from_millis(50);
 /// Payload bytes of the greatest packet, which others continue.
 const CONTINUED: usize = 0xff_ffff;
-/// Status flag `SERVER_STATUS_IN_TRANS`.
-const IN_TRANSACTION: u16 = 0x0001;
 
 /// A server session that is gone, while its client session lives on.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -170,7 +166,7 @@ impl Serving<'_> {
     /// What the node has said unasked is that it shuts down, and another node can take its place.
     pub(super) fn is_shutdown_notice(&self) -> bool {
         let payload = self.node_rest.get(HEADER_LEN..).unwrap_or_default();
-        matches!(payload, [ERR, low, high, ..] if u16::from_le_bytes([*low, *high]) == SERVER_SHUTDOWN)
+        matches!(payload, [ERR, low, high, ..] if u16::from_le_bytes([*low, *high]) == SERVER_SHUTDOWN.number)
             && self.has_other_nodes()
     }
 
