@@ -70,7 +70,7 @@ impl Drop for Bound<'_> {
             let mut lingerers = self.worker.lingerers.borrow_mut();
             lingerers.add_tuple(&place, self.local, self.remote);
         } else {
-            remove(self.worker, self.local, self.remote);
+            remove(self.worker, &place, self.local, self.remote);
         }
     }
 }
@@ -159,7 +159,7 @@ impl Announce for Capture<'_> {
     }
 
     fn given_up(&self, node: SocketAddr, local: SocketAddr) {
-        remove(self.worker, node, local);
+        remove(self.worker, &self.place, node, local);
     }
 }
 
@@ -169,8 +169,9 @@ fn warn(cs_id: CsId, told: Result<(), KernelError>) {
     }
 }
 
-fn remove(worker: &Worker, local: SocketAddr, remote: SocketAddr) {
+/// Forgets a session's connection, but not another session's: who reuses a port may be known already.
+fn remove(worker: &Worker, place: &Place, local: SocketAddr, remote: SocketAddr) {
     if let Some(bindings) = &worker.bindings {
-        bindings.borrow_mut().remove(local, remote);
+        bindings.borrow_mut().remove_of(place.number, local, remote);
     }
 }
