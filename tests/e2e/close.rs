@@ -1,13 +1,19 @@
 //! The end of a connection at one side is the end at the other, in any state, and one log line tells of it.
 
-use crate::case::Case;
+use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     server::{PASSWORD, USER},
     stage::Stage,
+    wait,
     wire::{Connection, Login, command, frame},
 };
-use std::{net::Shutdown, time::Duration};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::{
+    io::ErrorKind,
+    net::{Shutdown, SocketAddr, TcpStream},
+    time::Duration,
+};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("quit", quit),
@@ -19,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("node_killed_when_idle", node_killed_when_idle),
     Case::new("node_closes_session", node_closes_session),
     Case::new("line_per_session", line_per_session).daemon(),
+    Case::new("port_reused_at_once", port_reused_at_once).daemon(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -200,5 +207,55 @@ fn line_per_session(stage: &Stage) -> Result<()> {
         !daemon.log_text().contains(PASSWORD),
         "the log holds a password"
     );
+    Ok(())
+}
+
+/// A client that leaves, and comes again from the same port before the daemon has done with the session before.
+fn port_reused_at_once(stage: &Stage) -> Result<()> {
+    const ROUNDS: usize = 150;
+    let bound = |from: SocketAddr| -> Result<Socket> {
+        let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())?;
+        Ok(socket)
+    };
+    // Held to the end, so that no other test gets the port.
+    let port = bound(SocketAddr::new(stage.hosts().client.address(), 0))?;
+    let from = port.local_addr()?.as_socket().context("an IP address")?;
+    let connect = || -> Result<Option<TcpStream>> {
+        let socket = bound(from)?;
+        match socket.connect(&stage.address().into()) {
+            Ok(()) => Ok(Some(socket.into())),
+            // The client's own FIN is not acknowledged yet.
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    };
+    for round in 0..ROUNDS {
+        let stream = wait::until("the port is free", DEADLINE, connect)?;
+        let mut connection =
+            Connection::greet_on(stream).with_context(|| format!("round {round}"))?;
+        connection.log_in(&Login::new(USER, PASSWORD))?.ok()?;
+        if round % 2 == 1 {
+            let before = attribute::splice(&mut connection)?;
+            for number in 0..5 {
+                let text = format!("{number} of round {round}");
+                let answer = connection.run(&format!("SELECT '{text}'"))?;
+                assert_eq!(answer.text()?, text);
+            }
+            if stage.path().splices() {
+                let after = attribute::splice(&mut connection)?;
+                let spliced = after.grown(&before, "spliced_commands")?;
+                ensure!(spliced >= 4, "round {round}: {after:?}");
+            }
+        }
+        if round % 4 < 2 {
+            SockRef::from(connection.stream()).set_linger(Some(Duration::ZERO))?;
+        } else {
+            // The daemon closes first, so that the port is free at once.
+            connection.send_command(&[0x01])?;
+            ensure!(connection.closed_within(DEADLINE)?, "open after COM_QUIT");
+        }
+    }
     Ok(())
 }
