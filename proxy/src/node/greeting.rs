@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, timeout_at};
 
-use super::connect::{ConnectError, connect};
+use super::connect::{Announce, ConnectError, Dialled, connect};
 use super::login_leg::{LegError, LoginLeg};
 use crate::protocol::Malformed;
 use crate::protocol::auth::ASK_PLUGIN;
 use crate::protocol::capability::Capabilities;
 use crate::protocol::handshake::{Greeting, LoginPacket};
-use crate::protocol::proxy_header::{Version, encode};
+use crate::protocol::proxy_header::{Ends, Version, encode};
 use crate::protocol::reply::{ERR, ErrPacket};
 
 /// How long a greeting is believed.
@@ -40,11 +40,52 @@ pub enum GreetError {
     Timeout,
 }
 
-/// Reads a node's greeting.
+/// A node that has greeted.
+pub struct Greeted<'a, A: Announce> {
+    /// The connection.
+    pub dialled: Dialled<'a, A>,
+    /// What the node has said beyond its greeting.
+    pub rest: BytesMut,
+    /// What it has said.
+    pub greeting: Greeting,
+}
+
+impl<A: Announce> Greeted<'_, A> {
+    /// The connection, for the login.
+    pub fn login_leg(&self) -> LoginLeg<'_> {
+        // The greeting was packet 0.
+        LoginLeg::new(self.dialled.leg(), self.rest.clone(), 1)
+    }
+}
+
+/// Connects to a node and reads its greeting. Where the node expects a PROXY header it gets one first, about the client's connection, or, without
+/// one, about the proxy itself.
 ///
 /// # Errors
-/// [`GreetError`], but not [`GreetError::Connect`].
-pub async fn greet(node: &mut LoginLeg<'_>, deadline: Instant) -> Result<Greeting, GreetError> {
+/// [`GreetError`].
+pub async fn meet<A: Announce>(
+    address: SocketAddr,
+    header: Option<Version>,
+    ends: Option<Ends>,
+    deadline: Instant,
+    announce: &A,
+) -> Result<Greeted<'_, A>, GreetError> {
+    let dialled = connect(address, deadline, announce).await?;
+    if let Some(version) = header {
+        let written = dialled.leg().write_all(&encode(version, ends)).await;
+        written.map_err(ConnectError::Io)?;
+    }
+    let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
+    let greeting = greet(&mut node, deadline).await?;
+    let rest = node.into_rest();
+    Ok(Greeted {
+        dialled,
+        rest,
+        greeting,
+    })
+}
+
+async fn greet(node: &mut LoginLeg<'_>, deadline: Instant) -> Result<Greeting, GreetError> {
     let payload = match timeout_at(deadline, node.read()).await {
         Ok(payload) => payload?,
         Err(_elapsed) => return Err(GreetError::Timeout),
@@ -68,20 +109,10 @@ pub async fn greeting_probe(
     header: Option<Version>,
 ) -> Result<Greeting, GreetError> {
     let deadline = Instant::now() + timeout;
-    let dialled = connect(address, deadline, &()).await?;
-    if let Some(version) = header {
-        let header = encode(version, None);
-        dialled
-            .leg()
-            .write_all(&header)
-            .await
-            .map_err(LegError::Io)?;
-    }
-    let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
-    let greeting = greet(&mut node, deadline).await?;
+    let node = meet(address, header, None, deadline, &()).await?;
     // What the node says to the login changes nothing about what it has said already.
-    let _ = timeout_at(deadline, decline(&mut node, &greeting)).await;
-    Ok(greeting)
+    let _ = timeout_at(deadline, decline(&mut node.login_leg(), &node.greeting)).await;
+    Ok(node.greeting)
 }
 
 /// Logs in as nobody, and answers everything with nothing until the node closes.

@@ -9,7 +9,7 @@ mod monitor;
 mod secure;
 
 pub use connect::{Announce, ConnectError, Dialled, connect};
-pub use greeting::{GreetError, Remembered, greet, greeting_probe};
+pub use greeting::{GreetError, Greeted, Remembered, greeting_probe, meet};
 pub use health::Health;
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};

@@ -126,6 +126,15 @@ impl MysqlError {
         Cow::Owned(Self::new(UNKNOWN, text))
     }
 
+    /// As [`MysqlError::readable`] for a client that uses that library, itself for others.
+    pub fn readable_by(&self, is_mariadbs_library: bool) -> Cow<'_, Self> {
+        if is_mariadbs_library {
+            self.readable()
+        } else {
+            Cow::Borrowed(self)
+        }
+    }
+
     /// The daemon's limit of sessions is reached.
     pub fn too_many_connections() -> Self {
         Self::new(TOO_MANY_CONNECTIONS, "Too many connections")

@@ -258,11 +258,7 @@ impl Serving<'_> {
 
     /// Answers the client with an error of the proxy's.
     async fn say_error(&self, sequence: u8, error: &MysqlError) -> Result<(), End> {
-        let error = if self.identity.request.is_of_mariadbs_library() {
-            error.readable()
-        } else {
-            std::borrow::Cow::Borrowed(error)
-        };
+        let error = error.readable_by(self.identity.request.is_of_mariadbs_library());
         let mut out = BytesMut::new();
         packet::put(&mut out, sequence, &encode_error(&error));
         self.write_client(&out).await

@@ -13,7 +13,7 @@ use super::{
     bound::{Bound, Capture, segment_max, tell_client},
     clock,
     close::End,
-    login::{Candidate, Target, announce_client},
+    login::{Candidate, Target},
     mailbox,
     nodes::resolve,
     registry::{Place, Switch},
@@ -26,7 +26,7 @@ use crate::{
     admin::{AdminError, ConnectionKind},
     kernel::record::Slot,
     net::Leg,
-    node::{Dialled, LoginError, LoginLeg, connect, greet, log_in, secure},
+    node::{GreetError, Greeted, LoginError, log_in, meet, secure},
     protocol::{command, handshake::Greeting, proxy_header::Ends, rows::Rows},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
@@ -305,33 +305,33 @@ impl<'a> Serving<'a> {
         Ok(fresh)
     }
 
-    /// Dials a node and waits for its greeting. What it has said beyond that comes first behind the connection.
+    /// Dials a node and waits for its greeting.
     async fn dial<'c>(
         &self,
         candidate: Candidate,
         capture: &'c Capture<'a>,
         ends: Ends,
         deadline: Instant,
-    ) -> Result<(Dialled<'c, Capture<'a>>, BytesMut, Greeting, Target), String> {
+    ) -> Result<(Greeted<'c, Capture<'a>>, Target), String> {
         let address = match timeout_at(deadline, resolve(&candidate.node)).await {
             Ok(Ok(address)) => address,
             Ok(Err(error)) => return Err(format!("the node has no address: {error}")),
             Err(_elapsed) => return Err("the node's name was not found in time".to_owned()),
         };
-        let unreachable = "the node cannot be reached";
-        let dialled = connect(address, deadline, capture)
-            .await
-            .map_err(|error| format!("{unreachable}: {error}"))?;
-        announce_client(dialled.leg(), candidate.proxy_header, ends)
-            .await
-            .map_err(|error| format!("{unreachable}: {error}"))?;
-        let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
-        let greeting = greet(&mut node, deadline)
-            .await
-            .map_err(|error| format!("the node does not greet: {error}"))?;
-        let rest = node.into_rest();
-        let target = candidate.found(address, &greeting);
-        Ok((dialled, rest, greeting, target))
+        let met = meet(
+            address,
+            candidate.proxy_header,
+            Some(ends),
+            deadline,
+            capture,
+        )
+        .await;
+        let node = met.map_err(|error| match error {
+            GreetError::Connect(error) => format!("the node cannot be reached: {error}"),
+            error => format!("the node does not greet: {error}"),
+        })?;
+        let target = candidate.found(address, &node.greeting);
+        Ok((node, target))
     }
 
     /// Opens a server session at a node and logs in.
@@ -354,9 +354,9 @@ impl<'a> Serving<'a> {
         let connect_timeout = self.worker.process.settings().connect_timeout;
         let until = deadline.min(Instant::now() + connect_timeout);
         let dialled = self.dial(candidate, &capture, ends, until).await;
-        let (dialled, rest, greeting, target) = dialled.map_err(Refusal::Silent)?;
-        // The greeting was packet 0.
-        let mut node = LoginLeg::new(dialled.leg(), rest, 1);
+        let (greeted, target) = dialled.map_err(Refusal::Silent)?;
+        let greeting = &greeted.greeting;
+        let mut node = greeted.login_leg();
         let mut identity = self.identity.clone();
         let db = self.entry.session.borrow().db.clone();
         identity.request.change_database(db.as_deref());
@@ -402,12 +402,12 @@ impl<'a> Serving<'a> {
             }
         }
         let rest = node.into_rest();
-        let leg = dialled.keep();
+        let leg = greeted.dialled.keep();
         Ok(Fresh {
             bound: Bound::node(self.worker, place.clone(), &leg),
             leg,
             rest,
-            greeting,
+            greeting: greeted.greeting,
             target,
         })
     }

@@ -8,15 +8,12 @@ use super::Refusal;
 use crate::config::NodeAddress;
 use crate::node::{Announce, ConnectError, GreetError, LegError, SecureError};
 use crate::protocol::error::{
-    CANNOT_CONNECT, Code, MysqlError, SECURE_TRANSPORT_REQUIRED, state_of,
+    CANNOT_CONNECT, Code, MysqlError, SECURE_TRANSPORT_REQUIRED, SERVER_SHUTDOWN, state_of,
 };
 use crate::protocol::reply::ErrPacket;
 use crate::session::auth_exchange::ExchangeError;
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::{Broken, client_reason, node_reason};
-
-/// `ER_SERVER_SHUTDOWN`.
-const SERVER_SHUTDOWN: u16 = 1053;
 
 /// A login that failed.
 pub(super) struct Failure {
@@ -52,7 +49,7 @@ impl Failure {
     pub(super) fn is_final(&self) -> bool {
         let is_leaving = || {
             let told = self.tell.as_ref();
-            told.is_some_and(|error| error.code.number == SERVER_SHUTDOWN)
+            told.is_some_and(|error| error.code.number == SERVER_SHUTDOWN.number)
         };
         self.reason == LoginReason::NodeRefused && !is_leaving()
     }

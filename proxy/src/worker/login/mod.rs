@@ -6,7 +6,6 @@ mod reach;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +15,15 @@ use tokio::time::{Instant, timeout_at};
 
 use self::failure::{Failure, broken_login, client_failure, no_route, no_tls, unsafe_node};
 pub(super) use self::proxy::{ProxyDoor, admin_password};
-pub(super) use self::reach::{Candidate, announce_client};
-use self::reach::{Reached, reach};
+pub(super) use self::reach::Candidate;
+use self::reach::reach;
 use super::auth::{converse, dismiss, part_from_node, secrecy};
 use crate::config::NodeAddress;
 use crate::net::{
     Leg,
     tls::{Certificate, Encryption},
 };
-use crate::node::{Announce, LegError, LoginLeg, SecureError, secure};
+use crate::node::{Announce, Greeted, LegError, LoginLeg, SecureError, secure};
 use crate::protocol::capability::Capabilities;
 use crate::protocol::error::{CANNOT_CONNECT, MysqlError};
 use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
@@ -355,13 +354,8 @@ async fn tell(client: &mut LoginLeg<'_>, failure: &Failure, is_mariadbs_library:
     if failure.tell.is_none() && failure.refused.is_none() {
         return;
     }
-    let error = failure.tell.as_ref().map(|error| {
-        if is_mariadbs_library {
-            error.readable()
-        } else {
-            Cow::Borrowed(error)
-        }
-    });
+    let error = failure.tell.as_ref();
+    let error = error.map(|error| error.readable_by(is_mariadbs_library));
     dismiss(client, error.as_deref().map(encode_error).as_deref()).await;
 }
 
@@ -409,16 +403,16 @@ async fn attempt<A: Announce>(
         password,
         deadline,
     };
-    let joined = join(client, wish, terms, &reached).await;
+    let joined = join(client, wish, terms, &reached.node).await;
     match &joined {
         Err(failure) => failure.tell_of(&node, announce),
         Ok(_) => announce.answered(&node),
     }
     let (ok, proof, rest) = joined?;
     let node = NodeSide {
-        leg: reached.dialled.keep(),
+        leg: reached.node.dialled.keep(),
         rest,
-        greeting: reached.greeting,
+        greeting: reached.node.greeting,
         target: reached.target,
         ok,
         proof,
@@ -465,11 +459,10 @@ async fn join<A: Announce>(
     client: &mut LoginLeg<'_>,
     wish: Wish<'_>,
     terms: Terms<'_>,
-    reached: &Reached<'_, A>,
+    greeted: &Greeted<'_, A>,
 ) -> Result<(OkPacket, Option<Proof>, BytesMut), Failure> {
-    // The greeting was packet 0.
-    let mut node = LoginLeg::new(reached.dialled.leg(), reached.rest.clone(), 1);
-    let (ok, proof) = authenticate(client, &mut node, wish, &reached.greeting, terms).await?;
+    let mut node = greeted.login_leg();
+    let (ok, proof) = authenticate(client, &mut node, wish, &greeted.greeting, terms).await?;
     Ok((ok, proof, node.into_rest()))
 }
 

@@ -1,19 +1,17 @@
 //! Which node a login reaches: the first of its candidates that greets.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
 
-use super::failure::{Failure, no_greeting, no_route, unreachable_node};
+use super::failure::{Failure, no_greeting, no_route};
 use super::{Known, Target, Terms};
 use crate::config::NodeAddress;
-use crate::net::{Leg, tls::Encryption};
-use crate::node::{Announce, ConnectError, Dialled, LoginLeg, connect, greet};
+use crate::net::tls::Encryption;
+use crate::node::{Announce, Greeted, meet};
 use crate::protocol::handshake::{Greeting, LoginPacket};
-use crate::protocol::proxy_header::{Ends, Version, encode};
+use crate::protocol::proxy_header::{Ends, Version};
 use crate::session::auth_exchange::{Request, Style};
 use crate::session::login_end::LoginReason;
 use crate::worker::auth::part_from_node;
@@ -59,10 +57,7 @@ fn style(greeting: &Greeting) -> Style {
 
 /// A node that has greeted and can be logged in to.
 pub(super) struct Reached<'a, A: Announce> {
-    pub(super) dialled: Dialled<'a, A>,
-    /// What it has said beyond its greeting.
-    pub(super) rest: BytesMut,
-    pub(super) greeting: Greeting,
+    pub(super) node: Greeted<'a, A>,
     pub(super) target: Target,
 }
 
@@ -101,21 +96,6 @@ pub(super) async fn reach<'a, A: Announce>(
     Err(failure.unwrap_or_else(no_route))
 }
 
-/// Sends a node the PROXY header that it expects, if it does, before everything else.
-///
-/// # Errors
-/// Those of the socket.
-pub(in crate::worker) async fn announce_client(
-    node: &Leg,
-    header: Option<Version>,
-    ends: Ends,
-) -> io::Result<()> {
-    match header {
-        Some(version) => node.write_all(&encode(version, Some(ends))).await,
-        None => Ok(()),
-    }
-}
-
 /// Dials one node and waits for its greeting.
 async fn dial<'a, A: Announce>(
     request: &Request,
@@ -137,34 +117,20 @@ async fn dial<'a, A: Announce>(
         Err(_elapsed) => return Err(no_route()),
     };
     known.node = Some(address);
-    let dialled = connect(address, until, announce)
-        .await
-        .map_err(|error| unreachable_node(&error, address))?;
-    announce_client(dialled.leg(), candidate.proxy_header, ends)
-        .await
-        .map_err(|error| unreachable_node(&ConnectError::Io(error), address))?;
-    let mut node = LoginLeg::new(dialled.leg(), BytesMut::new(), 0);
-    let greeting = match greet(&mut node, until).await {
-        Ok(greeting) => greeting,
-        Err(error) => return Err(no_greeting(error, address)),
-    };
-    known.node_connection_id = Some(greeting.thread_id);
-    let target = candidate.found(address, &greeting);
+    let met = meet(address, candidate.proxy_header, Some(ends), until, announce).await;
+    let node = met.map_err(|error| no_greeting(error, address))?;
+    known.node_connection_id = Some(node.greeting.thread_id);
+    let target = candidate.found(address, &node.greeting);
+    let greeting = &node.greeting;
     if !request.fits(greeting.capabilities) {
         let refusal = request.towards_node(greeting.capabilities, target.user(&request.name), &[]);
         let refusal = LoginPacket {
             plugin: Some(greeting.plugin.clone()),
             ..refusal
         };
-        part_from_node(&mut node, Some(refusal.encode().freeze())).await;
+        part_from_node(&mut node.login_leg(), Some(refusal.encode().freeze())).await;
         let text = "the server has changed, connect again";
         return Err(Failure::of_node(LoginReason::NodeChanged, address, text));
     }
-    let rest = node.into_rest();
-    Ok(Reached {
-        dialled,
-        rest,
-        greeting,
-        target,
-    })
+    Ok(Reached { node, target })
 }
