@@ -69,6 +69,12 @@ const PACKAGES: &[Package] = &[
         is_missing: || no_program("ip"),
     },
     Package {
+        name: "bpftool",
+        goal: Goal::Test,
+        why: "what is left in the kernel",
+        is_missing: || no_program("bpftool"),
+    },
+    Package {
         name: "python3",
         goal: Goal::Test,
         why: "PyMySQL as a client",
