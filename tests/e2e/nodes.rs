@@ -5,17 +5,23 @@ use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     cluster::Cluster,
     config::{self, Config},
-    server::{PASSWORD, USER, USER_ROOT},
+    mysql,
+    server::{Kind, PASSWORD, USER, USER_ROOT},
     stage::{Front, Stage},
     wait,
-    wire::Connection,
+    wire::{Connection, Login},
 };
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("logins_reach_the_primary", logins_reach_the_primary).daemon(),
     Case::new("logins_pass_over_a_dead_node", logins_pass_over_a_dead_node).daemon(),
     Case::new("lists", lists).daemon(),
+    Case::new("lag", lag).daemon().local(),
+    Case::new("replication_that_stands", stopped_replication)
+        .with(&[Kind::MySql])
+        .daemon()
+        .local(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -144,5 +150,70 @@ fn lists(stage: &Stage) -> Result<()> {
     let all = down("SHOW PROXYCONGESTION ALL")?;
     let primary = format!("{} ACTIVE detected 0", cluster.address(0)?);
     ensure!(all.contains(&primary), "{all:?}");
+    Ok(())
+}
+
+/// A node's role, whether it follows its primary, and how far it is behind.
+fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 3]> {
+    let rows = operator.run("SHOW PROXYCONGESTION ALL")?.texts()?;
+    let address = Some(node.to_string());
+    let row = rows.into_iter().find(|row| row.get(4) == Some(&address));
+    let cells = row.and_then(|row| row.last_chunk::<3>().cloned());
+    cells.context("the node is not there")
+}
+
+fn lag(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::start(&stage.hosts().node, 1)?;
+    let front = stage.private_with_config(&watchful(cluster.configured("east")), &[])?;
+    known(&front, "primary;replica")?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let primary = follows(&mut operator, cluster.address(0)?)?;
+    assert_eq!(primary, [Some("primary".to_owned()), None, None]);
+    let replica = cluster.address(1)?;
+    let mut shown = |what: &str, is_so: fn(&str, Option<u64>) -> bool| {
+        wait::until_true(what, DEADLINE, || {
+            let [_, replication, lag] = follows(&mut operator, replica)?;
+            let lag = lag.map(|lag| lag.parse()).transpose()?;
+            Ok(replication.is_some_and(|replication| is_so(&replication, lag)))
+        })
+    };
+    shown("it follows", |how, lag| how == "running" && lag == Some(0))?;
+    let mut holder = cluster.open(1)?;
+    // What comes from the primary waits for this.
+    holder.run("FLUSH TABLES WITH READ LOCK")?;
+    cluster.open(0)?.run("CREATE DATABASE late")?;
+    shown("it is behind", |how, lag| {
+        how == "running" && lag.is_some_and(|lag| lag > 0)
+    })?;
+    holder.run("UNLOCK TABLES")?;
+    cluster.catch_up(1, 0)?;
+    shown("it has caught up", |how, lag| {
+        how == "running" && lag == Some(0)
+    })?;
+    holder.run("STOP SLAVE")?;
+    shown("it follows no more", |how, lag| {
+        how == "stopped" && lag.is_none()
+    })
+}
+
+/// MySQL knows `SHOW REPLICA STATUS` only.
+fn stopped_replication(stage: &Stage) -> Result<()> {
+    let server = mysql::start(&stage.hosts().node)?;
+    let nowhere = stage.nowhere()?;
+    let mut direct = Connection::open(server.address(), &Login::new(USER_ROOT, ""))?;
+    direct.run(&format!(
+        "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{}', SOURCE_PORT = {}",
+        nowhere.ip(),
+        nowhere.port()
+    ))?;
+    let configured = config::Cluster::mysql("east", &[server.address()]).monitor(USER_ROOT, "");
+    let front = stage.private_with_config(&watchful(configured), &[])?;
+    known(&front, "primary")?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let shown = follows(&mut operator, server.address())?;
+    assert_eq!(
+        shown,
+        [Some("primary".to_owned()), Some("stopped".to_owned()), None]
+    );
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use super::{
@@ -156,6 +157,7 @@ fn nodes() -> Book {
     }
     let replica = Probe {
         is_read_only: true,
+        lag: Some(Duration::from_secs(7)),
         ..Probe::default()
     };
     book.probed(&down, replica, 3000);

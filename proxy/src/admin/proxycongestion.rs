@@ -46,8 +46,8 @@ fn parse_congestion(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
         .ok_or(Mismatch::Malformed)
 }
 
-/// Columns and whether they are numbers.
-const COLUMNS: [(&str, bool); 20] = [
+/// Columns and whether they are numbers. The last ones are Sluice's own.
+const COLUMNS: [(&str, bool); 23] = [
     ("cluster_name", false),
     ("zone_name", false),
     ("region_name", false),
@@ -68,6 +68,9 @@ const COLUMNS: [(&str, bool); 20] = [
     ("ref_count", true),
     ("detect_congested", true),
     ("last_detect_congested", false),
+    ("role", false),
+    ("replication", false),
+    ("lag_sec", true),
 ];
 
 fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
@@ -132,9 +135,23 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "stat_alive_failures" => Value::Unsigned(probes.failures),
         "alive_last_fail_time" => time(probes.failed_at_ms),
         "alive_failure_events" => Value::Unsigned(probes.failures_in_a_row),
+        "role" => Value::text(health.role(node).text()),
+        "replication" => replication(health).map_or(Value::Null, Value::text),
+        "lag_sec" => health
+            .lag
+            .map_or(Value::Null, |lag| Value::Unsigned(lag.as_secs())),
         _ => Value::Null,
     });
     values.collect()
+}
+
+/// None: the node follows nobody, or the monitor account may not see it.
+const fn replication(health: &NodeHealth) -> Option<&'static str> {
+    match health.lag {
+        _ if health.is_replication_stopped => Some("stopped"),
+        Some(_) => Some("running"),
+        None => None,
+    }
 }
 
 /// None: nobody has tried the node yet.
@@ -169,7 +186,7 @@ mod tests {
     #[test]
     fn only_nodes_that_are_down_are_shown() {
         let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
-                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27";
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
@@ -184,6 +201,7 @@ mod tests {
         );
         // Nobody has tried it yet.
         assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | 0 | 0 | 0 | 0 |"));
+        assert!(all[2].ends_with(" | unknown | (null) | (null)"));
         assert_eq!(rows("all WEST"), [""; 0]);
         assert_eq!(rows("ALL west;").len(), 1);
         for tail in ["ALL east west", "5", "`east`"] {

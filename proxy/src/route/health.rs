@@ -21,8 +21,10 @@ pub struct Probe {
     pub is_read_only: bool,
     /// Why it does not serve, if it says so.
     pub unfit: Option<Unfit>,
-    /// How far it is behind its primary, if it is a replica that says so.
+    /// How far it is behind its primary, if it is a replica that says so. Whole seconds: that is how servers count.
     pub lag: Option<Duration>,
+    /// It is a replica that follows its primary no more: nobody knows how old its data is.
+    pub is_replication_stopped: bool,
 }
 
 /// Why a node that answers does not serve.
@@ -87,8 +89,11 @@ pub struct NodeHealth {
     pub unfit: Option<(Unfit, u64)>,
     /// Whether it takes writes, as far as it was ever asked.
     pub is_read_only: Option<bool>,
-    /// How far it is behind its primary.
+    /// How far it is behind its primary, when it was asked last; whole seconds. None: it is no replica, the monitor account may not see it
+    /// ([`NodeHealth::is_replication_stopped`] is false then), or it follows its primary no more.
     pub lag: Option<Duration>,
+    /// It follows its primary no more: nobody knows how old its data is.
+    pub is_replication_stopped: bool,
     /// Why it failed last.
     pub cause: Option<String>,
     /// When a login was last let try a node on the alive list.
@@ -239,6 +244,7 @@ impl Book {
         health.probes.reach(now_ms);
         health.is_read_only = Some(probe.is_read_only);
         health.lag = probe.lag;
+        health.is_replication_stopped = probe.is_replication_stopped;
         health.unfit = match (probe.unfit, health.unfit) {
             (Some(unfit), Some((known, since))) if unfit == known => Some((unfit, since)),
             (unfit, _) => unfit.map(|unfit| (unfit, now_ms)),
@@ -328,6 +334,7 @@ mod tests {
         is_read_only: false,
         unfit: None,
         lag: None,
+        is_replication_stopped: false,
     };
     const READS: Probe = Probe {
         is_read_only: true,

@@ -20,8 +20,13 @@ const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
      ('read_only', 'super_read_only', 'offline_mode', 'wsrep_on')";
 const GALERA: &str =
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_local_state')";
-/// Refused where the account may not see it, which is no failure.
+/// Since MySQL 8.0.22 and MariaDB 10.5.1; before, the word was another.
 const REPLICA: &str = "SHOW REPLICA STATUS";
+const SLAVE: &str = "SHOW SLAVE STATUS";
+/// `ER_PARSE_ERROR`.
+const NOT_UNDERSTOOD: u16 = 1064;
+/// Names of the column that says how far a replica is behind: of MariaDB and old MySQL, and of MySQL since 8.0.22.
+const BEHIND: [&str; 2] = ["Seconds_Behind_Master", "Seconds_Behind_Source"];
 /// `wsrep_local_state` of a node in step ("Galera status variables", MariaDB's documentation).
 const SYNCED: &str = "4";
 
@@ -128,7 +133,7 @@ async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, String> 
     let mut probe = Probe {
         is_read_only: is_on("read_only") || is_on("super_read_only"),
         unfit: is_on("offline_mode").then_some(Unfit::Offline),
-        lag: None,
+        ..Probe::default()
     };
     if is_on("wsrep_on") {
         let status = pairs(connection, GALERA).await?;
@@ -136,25 +141,37 @@ async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, String> 
             && value(&status, "wsrep_local_state") == Some(SYNCED);
         probe.unfit = probe.unfit.or((!is_synced).then_some(Unfit::NotSynced));
     }
-    if probe.is_read_only && kind == ClusterKind::MySql {
-        probe.lag = lag(connection).await?;
+    if kind == ClusterKind::MySql {
+        let behind = behind(connection).await?;
+        probe.is_replication_stopped = behind.contains(&None);
+        if !probe.is_replication_stopped {
+            probe.lag = behind.into_iter().flatten().max();
+        }
     }
     Ok(probe)
 }
 
-/// How far a replica is behind, if it may be seen and is known.
-async fn lag(connection: &mut Conn) -> Result<Option<Duration>, String> {
-    let row: Option<Row> = match connection.query_first(REPLICA).await {
-        Ok(row) => row,
-        Err(mysql_async::Error::Server(_)) => None,
+/// How far a node is behind each primary that it is told to follow; None where it follows no more. Empty: there is none, or the account
+/// may not see it, which is no failure.
+async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, String> {
+    let mut rows: Result<Vec<Row>, _> = connection.query(REPLICA).await;
+    if let Err(mysql_async::Error::Server(refused)) = &rows
+        && refused.code == NOT_UNDERSTOOD
+    {
+        rows = connection.query(SLAVE).await;
+    }
+    let rows = match rows {
+        Ok(rows) => rows,
+        Err(mysql_async::Error::Server(_)) => Vec::new(),
         Err(error) => return Err(failed(error).to_string()),
     };
-    Ok(row.and_then(|row| {
-        let seconds = ["Seconds_Behind_Master", "Seconds_Behind_Source"]
+    let seconds = rows.iter().map(|row| {
+        let seconds = BEHIND
             .iter()
             .find_map(|name| row.get_opt::<Option<u64>, _>(*name)?.ok()?);
         seconds.map(Duration::from_secs)
-    }))
+    });
+    Ok(seconds.collect())
 }
 
 async fn pairs(connection: &mut Conn, sql: &str) -> Result<Vec<(String, String)>, String> {
