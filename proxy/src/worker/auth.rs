@@ -14,6 +14,9 @@ use crate::session::login_end::LoginReason;
 
 /// How long a client that is refused may take to read why.
 const DISMISS: Duration = Duration::from_secs(1);
+/// How long a client that has been asked for something may take to send it, where the node is done with it already: what the client reads next it
+/// expects to be numbered behind what it sends.
+const OWED: Duration = Duration::from_secs(1);
 /// How long a node may take to say what it wants from a client that has gone: it may be looking up a name.
 const PARTING: Duration = Duration::from_secs(5);
 /// How many bytes of a client that is refused are read and forgotten.
@@ -78,6 +81,27 @@ pub(super) async fn converse(
     first: Send,
     agreed: Capabilities,
 ) -> Result<OkPacket, Broken> {
+    let talk = carry(client, node, exchange, first, agreed).await;
+    if matches!(talk, Err(Broken::Node(_))) && exchange.client_owes() {
+        take_owed(client).await;
+    }
+    talk
+}
+
+/// Waits for what the client owes, and forgets it.
+async fn take_owed(client: &mut LoginLeg<'_>) {
+    // One that sends nothing counts on from what it has read last.
+    let _ = timeout(OWED, client.read()).await;
+}
+
+/// The dialogue itself.
+async fn carry(
+    client: &mut LoginLeg<'_>,
+    node: &mut LoginLeg<'_>,
+    exchange: &mut Exchange,
+    first: Send,
+    agreed: Capabilities,
+) -> Result<OkPacket, Broken> {
     let io = LegError::Io;
     match first {
         Send::Client(payload) => client
@@ -101,6 +125,7 @@ pub(super) async fn converse(
                 .map_err(io)
                 .map_err(Broken::Node)?;
         } else if let Some(payload) = node.take().map_err(Broken::Node)? {
+            let is_owed = exchange.client_owes();
             let (payload, outcome) = exchange
                 .node_packet(payload, agreed)
                 .map_err(Broken::Exchange)?;
@@ -128,6 +153,9 @@ pub(super) async fn converse(
                     return Ok(ok);
                 }
                 Outcome::Refused(err) => {
+                    if is_owed {
+                        take_owed(client).await;
+                    }
                     // A client that left right before is found by whoever reads from it next.
                     let _ = client.write(&payload).await;
                     return Err(Broken::Refused(err));

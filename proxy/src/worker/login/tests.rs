@@ -370,6 +370,37 @@ async fn the_node_is_answered_for_a_client_that_left() {
     assert_eq!(login.unwrap_err().reason, LoginReason::ClientTimeout);
 }
 
+/// A client that is answering numbers what it reads next behind its answer, whether anybody still wanted that or not.
+#[tokio::test]
+async fn the_last_word_is_numbered_behind_the_answer_that_the_client_owes() {
+    const GOES: &[u8] = b"\xFF\x1D\x04#08S01Server shutdown in progress";
+    let client = async |leg: Leg| {
+        let mut talk = say_login(&leg, MODERN).await;
+        talk.read().await.unwrap();
+        talk.write(b"answer").await.unwrap();
+        // It is out of order if it has another number.
+        ErrPacket::parse(&talk.read().await.unwrap()).unwrap()
+    };
+    for (last, number, reason) in [
+        (GOES, 1053, LoginReason::NodeRefused),
+        (b"".as_slice(), 2003, LoginReason::NodeClosed),
+    ] {
+        let door = Door::open();
+        let node = async {
+            let leg = door.accept().await;
+            drop(greet_client(&leg).await);
+            let mut out = BytesMut::new();
+            let next = packet::put(&mut out, 2, SWITCH);
+            if !last.is_empty() {
+                packet::put(&mut out, next, last);
+            }
+            leg.write_all(&out).await.unwrap();
+        };
+        let ((login, err), ()) = tokio::join!(run(door.address(), LONG, client), node);
+        assert_eq!((login.unwrap_err().reason, err.number), (reason, number));
+    }
+}
+
 /// What a client that never gets to a login packet ends with; no node is dialled for it.
 async fn check_stranger(bytes: &[u8], stays: bool, reason: LoginReason, number: Option<u16>) {
     let nowhere = Door::open();
