@@ -7,11 +7,11 @@ use anyhow::{Result, ensure};
 use sluice_tests::{
     path::Path,
     stage::Stage,
-    torture::{self, Options, world::Way},
+    torture::{self, Options, trouble::Chosen, world::Way},
 };
 use std::{
     env,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 pub(crate) const CASES: &[Case] =
@@ -30,7 +30,8 @@ fn options(stage: &Stage, seconds: u64) -> Result<Options> {
             _ => Way::Auto,
         },
         faults: 0,
-        troubles: false,
+        troubles: Chosen::NONE,
+        rest: Duration::ZERO,
         spoil: false,
     })
 }

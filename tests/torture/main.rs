@@ -12,13 +12,18 @@ use clap::{
 use sluice_tests::{
     place, rights,
     topology::Topology,
-    torture::{self, Options, world::Way},
+    torture::{
+        self, Options,
+        trouble::{Chosen, KINDS},
+        world::Way,
+    },
     wait,
 };
 use std::{
+    fmt::Write as _,
     process::ExitCode,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// Tortures Sluice: random sessions from a seed, verified byte for byte, while daemon, node and network have troubles.
@@ -52,6 +57,12 @@ struct Arguments {
     /// Leaves daemon and node alone
     #[arg(long)]
     no_troubles: bool,
+    /// What daemon and node suffer
+    #[arg(long, value_name = "KIND", value_delimiter = ',', default_values = KINDS, value_parser = PossibleValuesParser::new(KINDS), conflicts_with = "no_troubles")]
+    trouble: Vec<String>,
+    /// The longest time between two troubles, in seconds; the shortest is a tenth of it
+    #[arg(long, default_value_t = 10.0)]
+    rest: f64,
     /// Has one byte read wrong, to see that it is found
     #[arg(long)]
     spoil: bool,
@@ -94,7 +105,12 @@ fn main() -> Result<ExitCode> {
         clients: arguments.clients,
         way: arguments.path,
         faults: arguments.faults * 10,
-        troubles: !arguments.no_troubles,
+        troubles: if arguments.no_troubles {
+            Chosen::NONE
+        } else {
+            Chosen::new(&arguments.trouble)
+        },
+        rest: Duration::try_from_secs_f64(arguments.rest)?,
         spoil: arguments.spoil,
     };
     println!("torture: seed {}, {} s", options.seed, options.seconds);
@@ -153,6 +169,11 @@ fn again(arguments: &Arguments, options: Options) -> String {
         if is_set {
             command.push_str(flag);
         }
+    }
+    if !arguments.no_troubles {
+        let kinds = arguments.trouble.join(",");
+        // Writing to a String cannot fail.
+        let _ = write!(command, " --trouble {kinds} --rest {}", arguments.rest);
     }
     command
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     server::{PASSWORD, USER},
     wait,
-    wire::{Connection, Login, Prepared, capability},
+    wire::{Connection, Login, Outcome, Prepared, capability},
 };
 use anyhow::{Context as _, Result, bail};
 use std::{
@@ -34,6 +34,13 @@ pub struct Scene<'a> {
     pub patience: Duration,
     /// Whether one byte is read wrong, to see that it is found.
     pub spoil: bool,
+}
+
+impl Scene<'_> {
+    /// Whether something explains this error of what has been there since then.
+    pub(super) fn is_explained(&self, error: &anyhow::Error, since: Instant) -> bool {
+        verdict::of(error).is_explained(&self.troubles.befallen(since))
+    }
 }
 
 /// A connection and since when it has been there.
@@ -155,16 +162,17 @@ impl<'a> Client<'a> {
         let since = session
             .as_ref()
             .map_or(start, |session| session.opened.min(start));
-        let is_explained = self.scene.troubles.explain(since);
+        let befallen = self.scene.troubles.befallen(since);
         let tally = self.scene.tally;
-        match verdict::of(error) {
-            Fault::Lost if is_explained => return tally::count(&tally.lost),
+        let fault = verdict::of(error);
+        match fault {
+            _ if fault.is_explained(&befallen) => return tally::count(&tally.lost),
             Fault::Stuck if is_counted => {}
             Fault::Stuck => tally::count(&tally.stuck),
-            Fault::Lost | Fault::Wrong => tally::count(&tally.wrong),
+            _ => tally::count(&tally.wrong),
         }
         self.watched.tell(&format!(
-            "{error:#} (session {cs_id}, troubles since it began: {is_explained})\n{}",
+            "{error:#} (session {cs_id}, since it began: {befallen:?})\n{}",
             self.scene.world.dump(cs_id, port)
         ));
     }
@@ -220,11 +228,7 @@ impl<'a> Client<'a> {
             let begin = Instant::now();
             match attempt() {
                 Ok(connection) => Ok(Some(connection)),
-                Err(error)
-                    if self.scene.troubles.explain(begin)
-                        && verdict::of(&error) == Fault::Lost
-                        && start.elapsed() < LOGIN =>
-                {
+                Err(error) if self.scene.is_explained(&error, begin) && start.elapsed() < LOGIN => {
                     Ok(None)
                 }
                 Err(error) => Err(error.context("a login")),
@@ -327,6 +331,15 @@ impl<'a> Client<'a> {
             Operation::Reconnect(leave, deprecates_eof) => self.reconnect(*leave, *deprecates_eof),
         }
     }
+}
+
+/// Fails unless an answer ended with this error (0: OK). An error that is another one is the error.
+pub(super) fn expect(outcome: &Outcome, code: u16) -> Result<()> {
+    if outcome.code() != code {
+        outcome.ok()?;
+        bail!("OK instead of error {code}");
+    }
+    Ok(())
 }
 
 /// Fails unless the two are the same.

@@ -27,7 +27,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tally::Tally;
-use trouble::Troubles;
+use trouble::{Chosen, Troubles};
 use watch::Watched;
 use world::{Way, World};
 
@@ -44,8 +44,10 @@ pub struct Options {
     pub way: Way,
     /// How many of a thousand segments between hosts are lost, and as many doubled and swapped.
     pub faults: usize,
-    /// Whether daemon and node have troubles.
-    pub troubles: bool,
+    /// Which troubles daemon and node have.
+    pub troubles: Chosen,
+    /// Between two of them there is a tenth of this to the whole.
+    pub rest: Duration,
     /// Whether one byte is read wrong, to see that it is found.
     pub spoil: bool,
 }
@@ -128,7 +130,7 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
         let (watched, is_over, are_gone) = (&watched, &is_over, &are_gone);
         let watching = scope.spawn(move || watch::watch(scene, watched, bound, are_gone));
         let making = scope.spawn(move || {
-            if options.troubles {
+            if options.troubles.is_any() {
                 trouble::make(scene, options, is_over)
             } else {
                 Ok(())
@@ -137,7 +139,7 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
         let span = Duration::from_secs(options.seconds);
         let start = Instant::now();
         let waited = wait::until_true("time is up", span * 2, || {
-            Ok(start.elapsed() >= span || making.is_finished() && options.troubles)
+            Ok(start.elapsed() >= span || making.is_finished() && options.troubles.is_any())
         });
         is_over.store(true, Ordering::Relaxed);
         let made = wait::joined(making.join(), "the maker of troubles")?;

@@ -41,9 +41,60 @@ pub enum Trouble {
     NodeEnds,
 }
 
+/// Which kinds of troubles there are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chosen([bool; KINDS.len()]);
+
+/// The kinds by name.
+pub const KINDS: [&str; 10] = [
+    "daemon-stopped",
+    "node-stopped",
+    "splice-off",
+    "path-relay",
+    "splice-limit",
+    "routes-changed",
+    "daemon-killed",
+    "daemon-ended",
+    "node-killed",
+    "node-ended",
+];
+
+impl Chosen {
+    /// Daemon and node are left alone.
+    pub const NONE: Self = Self([false; KINDS.len()]);
+
+    /// These kinds.
+    pub fn new(names: &[String]) -> Self {
+        Self(KINDS.map(|kind| names.iter().any(|name| name == kind)))
+    }
+
+    /// Whether there is to be any.
+    pub fn is_any(self) -> bool {
+        self != Self::NONE
+    }
+
+    /// Whether there is to be this one.
+    pub fn has(self, trouble: Trouble) -> bool {
+        let kinds = KINDS.iter().zip(self.0);
+        kinds
+            .into_iter()
+            .any(|(kind, is_chosen)| is_chosen && *kind == trouble.kind())
+    }
+}
+
 impl Trouble {
-    /// The next one of a run; no session is lost in most.
-    pub fn draw(random: &mut Random) -> Self {
+    /// The next one of a run, of the kinds that there are to be, which are any.
+    pub fn draw(random: &mut Random, chosen: Chosen) -> Self {
+        loop {
+            let trouble = Self::draw_any(random);
+            if chosen.has(trouble) {
+                return trouble;
+            }
+        }
+    }
+
+    /// No session is lost in most.
+    fn draw_any(random: &mut Random) -> Self {
         let mut millis = |bound| Duration::from_millis(random.word() % bound + 1);
         let (short, long) = (millis(1500), millis(4000));
         match random.below(20) {
@@ -63,25 +114,63 @@ impl Trouble {
     /// Its kind, for counts.
     pub fn kind(self) -> &'static str {
         match self {
-            Self::DaemonStops(_) => "daemon stopped",
-            Self::NodeStops(_) => "node stopped",
-            Self::SpliceOff(_) => "splice off and on",
-            Self::PathRelay(_) => "path relay and back",
-            Self::SpliceLimit(_) => "splice limit",
-            Self::RoutesChange(_) => "routes changed",
-            Self::DaemonDies => "daemon killed",
-            Self::DaemonEnds => "daemon ended",
-            Self::NodeDies => "node killed",
-            Self::NodeEnds => "node ended",
+            Self::DaemonStops(_) => "daemon-stopped",
+            Self::NodeStops(_) => "node-stopped",
+            Self::SpliceOff(_) => "splice-off",
+            Self::PathRelay(_) => "path-relay",
+            Self::SpliceLimit(_) => "splice-limit",
+            Self::RoutesChange(_) => "routes-changed",
+            Self::DaemonDies => "daemon-killed",
+            Self::DaemonEnds => "daemon-ended",
+            Self::NodeDies => "node-killed",
+            Self::NodeEnds => "node-ended",
         }
     }
 
-    /// Whether sessions may be lost by it.
-    pub fn loses_sessions(self) -> bool {
-        matches!(
-            self,
-            Self::DaemonDies | Self::DaemonEnds | Self::NodeDies | Self::NodeEnds
-        )
+    /// How sessions may be lost by it.
+    pub fn loss(self) -> Option<Loss> {
+        match self {
+            Self::DaemonDies => Some(Loss::DaemonKilled),
+            Self::DaemonEnds => Some(Loss::DaemonEnded),
+            Self::NodeDies => Some(Loss::NodeKilled),
+            Self::NodeEnds => Some(Loss::NodeEnded),
+            _ => None,
+        }
+    }
+}
+
+/// How all sessions were lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nobody could say a word.
+    DaemonKilled,
+    /// It could take leave.
+    DaemonEnded,
+    /// The proxy says what it knows.
+    NodeKilled,
+    /// The node takes leave: what was under way is answered with an error, of which the proxy may know nothing.
+    NodeEnded,
+}
+
+/// What may have befallen a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Befallen(Vec<Loss>);
+
+impl Befallen {
+    /// Whether there is anything.
+    pub fn is_anything(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Whether it is, among others, this.
+    pub fn has(&self, loss: Loss) -> bool {
+        self.0.contains(&loss)
+    }
+}
+
+impl FromIterator<Loss> for Befallen {
+    fn from_iter<I: IntoIterator<Item = Loss>>(losses: I) -> Self {
+        Self(losses.into_iter().collect())
     }
 }
 
@@ -90,11 +179,11 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// When sessions may have been lost.
 #[derive(Debug, Default)]
-pub struct Troubles(Mutex<Vec<(Instant, Option<Instant>)>>);
+pub struct Troubles(Mutex<Vec<(Loss, Option<Instant>)>>);
 
 impl Troubles {
-    fn begin(&self) {
-        self.locked().push((Instant::now(), None));
+    fn begin(&self, loss: Loss) {
+        self.locked().push((loss, None));
     }
 
     fn end(&self) {
@@ -103,15 +192,22 @@ impl Troubles {
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(Instant, Option<Instant>)>> {
+    fn locked(&self) -> std::sync::MutexGuard<'_, Vec<(Loss, Option<Instant>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What may have befallen a session that has been there since then.
+    pub fn befallen(&self, since: Instant) -> Befallen {
+        self.locked()
+            .iter()
+            .filter(|(_, end)| end.is_none_or(|end| end + GRACE > since))
+            .map(|(loss, _)| *loss)
+            .collect()
     }
 
     /// Whether a trouble explains the loss of what has been there since then.
     pub fn explain(&self, since: Instant) -> bool {
-        self.locked()
-            .iter()
-            .any(|(_, end)| end.is_none_or(|end| end + GRACE > since))
+        self.befallen(since).is_anything()
     }
 }
 
@@ -129,17 +225,19 @@ pub fn make(scene: Scene<'_>, options: Options, is_over: &AtomicBool) -> Result<
     } = scene;
     let mut random = Random::new(options.seed.wrapping_mul(77).wrapping_add(5));
     while !is_over.load(Ordering::Relaxed) {
-        let rest = Duration::from_millis(1000 + random.word() % 9000);
-        let trouble = Trouble::draw(&mut random);
+        let tenth = options.rest / 10;
+        let rest = tenth + tenth * u32::try_from(random.word() % 1000)? * 9 / 1000;
+        let trouble = Trouble::draw(&mut random, options.troubles);
         pause(rest, is_over)?;
         if is_over.load(Ordering::Relaxed) {
             break;
         }
-        if trouble.loses_sessions() {
-            troubles.begin();
+        let loss = trouble.loss();
+        if let Some(loss) = loss {
+            troubles.begin(loss);
         }
         let done = happen(trouble, world, options.way, tally, is_over);
-        if trouble.loses_sessions() {
+        if loss.is_some() {
             troubles.end();
         }
         done.with_context(|| format!("{trouble:?}"))?;

@@ -135,11 +135,7 @@ impl Client<'_> {
     fn short(&mut self, short: Short) -> Result<()> {
         let begin = Instant::now();
         match self.try_short(short) {
-            Err(error)
-                if self.scene.troubles.explain(begin)
-                    && crate::torture::verdict::of(&error)
-                        == crate::torture::verdict::Fault::Lost =>
-            {
+            Err(error) if self.scene.is_explained(&error, begin) => {
                 // Until logins are answered again.
                 wait::throughout(Duration::from_millis(50), || Ok(()))
             }

@@ -3,13 +3,13 @@
 use super::{command, in_manner};
 use crate::{
     torture::{
-        client::{Client, equal},
+        client::{Client, equal, expect},
         operation::{Manner, Text},
-        statements, text,
+        statements, text, verdict,
     },
-    wire::command as payload,
+    wire::{Response, command as payload},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 /// The command without the text.
 const ECHO: usize = "\x03SELECT ''".len();
@@ -79,7 +79,7 @@ impl Client<'_> {
             })
         })?;
         if let Some(at) = error_at {
-            equal("the error", &outcome.code(), &1242)?;
+            expect(&outcome, 1242)?;
             ensure!(number < at, "{number} rows before row {at}, which fails");
         } else {
             outcome.ok()?;
@@ -97,6 +97,7 @@ impl Client<'_> {
         let payload = statements::tiny(number);
         let ours = self.connection()?.command(payload)?;
         let theirs = self.direct()?.command(payload)?;
+        end_alike(&ours, &theirs)?;
         equal("the answer", &ours, &theirs)
     }
 
@@ -104,6 +105,7 @@ impl Client<'_> {
         let sql = statements::compared(number);
         let ours = self.connection()?.query(sql)?;
         let theirs = self.direct()?.query(sql)?;
+        end_alike(&ours, &theirs)?;
         if ours != theirs {
             for (at, (ours, theirs)) in ours.packets.iter().zip(&theirs.packets).enumerate() {
                 text::same(&format!("packet {at} of {sql}"), ours, theirs)?;
@@ -121,8 +123,7 @@ impl Client<'_> {
     pub(in crate::torture) fn fail(&mut self, number: usize) -> Result<()> {
         let (sql, code) = statements::failing(number);
         let outcome = self.connection()?.query(sql)?.outcome;
-        ensure!(outcome.code() == code, "{sql}: {outcome}");
-        Ok(())
+        expect(&outcome, code).context(sql)
     }
 
     pub(in crate::torture) fn ask(&mut self, number: usize) -> Result<()> {
@@ -134,4 +135,16 @@ impl Client<'_> {
         ensure!(has_own, "{sql} does not tell of session {own}: {rows:?}");
         Ok(())
     }
+}
+
+/// Fails if one of two answers that should be the same has ended with an error that tells of an end, and the other has not.
+fn end_alike(ours: &Response, theirs: &Response) -> Result<()> {
+    if ours.outcome.code() != theirs.outcome.code() {
+        for outcome in [&ours.outcome, &theirs.outcome] {
+            if verdict::tells_of_an_end(outcome) {
+                outcome.ok()?;
+            }
+        }
+    }
+    Ok(())
 }
