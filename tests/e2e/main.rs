@@ -39,6 +39,7 @@ mod kill;
 mod kill_query;
 mod latency;
 mod liars;
+mod limits;
 mod lo;
 mod local_infile;
 mod login;
@@ -127,6 +128,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("proxyconfig", proxyconfig::CASES),
     ("operator", operator::CASES),
     ("torture", torture::CASES),
+    ("limits", limits::CASES),
     ("nodes", nodes::CASES),
     ("failover", failover::CASES),
     ("network", network::CASES),

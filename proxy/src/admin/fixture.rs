@@ -10,7 +10,10 @@ use super::{
     Answer, Caller, Calls, Connection, ConnectionKind, Daemon, Host, Report, Snapshot, Value, parse,
 };
 use crate::config::{NodeAddress, Origin, Overrides, settings};
-use crate::route::health::{Book, Probe};
+use crate::route::{
+    health::{Book, Probe},
+    occupancy::{Group, Occupancy},
+};
 use crate::session::{
     Accepted, ClientState, ConnectionId, CsId, Login, ProxySessionId, ServerSession, Session, SsId,
     Totals, Traffic,
@@ -170,6 +173,26 @@ fn nodes() -> Book {
     book
 }
 
+/// Two sessions of a user.
+fn occupancy() -> Occupancy {
+    let login = login("app@shop#east");
+    let mut occupancy = Occupancy::default();
+    let groups = [
+        Group::Tenant {
+            tenant: login.tenant.clone(),
+            cluster: login.cluster.clone(),
+        },
+        Group::User {
+            user: login.user,
+            tenant: Some(login.tenant),
+            cluster: login.cluster,
+        },
+    ];
+    occupancy.enter(&groups);
+    occupancy.enter(&groups);
+    occupancy
+}
+
 /// What two workers report.
 fn reports() -> Vec<Report> {
     let closed = Totals {
@@ -209,6 +232,7 @@ pub(super) fn daemon() -> &'static Daemon {
     static DAEMON: LazyLock<Daemon> = LazyLock::new(|| {
         let text = r#"
             max_connections = 500
+            max_user_connections = 40
             log = { level = "debug" }
             [[cluster]]
             name = "east"
@@ -237,6 +261,8 @@ pub(super) fn daemon() -> &'static Daemon {
             no_splice: None,
             is_stopping: false,
             client_count: 3,
+            refused_for_total: 4,
+            occupancy: occupancy(),
             certificate_expires_in_s: Some(86_400),
             nodes: nodes(),
             uptime_ms: 90_250,

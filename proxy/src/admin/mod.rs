@@ -16,6 +16,7 @@ mod proxyconfig;
 mod proxycongestion;
 mod proxyhelp;
 mod proxyinfo;
+mod proxylimit;
 mod proxynet;
 mod proxysession;
 mod proxystat;
@@ -42,6 +43,7 @@ const FAMILIES: &[&[Spec]] = &[
     proxycongestion::STATEMENTS,
     proxynet::STATEMENTS,
     proxystat::STATEMENTS,
+    proxylimit::STATEMENTS,
     proxyhelp::STATEMENTS,
     refused::STATEMENTS,
 ];

@@ -169,10 +169,12 @@ mod tests {
             [
                 "name | value | info | need_reboot | visible_level | range | config_level",
                 "max_connections | 500 | Client sessions at once; one more is answered error 1203. | false | USER | [1, 262143] | LEVEL_GLOBAL",
+                "max_tenant_connections | 0 | Client sessions of one tenant at once; one more is answered error 1040. 0: any number. | false | USER | [0, 262143] | LEVEL_GLOBAL",
+                "max_user_connections | 40 | Client sessions of one user at once; one more is answered error 1203. 0: any number. | false | USER | [0, 262143] | LEVEL_GLOBAL",
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 30 + 2 * 9);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 32 + 2 * 9);
     }
 
     #[test]
@@ -241,6 +243,7 @@ mod tests {
     fn diff_shows_what_somebody_has_set() {
         let expected = [
             "max_connections",
+            "max_user_connections",
             "log.level",
             "cluster.east.kind",
             "cluster.east.tenants",

@@ -34,6 +34,32 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     for session in snapshot.sessions {
         totals.add_session(session);
     }
+    let rows = all(&totals, snapshot);
+    let pattern = arguments.like.as_deref().unwrap_or_default();
+    let rows = rows
+        .into_iter()
+        .filter(|(name, _)| like(pattern, name.as_bytes()))
+        // ODP's word for a counter that a restart sets back.
+        .map(|(name, value)| {
+            vec![
+                Value::Text(name.into_owned()),
+                Value::Unsigned(value),
+                Value::text("NULL"),
+            ]
+        });
+    Answer::Rows {
+        columns: vec![
+            Column::new("stat_name", ColumnKind::Varchar),
+            Column::new("value", ColumnKind::LongLong),
+            Column::new("persist_type", ColumnKind::Varchar),
+        ],
+        rows: rows.collect(),
+    }
+}
+
+/// Every counter.
+fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)> {
+    let daemon = snapshot.daemon;
     let servers: usize = snapshot
         .sessions
         .iter()
@@ -43,6 +69,16 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let traffic = &totals.traffic;
     let counters = [
         ("current_client_connections", daemon.client_count as u64),
+        (
+            "max_client_connections",
+            daemon.settings.max_connections.into(),
+        ),
+        ("refused_by_total_limit", daemon.refused_for_total),
+        (
+            "refused_by_tenant_limit",
+            daemon.occupancy.refused_for_tenant,
+        ),
+        ("refused_by_user_limit", daemon.occupancy.refused_for_user),
         ("current_server_connections", servers as u64),
         ("total_client_sessions", totals.sessions),
         ("total_transaction_count", totals.transactions),
@@ -65,32 +101,15 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let buckets = traffic.latency.buckets();
     let buckets =
         buckets.map(|(from, count)| (Cow::Owned(format!("latency_from_{from}us")), count));
-    let pattern = arguments.like.as_deref().unwrap_or_default();
     let certificate = daemon
         .certificate_expires_in_s
         .map(|left| (Cow::Borrowed("tls_certificate_expires_sec"), left));
-    let rows = counters
-        .map(|(name, value)| (Cow::Borrowed(name), value))
+    let counters = counters.map(|(name, value)| (Cow::Borrowed(name), value));
+    counters
         .into_iter()
         .chain(certificate)
         .chain(buckets)
-        .filter(|(name, _)| like(pattern, name.as_bytes()))
-        // ODP's word for a counter that a restart sets back.
-        .map(|(name, value)| {
-            vec![
-                Value::Text(name.into_owned()),
-                Value::Unsigned(value),
-                Value::text("NULL"),
-            ]
-        });
-    Answer::Rows {
-        columns: vec![
-            Column::new("stat_name", ColumnKind::Varchar),
-            Column::new("value", ColumnKind::LongLong),
-            Column::new("persist_type", ColumnKind::Varchar),
-        ],
-        rows: rows.collect(),
-    }
+        .collect()
 }
 
 #[cfg(test)]
@@ -109,6 +128,8 @@ mod tests {
         for line in [
             "stat_name | value | persist_type",
             "current_client_connections | 3 | NULL",
+            "max_client_connections | 500 | NULL",
+            "refused_by_total_limit | 4 | NULL",
             "current_server_connections | 3 | NULL",
             "total_client_sessions | 13 | NULL",
             "total_transaction_count | 6 | NULL",

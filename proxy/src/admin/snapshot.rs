@@ -7,7 +7,7 @@ use sluice_ebpf::reason::RelayReason;
 use super::{Privileges, fleet::Peer};
 use crate::{
     config::{Origin, Settings},
-    route::health::Book,
+    route::{health::Book, occupancy::Occupancy},
     session::{CsId, Login, Session, SsId, Totals, variable::defaults::Default},
 };
 
@@ -54,6 +54,10 @@ pub struct Daemon {
     pub is_stopping: bool,
     /// Client connections of all workers, those that log in included.
     pub client_count: usize,
+    /// Connections that were refused for the limit of all.
+    pub refused_for_total: u64,
+    /// How many sessions tenants and users have.
+    pub occupancy: Occupancy,
     /// Seconds until the certificate that clients are shown expires, if there is one.
     pub certificate_expires_in_s: Option<u64>,
     /// Since its start, in milliseconds.

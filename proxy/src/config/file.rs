@@ -9,7 +9,7 @@ use super::fleet::{Fleet, FleetTable};
 use super::proxy_protocol::ProxyProtocolTable;
 use super::tls::{ClientTls, TlsTable};
 use super::value::{
-    ByteCount, Failures, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
+    ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
     NodeAddress, PathChoice, ProxyId, Splice, Timeout, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
@@ -25,6 +25,8 @@ pub(super) struct File {
     pub(super) path: Option<PathChoice>,
     pub(super) workers: Option<Workers>,
     pub(super) max_connections: Option<MaxConnections>,
+    pub(super) max_tenant_connections: Option<GroupLimit>,
+    pub(super) max_user_connections: Option<GroupLimit>,
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
     pub(super) keepalive_idle: Option<Timeout>,

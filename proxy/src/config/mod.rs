@@ -25,9 +25,9 @@ pub use proxy_protocol::Networks;
 pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
 pub use value::{
-    ByteCount, ClusterKind, Failures, HeaderVersion, LogFormat, LogLevel, MaxConnections,
-    Namespaces, NodeAddress, NodeRole, PathChoice, Policy, ProxyId, Splice, Timeout, TlsMode,
-    Workers,
+    ByteCount, ClusterKind, Failures, GroupLimit, HeaderVersion, LogFormat, LogLevel,
+    MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Policy, ProxyId, Splice,
+    Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -45,6 +45,10 @@ pub struct Settings {
     pub workers: Option<u32>,
     /// Client sessions that may live at once.
     pub max_connections: u32,
+    /// Those of one tenant. None: any number.
+    pub max_tenant_connections: Option<u32>,
+    /// Those of one user. None: any number.
+    pub max_user_connections: Option<u32>,
     /// From accept to the end of the login; a client that takes longer is dropped.
     pub login_timeout: Duration,
     /// For a TCP connection to a node.
@@ -185,6 +189,8 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .max_connections
             .or(file.max_connections)
             .map_or(MAX_CONNECTIONS_DEFAULT, MaxConnections::get),
+        max_tenant_connections: limit(file.max_tenant_connections),
+        max_user_connections: limit(file.max_user_connections),
         login_timeout: line
             .login_timeout
             .or(file.login_timeout)
@@ -220,6 +226,11 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
         users,
         clusters,
     })
+}
+
+/// A limit on sessions, if there is one.
+fn limit(key: Option<GroupLimit>) -> Option<u32> {
+    key.map(GroupLimit::get).filter(|limit| *limit > 0)
 }
 
 /// How nodes are watched.

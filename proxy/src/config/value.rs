@@ -223,6 +223,8 @@ impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
 pub type Workers = Bounded<1, 1024>;
 /// Client sessions that may live at once: as many as the 18 bits of an id's sequence tell apart.
 pub type MaxConnections = Bounded<1, 262_143>;
+/// Client sessions of one tenant or user that may live at once; 0: any number.
+pub type GroupLimit = Bounded<0, 262_143>;
 /// How often in a row a node must fail.
 pub type Failures = Bounded<1, 100>;
 /// A proxy's number in its fleet: 13 bits.

@@ -135,9 +135,22 @@ impl MysqlError {
         }
     }
 
-    /// The daemon's limit of sessions is reached.
-    pub fn too_many_connections() -> Self {
-        Self::new(TOO_MANY_CONNECTIONS, "Too many connections")
+    /// A tenant's limit of sessions is reached.
+    pub fn too_many_of_tenant(tenant: &str) -> Self {
+        Self::new(
+            TOO_MANY_CONNECTIONS,
+            format!("Too many connections (tenant '{tenant}')"),
+        )
+    }
+
+    /// A user's limit of sessions is reached.
+    pub fn too_many_of_user(user: &str) -> Self {
+        Self::new(
+            TOO_MANY_SESSIONS,
+            format!(
+                "User '{user}' already has more than 'max_user_connections' active connections"
+            ),
+        )
     }
 
     /// What should be a login packet is none.
@@ -200,7 +213,7 @@ impl MysqlError {
         )
     }
 
-    /// A limit of sessions per user, tenant or address is reached.
+    /// The daemon's limit of sessions is reached.
     pub fn too_many_sessions() -> Self {
         Self::new(TOO_MANY_SESSIONS, "Too many sessions")
     }

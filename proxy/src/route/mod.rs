@@ -1,6 +1,8 @@
-//! From a login to a cluster, and what is known of its nodes ([`health`]), which says in which order they are tried.
+//! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, and how many sessions there
+//! are of whom ([`occupancy`]).
 
 pub mod health;
+pub mod occupancy;
 
 use crate::config::{Cluster, Settings};
 use crate::session::{Login, PROXY_TENANT};

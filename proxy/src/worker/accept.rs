@@ -19,6 +19,7 @@ use super::{
     login::{self, Arrival, Candidate, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin},
     nodes::{self, Front},
     registry::{Entry, Place, has_a_name},
+    seat,
     sender::{self, version},
     serve::Serving,
     way::{self, Connections},
@@ -203,6 +204,16 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
                 .nodes
                 .saw(&target.node, target.address, greeting)
                 .await;
+            let login = login_of(&logged_in.identity.request.name);
+            match seat::take(&worker.process, &login, None) {
+                Ok(seat) => drop(entry.seat.replace(Some(seat))),
+                Err(error) => {
+                    entry.session.borrow_mut().login = login;
+                    entry.remark(error.to_string());
+                    seat::turn_away(worker, entry, *logged_in, &error).await;
+                    return End::Login(LoginReason::ProxyRefused);
+                }
+            }
             enter(worker, entry, &logged_in);
             let mut serving = Serving::new(worker, entry, *logged_in);
             serving.serve().await
@@ -299,10 +310,12 @@ fn candidates(
     }
     let process = &worker.process;
     let settings = process.settings();
-    let cluster = route::route(&settings, &login_of(name)).map_err(|error| match error {
+    let login = login_of(name);
+    let cluster = route::route(&settings, &login).map_err(|error| match error {
         route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
         route::RouteError::UnknownTenant { .. } => MysqlError::tenant_not_found(),
     })?;
+    process.has_seat(&login)?;
     let now_ms = process.health.now_ms();
     let nodes = process.health.book().order_for_login(cluster, now_ms);
     let candidates = nodes

@@ -44,7 +44,7 @@ impl Process {
     /// The daemon at this moment.
     pub(super) fn daemon(&self) -> Daemon {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let client_count = ids.live.len();
+        let (client_count, refused_for_total) = (ids.live.len(), ids.refused);
         drop(ids);
         Daemon {
             settings: self.settings(),
@@ -54,6 +54,8 @@ impl Process {
             no_splice: self.no_splice(),
             is_stopping: self.is_stopping.load(Ordering::Relaxed),
             client_count,
+            refused_for_total,
+            occupancy: self.occupancy().clone(),
             certificate_expires_in_s: self.certificate.as_ref().map(Certificate::expires_in),
             uptime_ms: self.now_ms(),
             now_ns: clock::now_ns(),

@@ -29,6 +29,7 @@ mod nodes;
 mod registry;
 mod relay;
 mod report;
+mod seat;
 mod sender;
 mod serve;
 mod splice;
@@ -68,6 +69,7 @@ use crate::{
     log::LogHandle,
     net::tls::{Certificate, Trust},
     node::{Health, Monitor},
+    route::occupancy::Occupancy,
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
 
@@ -120,6 +122,8 @@ struct Process {
     ids: Mutex<Ids>,
     session_count: AtomicU64,
     server_session_count: AtomicU64,
+    /// How many sessions tenants and users have.
+    occupancy: Mutex<Occupancy>,
     nonce: u64,
     mailboxes: Vec<UnboundedSender<Mail>>,
     /// What nodes say of their system variables.
@@ -142,6 +146,8 @@ struct Process {
 struct Ids {
     sequence: IdSequence,
     live: std::collections::HashSet<CsId>,
+    /// Clients for whom there was no place.
+    refused: u64,
 }
 
 impl Ids {
@@ -149,6 +155,7 @@ impl Ids {
         Self {
             sequence,
             live: std::collections::HashSet::new(),
+            refused: 0,
         }
     }
 }
@@ -195,9 +202,14 @@ impl Process {
         let settings = self.settings();
         let max_connections = settings.max_connections as usize;
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ids { sequence, live } = &mut *ids;
+        let Ids {
+            sequence,
+            live,
+            refused,
+        } = &mut *ids;
         let is_reserve = live.len() >= max_connections;
         if is_reserve && (settings.admin.is_none() || live.len() > max_connections) {
+            *refused += 1;
             return None;
         }
         let cs_id = sequence.next(|id| live.contains(&id))?;

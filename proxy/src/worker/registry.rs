@@ -15,7 +15,8 @@ use sluice_ebpf::{
 use tokio::sync::oneshot;
 
 use super::{
-    SharedWorker, Worker, bell::Bell, clock, close::End, linger, report::Watched, switch::Stuck,
+    SharedWorker, Worker, bell::Bell, clock, close::End, linger, report::Watched, seat::Seat,
+    switch::Stuck,
 };
 use crate::{
     admin::Connection,
@@ -109,6 +110,8 @@ pub(super) struct Entry {
     switch: RefCell<Option<Switch>>,
     /// How often something has become known of nodes that may concern the session.
     news: Cell<u64>,
+    /// Its places among those of its tenant and its user, once it has logged in.
+    pub(super) seat: RefCell<Option<Seat>>,
     /// For the closing line.
     remark: RefCell<Option<String>>,
 }
@@ -140,6 +143,7 @@ impl Entry {
             reader: RefCell::default(),
             switch: RefCell::default(),
             news: Cell::new(0),
+            seat: RefCell::default(),
             remark: RefCell::default(),
         });
         worker

@@ -22,6 +22,7 @@ use super::{
     kill::Turn,
     login::{Identity, LoggedIn, Target},
     registry::Entry,
+    seat,
     survive::{Leaving, Lost},
     variables::{Tracking, change_database},
     way,
@@ -460,6 +461,7 @@ impl<'a> Serving<'a> {
             self.target.clone(),
             self.entry.session.borrow().login.clone(),
         );
+        let mut seat = None;
         let allow = |name: &LoginName| {
             let login = login_of(name);
             // Another tenant or cluster may live on another node (ODP refuses it too).
@@ -471,6 +473,12 @@ impl<'a> Serving<'a> {
                     "COM_CHANGE_USER to another tenant or cluster",
                 ));
             }
+            let taken = seat::take(
+                &self.worker.process,
+                &login,
+                self.entry.seat.borrow().as_ref(),
+            )?;
+            seat = Some(taken);
             Ok(target.user(name))
         };
         let terms = change_user::Terms {
@@ -491,6 +499,8 @@ impl<'a> Serving<'a> {
         };
         match change_user::change_user(client, node, payload, terms, allow).await {
             Ok(Change::Done(changed)) => {
+                // The old user's place is free from here on.
+                drop(self.entry.seat.replace(seat));
                 self.become_another(*changed);
                 Ok(())
             }

@@ -80,6 +80,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         ids: Mutex::new(Ids::new(sequence)),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
+        occupancy: Mutex::default(),
         nonce: nonce(),
         mailboxes,
         defaults: super::defaults::Known::default(),

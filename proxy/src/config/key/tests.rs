@@ -1,5 +1,10 @@
-use super::*;
+use super::{
+    entry::CLUSTER_KEYS,
+    list::{size, time},
+    *,
+};
 use crate::config::settings;
+use std::time::Duration;
 
 fn one_server() -> Overrides {
     Overrides {

@@ -1,0 +1,141 @@
+//! What users are shown of every key: also of those that clusters and accounts have.
+
+use std::path::PathBuf;
+
+use super::{Change, KEYS};
+use crate::config::{Policy, Settings, TlsMode};
+
+/// One line of the list of keys and values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The key; one of a cluster's is `cluster.NAME.KEY`.
+    pub name: String,
+    /// Its value, never a secret.
+    pub value: String,
+    /// What it means.
+    pub help: &'static str,
+    /// What it may be.
+    pub range: &'static str,
+    /// A change needs a restart.
+    pub needs_restart: bool,
+    /// It is one of a cluster's.
+    pub of_cluster: bool,
+    /// Nobody has set it, or to what it would be anyway.
+    pub is_default: bool,
+}
+
+/// The keys of a `[[cluster]]` besides its name: name, range, meaning.
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 9] = [
+    ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
+    (
+        "tenants",
+        "names",
+        "The tenants that may log in; empty: any.",
+    ),
+    (
+        "nodes",
+        "HOST:PORT, or tables of address, role, zone and drain",
+        "The cluster's nodes.",
+    ),
+    (
+        "policy",
+        "primary",
+        "Which node serves a session: the primary, or the first that answers where none is known.",
+    ),
+    (
+        "monitor",
+        "user and password",
+        "The account by which the proxy looks after the nodes; its password is never shown.",
+    ),
+    (
+        "tls",
+        "off, preferred, required, verify",
+        "Whether connections to the nodes have TLS, and their certificates are checked.",
+    ),
+    (
+        "tls_ca",
+        "the path of a PEM file",
+        "The authorities of the nodes' certificates; empty: those that the system trusts.",
+    ),
+    (
+        "tls_server_name",
+        "a host's name",
+        "The name that the nodes' certificates must be for; empty: the node's own.",
+    ),
+    (
+        "proxy_protocol",
+        "v1, v2",
+        "The form of the PROXY header that tells the nodes the client's address; empty: none.",
+    ),
+];
+
+/// Every key with its value, also those of the clusters.
+pub fn entries(settings: &Settings) -> Vec<Entry> {
+    let single = KEYS.iter().map(|key| Entry {
+        name: key.name.to_owned(),
+        value: key.value(settings),
+        help: key.help,
+        range: key.range,
+        needs_restart: matches!(key.change, Change::Restart),
+        of_cluster: false,
+        is_default: key.is_default(settings),
+    });
+    let named = settings
+        .clusters
+        .iter()
+        .filter(|cluster| !cluster.takes_any_name);
+    let of_clusters = named.flat_map(|cluster| {
+        let nodes: Vec<_> = cluster.nodes.iter().map(ToString::to_string).collect();
+        let monitor = cluster.monitor.as_ref();
+        let values = [
+            cluster.kind.text().to_owned(),
+            cluster.tenants.join(", "),
+            nodes.join(", "),
+            cluster.policy.text().to_owned(),
+            monitor.map_or_else(String::new, |account| account.user.clone()),
+            cluster.tls.mode.text().to_owned(),
+            path(cluster.tls.ca.as_ref()),
+            cluster.tls.server_name.clone().unwrap_or_default(),
+            cluster
+                .proxy_protocol
+                .map_or_else(String::new, |version| version.text().to_owned()),
+        ];
+        CLUSTER_KEYS
+            .iter()
+            .zip(values)
+            .map(|((key, range, help), value)| Entry {
+                name: format!("cluster.{}.{key}", cluster.name),
+                is_default: value.is_empty()
+                    || value == Policy::Primary.text()
+                    || (*key == "tls" && value == TlsMode::Off.text()),
+                value,
+                help,
+                range,
+                needs_restart: false,
+                of_cluster: true,
+            })
+    });
+    single
+        .chain([of_users(settings)])
+        .chain(of_clusters)
+        .collect()
+}
+
+/// The names of the clients' accounts.
+fn of_users(settings: &Settings) -> Entry {
+    let names: Vec<_> = settings.users.iter().map(|user| &*user.user).collect();
+    Entry {
+        name: "user".to_owned(),
+        value: names.join(", "),
+        help: "Accounts of clients in whose place the proxy may log in again; their passwords are never shown.",
+        range: "[[user]] tables of user and password",
+        needs_restart: false,
+        of_cluster: false,
+        is_default: names.is_empty(),
+    }
+}
+
+/// A path as text; empty where there is none.
+pub(super) fn path(path: Option<&PathBuf>) -> String {
+    path.map_or_else(String::new, |path| path.display().to_string())
+}

@@ -1,0 +1,206 @@
+//! How many sessions there may be: of each user, of each tenant. (Of all: `fixtures::f14` and `proxysys`.)
+
+use crate::case::Case;
+use anyhow::{Context as _, Result, bail};
+use sluice_tests::{
+    config::{Cluster, Config},
+    place,
+    server::{PASSWORD, USER, USER_OPEN, USER_PLAIN, USER_ROOT},
+    stage::{Front, Stage},
+    wait,
+    wire::{Connection, Login, Outcome},
+};
+use std::{path::PathBuf, time::Duration};
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("of_users", of_users).daemon().local(),
+    Case::new("of_tenants", of_tenants).daemon().local(),
+    Case::new("change_user", change_user).daemon().local(),
+    Case::new("changes_at_once", changes_at_once)
+        .daemon()
+        .local(),
+    Case::new("only_who_is_let_in_counts", only_who_is_let_in)
+        .daemon()
+        .local(),
+];
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A daemon with these keys.
+struct Site {
+    front: Front,
+    file: PathBuf,
+    node: std::net::SocketAddr,
+}
+
+impl Site {
+    fn new(stage: &Stage, keys: &[&str]) -> Result<Self> {
+        let file = place::fresh("config")?.join("sluice.toml");
+        let node = stage.node();
+        write(&file, node, keys)?;
+        let front = stage.private_of_file(&file.display().to_string(), &[])?;
+        Ok(Self { front, file, node })
+    }
+
+    /// One may log in as soon as who has left is gone.
+    fn open_soon(&self, user: &str, password: &str) -> Result<Connection> {
+        wait::until("there is a place", DEADLINE, || {
+            Ok(self.front.open(user, password).ok())
+        })
+    }
+
+    fn refused(&self, user: &str, password: &str) -> Result<String> {
+        match self.front.open(user, password) {
+            Ok(_) => bail!("{user} was let in"),
+            Err(error) => {
+                let outcome = error.downcast_ref::<Outcome>();
+                shown(outcome.context("no error packet")?)
+            }
+        }
+    }
+}
+
+/// Waits until the proxy counts so many sessions of a group, and these may be so many.
+fn counted(operator: &mut Connection, group: &str, used: &str, max: &str) -> Result<()> {
+    let statement = format!("SHOW PROXYLIMIT LIKE '{group}'");
+    let what = format!("{group} has {used} of {max}");
+    wait::until_true(&what, DEADLINE, || {
+        let rows = operator.run(&statement)?.texts()?;
+        let cell = |row: &[Option<String>], at: usize| row.get(at).cloned().flatten();
+        Ok(match rows.as_slice() {
+            [] => used == "0",
+            [row] => {
+                cell(row, 2).as_deref() == Some(used)
+                    && cell(row, 3).as_deref().unwrap_or("NULL") == max
+            }
+            _ => bail!("{rows:?}"),
+        })
+    })
+}
+
+fn write(file: &std::path::Path, node: std::net::SocketAddr, keys: &[&str]) -> Result<()> {
+    let lines = keys
+        .iter()
+        .fold(Config::new(), |config, key| config.line(key));
+    lines
+        .cluster(Cluster::mysql("east", &[node]))
+        .write_to(file)
+}
+
+fn shown(outcome: &Outcome) -> Result<String> {
+    match outcome {
+        Outcome::Error {
+            code,
+            state,
+            message,
+        } => Ok(format!("{code} ({state}) {message}")),
+        other @ Outcome::Ok { .. } => bail!("no error: {other}"),
+    }
+}
+
+const NO_MORE_OF_APP: &str =
+    "1203 (42000) User 'app' already has more than 'max_user_connections' active connections";
+
+fn of_users(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &["max_user_connections = 2"])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let first = site.front.open(USER, PASSWORD)?;
+    let mut second = site.front.open(USER, PASSWORD)?;
+    // Whatever tenant he names: here these are but words.
+    for user in [USER.to_owned(), format!("{USER}@shop")] {
+        assert_eq!(site.refused(&user, PASSWORD)?, NO_MORE_OF_APP);
+    }
+    counted(&mut operator, "app#east", "2", "2")?;
+    site.front.open(USER_OPEN, "")?.run("SELECT 1")?;
+    second.run("SELECT 1")?;
+    drop(first);
+    let mut third = site.open_soon(USER, PASSWORD)?;
+    third.run("SELECT 1")?;
+    assert_eq!(site.refused(USER, PASSWORD)?, NO_MORE_OF_APP);
+    drop((second, third));
+    counted(&mut operator, "app#east", "0", "2")
+}
+
+fn of_tenants(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &["max_tenant_connections = 2"])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let mut app = site.front.open(&format!("{USER}@shop"), PASSWORD)?;
+    let _other = site.front.open(&format!("{USER_OPEN}@shop"), "")?;
+    assert_eq!(
+        site.refused(&format!("{USER_PLAIN}@shop"), PASSWORD)?,
+        "1040 (08004) Too many connections (tenant 'shop')"
+    );
+    counted(&mut operator, "shop#east", "2", "2")?;
+    site.front
+        .open(&format!("{USER_PLAIN}@bank"), PASSWORD)?
+        .run("SELECT 1")?;
+    app.run("SELECT 1")?;
+    drop(app);
+    site.open_soon(&format!("{USER_PLAIN}@shop"), PASSWORD)?
+        .run("SELECT 1")?;
+    Ok(())
+}
+
+/// A session that changes its user gives one place back and takes another; as the same user again it needs none.
+fn change_user(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &["max_user_connections = 1"])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let mut session = site.front.open(USER, PASSWORD)?;
+    session.change_user(USER, PASSWORD, "")?.ok()?;
+    session.change_user(USER_PLAIN, PASSWORD, "")?.ok()?;
+    counted(&mut operator, "app#east", "0", "1")?;
+    counted(&mut operator, "plain#east", "1", "1")?;
+    let mut app = site.front.open(USER, PASSWORD)?;
+    let refused = session.change_user(USER, PASSWORD, "")?;
+    assert_eq!(shown(&refused)?, NO_MORE_OF_APP);
+    // It goes on as who it was.
+    let user = session.run("SELECT USER()")?.text()?;
+    assert_eq!(user.split('@').next(), Some(USER_PLAIN));
+    counted(&mut operator, "plain#east", "1", "1")?;
+    // A wrong password takes no place away.
+    assert_eq!(app.change_user(USER_OPEN, "wrong", "")?.code(), 1045);
+    counted(&mut operator, "open#east", "0", "1")?;
+    counted(&mut operator, "app#east", "1", "1")?;
+    app.run("SELECT 1")?;
+    Ok(())
+}
+
+fn changes_at_once(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &[])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let mut sessions = [USER; 3].map(|user| site.front.open(user, PASSWORD));
+    counted(&mut operator, "app#east", "3", "NULL")?;
+    operator.run("ALTER PROXYCONFIG SET max_user_connections = 1")?;
+    assert_eq!(site.refused(USER, PASSWORD)?, NO_MORE_OF_APP);
+    for session in &mut sessions {
+        let session = session
+            .as_mut()
+            .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        session.run("SELECT 1")?;
+    }
+    let stat = operator.run("SHOW PROXYSTAT LIKE 'refused_by_user_limit'")?;
+    let row = stat.texts()?.into_iter().next().context("no counter")?;
+    assert_eq!(row.get(1).cloned().flatten().as_deref(), Some("1"));
+    write(&site.file, site.node, &["max_user_connections = 4"])?;
+    site.front.daemon()?.signal(libc::SIGHUP)?;
+    counted(&mut operator, "app#east", "3", "4")?;
+    let _fourth = site.front.open(USER, PASSWORD)?;
+    assert_eq!(site.refused(USER, PASSWORD)?, NO_MORE_OF_APP);
+    Ok(())
+}
+
+/// Nobody takes places away from a user whose password he does not know.
+fn only_who_is_let_in(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &["max_user_connections = 1"])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    for _ in 0..3 {
+        assert_eq!(site.refused(USER, "wrong")?.split(' ').next(), Some("1045"));
+    }
+    // One that has said who he wants to be, and leaves.
+    let mut leaves = Connection::greet(site.front.address())?;
+    let login = leaves.login_packet(&Login::new(USER, "wrong"))?;
+    leaves.send_packet(&login)?;
+    let mut app = site.front.open(USER, PASSWORD)?;
+    app.run("SELECT 1")?;
+    counted(&mut operator, "app#east", "1", "1")
+}
