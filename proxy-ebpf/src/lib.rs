@@ -3,6 +3,7 @@
 //! same source.
 #![cfg_attr(not(test), no_std)]
 
+pub mod aim;
 pub mod automaton;
 pub mod classify;
 pub mod latency;
@@ -10,4 +11,5 @@ pub mod packet;
 pub mod reason;
 pub mod record;
 pub mod response;
+mod table;
 pub mod wire;

@@ -1,12 +1,12 @@
 //! What may follow the verb of a statement that reads or writes.
 #![expect(clippy::indexing_slicing, reason = "evaluated at compile time only")]
 
-use super::builder::Builder;
-use super::class::{
+use super::trap;
+use crate::table::builder::Builder;
+use crate::table::class::{
     AT, BACKSLASH, BACKTICK, DASH, DIGIT, DOLLAR, DOUBLE_QUOTE, HASH, HIGH, NUL, ONE, PARENTHESIS,
     QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
 };
-use super::trap;
 
 /// The states of a statement's text after its verb that the rest of the rules must know.
 #[derive(Clone, Copy)]

@@ -1,12 +1,12 @@
 //! How a text begins: white space, comments, parentheses, then the verb; and what stands between some verbs and their body.
 
 use super::body::Body;
-use super::builder::Builder;
-use super::class::{
+use super::{code, trap};
+use crate::table::builder::Builder;
+use crate::table::class::{
     self, AT, BACKTICK, COMMA, DASH, DIGIT, DOT, HASH, HIGH, NUL, ONE, PARENTHESIS, SEMICOLON,
     SLASH, SPACES, STAR,
 };
-use super::{code, trap};
 
 /// The verdict of a text that ends before its verb.
 const NO_VERB: u8 = trap::code(trap::VERB);

@@ -10,16 +10,15 @@
 //! that the kernel's verifier sees its bound and no panic is compiled in.
 
 mod body;
-mod builder;
-mod class;
 mod head;
 #[cfg(test)]
 mod tests;
 mod trap;
 
 use crate::reason::TrapReason;
-use builder::{Builder, STATES_MAX};
-use class::{CLASS_BITS, CLASSES, COLUMNS};
+use crate::table::builder::{Builder, STATES_MAX};
+use crate::table::class::{CLASSES, COLUMNS};
+use crate::table::{self, CLASS, NEXT_LEN};
 
 /// What a statement does that may be spliced.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -70,8 +69,6 @@ impl TextVerdict {
 }
 
 const BUILT: Built = build();
-/// A row for each state; behind the last one what a class of any byte would reach, so that no index needs a mask.
-const NEXT_LEN: usize = STATES_MAX * COLUMNS + (256 - COLUMNS);
 
 /// The state before the first byte of a text.
 pub const START: u8 = BUILT.start;
@@ -85,22 +82,16 @@ pub const TABLE_BYTES: usize = NEXT_LEN + CODE.len() + CLASS.len();
 /// Classes of bytes.
 pub const BYTE_CLASSES: usize = CLASSES;
 
-static CLASS: [u8; 256] = class::table();
 static NEXT: [u8; NEXT_LEN] = BUILT.next;
 static CODE: [u8; STATES_MAX] = BUILT.code;
 
 const _: () = assert!(STATES_MAX == 256 && STATES <= 255 && BYTE_CLASSES <= COLUMNS);
 
-/// The state after one more byte. An addition: of an "or" the verifiers of kernels before 6.10 do not know the bounds.
+/// The state after one more byte.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one loop body for the verifier")]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "the table has room for every state and class: no check is left, and the verifier sees the bound"
-)]
 pub const fn step(state: u8, byte: u8) -> u8 {
-    let class = CLASS[byte as usize] as usize;
-    NEXT[((state as usize) << CLASS_BITS) + class]
+    table::step(&NEXT, state, byte)
 }
 
 /// Whether no further byte changes the verdict: a loop may stop.
@@ -139,13 +130,8 @@ struct Built {
     states: usize,
 }
 
-#[expect(
-    clippy::indexing_slicing,
-    clippy::large_stack_arrays,
-    reason = "evaluated at compile time only"
-)]
 const fn build() -> Built {
-    let mut b = Builder::new();
+    let mut b = Builder::new(&trap::REASON, trap::EXECUTABLE_COMMENT, trap::UNTERMINATED);
     let tails = [
         head::tail(&mut b, code::READ),
         head::tail(&mut b, code::WRITE),
@@ -154,14 +140,8 @@ const fn build() -> Built {
     let write = body::body(&mut b, code::WRITE, tails[1], None);
     let read = body::body(&mut b, code::READ, tails[0], Some(write));
     let [start, start_with_attributes] = head::head(&mut b, read, write, tails[2]);
-    let mut next = [0; NEXT_LEN];
-    let mut i = 0;
-    while i < STATES_MAX * COLUMNS {
-        next[i] = b.next[i >> CLASS_BITS][i & (COLUMNS - 1)];
-        i += 1;
-    }
     Built {
-        next,
+        next: b.rows(),
         code: b.code,
         start,
         start_with_attributes,

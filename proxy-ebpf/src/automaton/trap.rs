@@ -1,9 +1,9 @@
 //! The absorbing states, one for each reason to trap, numbered from 0.
 
 use crate::reason::TrapReason;
+use crate::table::builder;
 
-/// Also the state of every row that is not used.
-pub(super) const UNCLEAR: u8 = 0;
+pub(super) const UNCLEAR: u8 = builder::UNCLEAR;
 pub(super) const VERB: u8 = 1;
 pub(super) const VARIABLE: u8 = 2;
 pub(super) const MULTI_STATEMENT: u8 = 3;
