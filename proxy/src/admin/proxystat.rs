@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sluice_ebpf::reason::TrapReason;
+
 use super::parse::{self, Mismatch};
 use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who};
 use crate::{
@@ -94,6 +96,8 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
         ("relayed_bytes_to_client", traffic.relayed_bytes_to_client),
         ("traps", traps),
         ("spills", traffic.spills),
+        ("splice_offers", traffic.offers),
+        ("splice_regimes", traffic.regimes),
         ("uptime_sec", daemon.uptime_ms / 1000),
         ("latency_p50_us", traffic.latency.percentile_us(50)),
         ("latency_p99_us", traffic.latency.percentile_us(99)),
@@ -101,6 +105,8 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
     let buckets = traffic.latency.buckets();
     let buckets =
         buckets.map(|(from, count)| (Cow::Owned(format!("latency_from_{from}us")), count));
+    let traps = traffic.traps.iter();
+    let traps = traps.map(|(reason, count)| (Cow::Owned(trap_name(reason)), count));
     let certificate = daemon
         .certificate_expires_in_s
         .map(|left| (Cow::Borrowed("tls_certificate_expires_sec"), left));
@@ -108,12 +114,25 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
     counters
         .into_iter()
         .chain(certificate)
+        .chain(traps)
         .chain(buckets)
         .collect()
 }
 
+/// The name of the counter of traps for this reason: `traps_` and the reason's text, as far as it is letters.
+fn trap_name(reason: TrapReason) -> String {
+    let text = reason.text();
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    words.fold("traps".to_owned(), |name, word| {
+        name + "_" + &word.to_ascii_lowercase()
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use sluice_ebpf::reason::TrapReason;
+
     use crate::admin::fixture::{ask, manual, table};
 
     #[test]
@@ -122,6 +141,10 @@ mod tests {
         sessions[0].traffic.spliced_commands = 5;
         sessions[1].traffic.relayed_commands = 7;
         sessions[2].transactions = 2;
+        (sessions[0].traffic.offers, sessions[1].traffic.offers) = (3, 4);
+        sessions[1].traffic.regimes = 2;
+        sessions[0].traffic.trap(TrapReason::Verb);
+        sessions[2].traffic.trap(TrapReason::Verb);
         sessions[0].traffic.latency.count(40_000);
         sessions[1].traffic.latency.count(50_000);
         let table = table(ask(&sessions, 1_048_577, "SHOW PROXYSTAT REFRESH"));
@@ -135,6 +158,10 @@ mod tests {
             "total_transaction_count | 6 | NULL",
             "client_requests | 1012 | NULL",
             "spliced_commands | 1005 | NULL",
+            "splice_offers | 7 | NULL",
+            "splice_regimes | 2 | NULL",
+            "traps_statement_verb | 2 | NULL",
+            "traps_not_one_whole_packet | 0 | NULL",
             "uptime_sec | 90 | NULL",
             "tls_certificate_expires_sec | 86400 | NULL",
             "latency_p50_us | 64 | NULL",

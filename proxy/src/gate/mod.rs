@@ -121,6 +121,9 @@ pub enum Left {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Gate {
     generation: u64,
+    /// The regime that was counted last.
+    counted: u64,
+    regimes: u64,
 }
 
 impl Gate {
@@ -133,6 +136,19 @@ impl Gate {
     /// The last generation offered; 0: none.
     pub const fn generation(self) -> u64 {
         self.generation
+    }
+
+    /// How many of the offers have begun: those that were counted, and the last one, if `begun` is it.
+    pub const fn regimes(self, begun: u64) -> u64 {
+        self.regimes + (begun > self.counted) as u64
+    }
+
+    /// The regime that a record says has begun last (0: none) is counted. To be called before another offer is made, and before the record is left.
+    pub const fn count(&mut self, begun: u64) {
+        self.regimes = self.regimes(begun);
+        if begun > self.counted {
+            self.counted = begun;
+        }
     }
 
     /// Where the last offer stands.
@@ -180,6 +196,25 @@ mod tests {
             command_remaining: 0,
             left,
         }
+    }
+
+    #[test]
+    fn a_regime_is_counted_once() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.regimes(0), 0);
+        gate.offer();
+        assert_eq!((gate.regimes(1), gate.regimes(1)), (1, 1));
+        gate.count(1);
+        gate.count(1);
+        // The second offer does not begin, the third does; then the session has another record.
+        gate.offer();
+        gate.count(1);
+        gate.offer();
+        gate.count(3);
+        gate.count(0);
+        assert_eq!((gate.regimes(0), gate.regimes(3)), (2, 2));
+        gate.offer();
+        assert_eq!((gate.generation(), gate.regimes(4)), (4, 3));
     }
 
     #[test]

@@ -324,6 +324,11 @@ impl Slot {
         }
     }
 
+    /// The regime that began last; 0: none.
+    pub fn begun(&self) -> u64 {
+        word!(self, client.begun).load(Ordering::Acquire)
+    }
+
     /// What the programs have written. `answered` is read first: when it says that a response is complete, what follows is at least
     /// as new.
     pub fn progress(&self) -> Progress {
@@ -347,7 +352,7 @@ impl Slot {
         Progress {
             client_captured: load(word!(self, client.cookie)) != 0,
             node_captured: load(word!(self, node.cookie)) != 0,
-            begun: load(word!(self, client.begun)),
+            begun: self.begun(),
             ended: load(word!(self, client.ended)),
             spilled: load(word!(self, node.spilled)),
             handed_over,

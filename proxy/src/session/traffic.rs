@@ -81,6 +81,10 @@ pub struct Traffic {
     pub answered_bytes_to_client: u64,
     /// How long those took: from a command's first byte to the last of its response.
     pub latency: Latency,
+    /// Times that the kernel was offered to splice from the next command on.
+    pub offers: u64,
+    /// Offers that it has taken.
+    pub regimes: u64,
     /// Responses of which the kernel stopped the splicing because the reader was slow.
     pub spills: u64,
     /// Commands that the kernel handed up, by reason.
@@ -108,6 +112,8 @@ impl Traffic {
             answered_bytes_from_client,
             answered_bytes_to_client,
             latency,
+            offers,
+            regimes,
             spills,
             traps,
             last_trap: _,
@@ -127,6 +133,8 @@ impl Traffic {
         self.answered_bytes_from_client += answered_bytes_from_client;
         self.answered_bytes_to_client += answered_bytes_to_client;
         self.latency.add(latency.histogram());
+        self.offers += offers;
+        self.regimes += regimes;
         self.spills += spills;
         for (count, more) in self.traps.0.iter_mut().zip(traps.0) {
             *count += more;

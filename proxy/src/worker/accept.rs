@@ -92,7 +92,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         }
         Err(end) => end,
     };
-    if end != End::NodeClosed {
+    if end.may_leave_node_at_work() {
         close::stop_connection(&entry, &worker);
     }
     close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);

@@ -53,6 +53,15 @@ impl End {
         Self::NodeBroken(error.kind())
     }
 
+    /// Whether the node may still be executing what the session has asked. Not where it has closed or reset the connection: started again it may have
+    /// given the connection's id to another session.
+    pub(super) const fn may_leave_node_at_work(self) -> bool {
+        !matches!(
+            self,
+            Self::NodeClosed | Self::NodeBroken(io::ErrorKind::ConnectionReset)
+        )
+    }
+
     /// What more there is to say.
     fn detail(self) -> Option<String> {
         match self {
@@ -170,5 +179,28 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
         End::Login(LoginReason::Probe) => line!(debug),
         End::Account => line!(error),
         _ => line!(info),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_has_left_is_told_nothing_of_its_connections() {
+        for end in [
+            End::NodeClosed,
+            End::NodeBroken(io::ErrorKind::ConnectionReset),
+        ] {
+            assert!(!end.may_leave_node_at_work(), "{end:?}");
+        }
+        for end in [
+            End::ClientClosed,
+            End::Killed,
+            End::NodeHung,
+            End::NodeBroken(io::ErrorKind::TimedOut),
+        ] {
+            assert!(end.may_leave_node_at_work(), "{end:?}");
+        }
     }
 }

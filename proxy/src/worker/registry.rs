@@ -174,6 +174,9 @@ impl Entry {
         {
             let mut session = self.session.borrow_mut();
             if let Some(slot) = self.slot() {
+                let mut gate = self.gate.get();
+                gate.count(slot.begun());
+                self.gate.set(gate);
                 add(&mut session, &slot.progress(), &slot.latency());
                 session.note_insert_id(slot.insert_id());
                 let spliced = slot.command();
@@ -207,13 +210,17 @@ impl Entry {
     /// The session with what the kernel has moved meanwhile, and with what it does now.
     pub(super) fn current(&self) -> Session {
         let mut session = self.session.borrow().clone();
+        let gate = self.gate.get();
+        session.traffic.offers = gate.generation();
+        session.traffic.regimes = gate.regimes(0);
         if let Some(slot) = self.slot() {
             let spliced = slot.command();
             let progress = slot.progress();
+            session.traffic.regimes = gate.regimes(progress.begun);
             add(&mut session, &progress, &slot.latency());
             session.note_insert_id(slot.insert_id());
             session.has_prepared &= !self.prepared.borrow().are_all(slot.closed());
-            session.mode = match self.gate.get().standing(&progress) {
+            session.mode = match gate.standing(&progress) {
                 Standing::Open => Mode::Spliced,
                 Standing::Closed if session.mode == Mode::Armed => Mode::Armed,
                 Standing::Closed | Standing::Ended { .. } => Mode::Relayed,

@@ -66,6 +66,7 @@ impl Serving<'_> {
                 return;
             }
         }
+        gate.count(slot.begun());
         let generation = gate.offer();
         self.entry.gate.set(gate);
         slot.arm(generation, offsets);
