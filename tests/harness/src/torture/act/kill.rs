@@ -46,6 +46,15 @@ impl Client<'_> {
                 session.connection.send_command(&close)?;
             }
         }
+        // Servers that are started again give their ids out again. A killer that was there before its victim told its id is at the same server as
+        // the victim, or at one that is gone: else it would end another session.
+        let killer = match kill {
+            Kill::AtNode => {
+                self.direct()?;
+                None
+            }
+            Kill::Query | Kill::Session | Kill::ServerSession => Some(self.killer()?),
+        };
         let connection = self.connection()?;
         let cs_id = connection.greeting().thread_id.to_string();
         let node_id = connection.run("SELECT CONNECTION_ID()")?.text()?;
@@ -55,8 +64,7 @@ impl Client<'_> {
             Kill::ServerSession => format!("KILL PROXYSESSION SERVER {node_id}"),
             Kill::AtNode => format!("KILL {node_id}"),
         };
-        if kill == Kill::AtNode {
-            self.direct()?;
+        let Some(mut killer) = killer else {
             let (mut killer, eof) = self.direct.take().context("no direct connection")?;
             let done = strike(
                 self.connection()?,
@@ -68,8 +76,7 @@ impl Client<'_> {
             self.direct = Some((killer, eof));
             let (ended, told) = done?;
             return self.judge_kill(kill, victim, &ended, told);
-        }
-        let mut killer = self.killer()?;
+        };
         let (ended, told) = strike(self.connection()?, &mut killer, &sql, victim, delay)?;
         self.keep_killer(killer);
         self.judge_kill(kill, victim, &ended, told)
