@@ -73,6 +73,9 @@ pub fn run(topology: Topology, options: Options) -> Result<bool> {
     } = options;
     let world = World::start(topology, way, faults, seed)?;
     let tally = Tally::default();
+    tally
+        .resident_first
+        .store(world.resident()?, Ordering::Relaxed);
     let start = Instant::now();
     let done = world
         .hosts()
@@ -156,6 +159,8 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
     }
     world.nothing_is_left()?;
     world.take_stock(tally)?;
+    let resident = world.resident()?;
+    tally.resident_last.store(resident, Ordering::Relaxed);
     world.end()
 }
 

@@ -32,7 +32,14 @@ pub struct Tally {
     pub stuck: AtomicU64,
     /// The daemon's resident memory at its highest, in bytes.
     pub resident_peak: AtomicU64,
+    /// The same of the first daemon when it had just started.
+    pub resident_first: AtomicU64,
+    /// The same of the last daemon when everybody had left it.
+    pub resident_last: AtomicU64,
 }
+
+/// How what the daemon tells of the kernel begins: how often it was offered to splice, and began; what it handed up, and why.
+const OF_KERNEL: [&str; 3] = ["splice_", "spills", "traps"];
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Counts are as good after a panic elsewhere as before.
@@ -99,10 +106,15 @@ impl<K: fmt::Display> fmt::Display for List<'_, K> {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kernel, daemon): (BTreeMap<_, _>, BTreeMap<_, _>) = locked(&self.daemons)
+            .clone()
+            .into_iter()
+            .partition(|(name, _)| OF_KERNEL.iter().any(|start| name.starts_with(start)));
         write!(
             f,
-            "{} operations, {} MB compared, {} sessions ({} short, {} on a reused port, {} lost to troubles), {} wrong, {} stuck, peak RSS {} MB\n  \
-             operations: {}\n  troubles: {}\n  daemon: {}",
+            "{} operations, {} MB compared, {} sessions ({} short, {} on a reused port, {} lost to troubles), {} wrong, {} stuck, \
+             RSS {} MB at the start, {} MB at the end, {} MB at most\n  \
+             operations: {}\n  troubles: {}\n  kernel: {}\n  daemon: {}",
             self.operations(),
             read(&self.bytes) / 1_000_000,
             read(&self.sessions),
@@ -111,10 +123,35 @@ impl fmt::Display for Tally {
             read(&self.lost),
             read(&self.wrong),
             read(&self.stuck),
+            read(&self.resident_first) / 1_000_000,
+            read(&self.resident_last) / 1_000_000,
             read(&self.resident_peak) / 1_000_000,
             List(&locked(&self.operations)),
             List(&locked(&self.troubles)),
-            List(&locked(&self.daemons)),
+            List(&kernel),
+            List(&daemon),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_has_what_the_kernel_did() {
+        let tally = Tally::default();
+        let rows = [("traps", 5), ("traps_variable", 5), ("splice_offers", 9)];
+        let more = [("splice_regimes", 7), ("spills", 0), ("client_requests", 3)];
+        for rows in [rows, more] {
+            tally.daemon(rows.map(|(name, value)| (name.to_owned(), value)).into());
+        }
+        let text = tally.to_string();
+        for line in [
+            "  kernel: splice_offers 9, splice_regimes 7, traps 5, traps_variable 5",
+            "  daemon: client_requests 3",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{text}");
+        }
     }
 }

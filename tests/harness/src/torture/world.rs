@@ -58,7 +58,7 @@ impl Way {
 }
 
 /// What the daemon tells in `SHOW PROXYSTAT` that does not add up.
-const NOT_COUNTERS: [&str; 3] = ["current_", "latency_", "uptime_"];
+const NOT_COUNTERS: [&str; 4] = ["current_", "latency_", "max_", "uptime_"];
 
 /// The node and the daemon.
 #[derive(Debug)]
@@ -212,6 +212,15 @@ impl World {
         Ok(())
     }
 
+    /// How much memory the daemon holds now, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// When it is gone.
+    pub fn resident(&self) -> Result<u64> {
+        memory::resident_bytes(self.daemon().pid())
+    }
+
     /// Waits until neither daemon nor node has a session left of those that were tortured.
     ///
     /// # Errors
@@ -308,8 +317,11 @@ impl World {
             }
         }
         let log = self.daemon().log_text();
-        let tail: Vec<_> = log.lines().rev().take(15).collect();
-        for line in tail.into_iter().rev() {
+        let lines: Vec<_> = log.lines().collect();
+        let (before, last) = lines.split_at(lines.len().saturating_sub(15));
+        let own = format!("\"cs_id\":{cs_id},");
+        let own = before.iter().filter(|line| line.contains(&own));
+        for line in own.chain(last) {
             write_line(&mut text, line);
         }
         text
