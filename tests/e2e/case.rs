@@ -19,7 +19,7 @@ pub(crate) struct Case {
     except: Option<Except>,
     local: bool,
     daemon: bool,
-    tool: Option<&'static str>,
+    tools: [Option<&'static str>; 2],
     root: bool,
 }
 
@@ -45,7 +45,7 @@ impl Case {
             except: None,
             local: false,
             daemon: false,
-            tool: None,
+            tools: [None; 2],
             root: false,
         }
     }
@@ -88,9 +88,9 @@ impl Case {
         self
     }
 
-    /// Only where this program is installed.
+    /// Only where this program, or the file of this full name, is installed; two of them at most.
     pub(crate) const fn tool(mut self, name: &'static str) -> Self {
-        self.tool = Some(name);
+        self.tools = [Some(name), self.tools[0]];
         self
     }
 
@@ -133,9 +133,11 @@ impl Case {
             }
             (_, Some(Only::Path(only))) if only != path => Some("it is about another path"),
             _ => self
-                .tool
-                .filter(|name| !installed(name))
-                .map(|_| "a tool is not installed"),
+                .tools
+                .into_iter()
+                .flatten()
+                .any(|name| !installed(name))
+                .then_some("a tool is not installed"),
         }
     }
 }

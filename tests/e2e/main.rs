@@ -22,6 +22,7 @@ mod admin_prepared;
 mod attribute;
 mod broken_node;
 mod busy;
+mod bystanders;
 mod case;
 mod client_left;
 mod close;
@@ -122,6 +123,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("hostile", hostile::CASES),
     ("liars", liars::CASES),
     ("foreign_sockets", foreign_sockets::CASES),
+    ("bystanders", bystanders::CASES),
     ("containers", containers::CASES),
     ("daemon_away", daemon_away::CASES),
     ("command_line", command_line::CASES),

@@ -10,6 +10,9 @@ use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
 
+/// Where Debian puts MariaDB Connector/J.
+const CONNECTOR_J: &str = "/usr/share/java/mariadb-java-client.jar";
+
 /// A package, what is missing without it, and what for.
 struct Package {
     name: &'static str,
@@ -85,6 +88,18 @@ const PACKAGES: &[Package] = &[
         goal: Goal::Test,
         why: "a private folder for PyMySQL",
         is_missing: python::is_missing,
+    },
+    Package {
+        name: "default-jdk-headless",
+        goal: Goal::Test,
+        why: "a Java client, compiled and run",
+        is_missing: || no_program("javac"),
+    },
+    Package {
+        name: "libmariadb-java",
+        goal: Goal::Test,
+        why: "its driver, MariaDB Connector/J",
+        is_missing: || !Path::new(CONNECTOR_J).is_file(),
     },
     Package {
         name: "qemu-system-x86",
