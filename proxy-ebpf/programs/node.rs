@@ -27,6 +27,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
         return;
     }
     if commands != record.node.started {
+        resume(record);
         record.node.response.begin(
             shared!(record.client.expect) as u8,
             shared!(record.host.format) as u8,
@@ -56,6 +57,16 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
     } else {
         publish!(record.node.passed, sent.wrapping_add(size));
         hand_over(record, commands);
+    }
+}
+
+/// The first response of a regime begins: the daemon says what is known of the session.
+#[inline(always)]
+pub(crate) fn resume(record: &mut Session) {
+    let begun = shared!(record.client.begun);
+    if record.node.regime != begun {
+        record.node.response.resume(shared!(record.host.status));
+        publish!(record.node.regime, begun);
     }
 }
 

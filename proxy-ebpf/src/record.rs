@@ -192,6 +192,8 @@ pub struct Host {
     pub format: u32,
     /// By which way the session may be spliced: one of [`path`].
     pub path: u32,
+    /// What is known of the session as `armed` begins: a [`Status`](crate::response::Status) as one number. Written before it.
+    pub status: u32,
     /// Set before `path` says [`path::WIRE`], as are the next two.
     pub joint: Joint,
     /// The client's connection, as the client sees it.
@@ -259,6 +261,8 @@ pub struct Node {
     pub spilled: u64,
     /// The regime whose unfinished response was handed to the daemon last, `handed` saying where it stood.
     pub handed_over: u64,
+    /// The regime that `response` belongs to; of an earlier one it tells nothing of the session.
+    pub regime: u64,
     /// `client.commands` up to which responses have begun.
     pub started: u64,
     /// `client.commands` up to which responses are complete or handed over.

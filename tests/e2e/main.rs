@@ -19,6 +19,7 @@
 
 mod abandoned;
 mod admin_prepared;
+mod after_error;
 mod attribute;
 mod broken_node;
 mod busy;
@@ -98,6 +99,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("admin_prepared", admin_prepared::CASES),
     ("proxysys", proxysys::CASES),
     ("transaction", transaction::CASES),
+    ("after_error", after_error::CASES),
     ("local_infile", local_infile::CASES),
     ("multi", multi::CASES),
     ("session", session::CASES),

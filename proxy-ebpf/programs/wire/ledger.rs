@@ -42,6 +42,7 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
         record.client.silent_commands + u64::from(silent)
     );
     if expect != Expect::Nothing {
+        node::resume(record);
         record
             .node
             .response

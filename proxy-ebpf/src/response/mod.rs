@@ -14,6 +14,10 @@
     reason = "masked to the array's size, or a constant: no check is left that could panic"
 )]
 
+mod status;
+
+pub use status::{Doubt, Status};
+
 /// Bytes that may be looked at without knowing whether they are there. The BPF program's implementation compares with `data_end`,
 /// the host's is a slice.
 pub trait Window {
@@ -91,8 +95,6 @@ pub mod format {
     pub const QUERY_ATTRIBUTES: u8 = 4;
 }
 
-/// `SERVER_STATUS_IN_TRANS` of the status flags: a transaction is open.
-const IN_TRANSACTION: u16 = 0x0001;
 /// `SERVER_MORE_RESULTS_EXISTS` of the status flags: another response follows.
 const MORE_RESULTS: u16 = 0x0008;
 /// `SERVER_STATUS_CURSOR_EXISTS`: rows come by `COM_STMT_FETCH`, none follow here.
@@ -111,7 +113,7 @@ pub enum Outcome {
     Unknown = 0,
     /// OK, or EOF after rows: the status flags are known.
     Ok = 1,
-    /// ERR: the status flags are those of the command before, and may have changed (a transaction that was rolled back).
+    /// ERR: the status flags are those of the response before, and may have changed ([`Status`]).
     Error = 2,
 }
 
@@ -124,7 +126,10 @@ pub struct Response {
     /// Definitions that still follow in this block.
     definitions: u32,
     /// Definitions of the block after this one (a prepared statement's columns, after its parameters).
-    definitions_next: u32,
+    definitions_next: u16,
+    /// A [`Doubt`] as its number.
+    doubt: u8,
+    reserved: u8,
     /// Payload length of the packet whose head is being collected.
     length: u32,
     /// The statement id of a `COM_STMT_PREPARE` response.
@@ -159,6 +164,8 @@ impl Response {
         skip: 0,
         definitions: 0,
         definitions_next: 0,
+        doubt: 0,
+        reserved: 0,
         length: 0,
         statement_id: 0,
         packets: 0,
@@ -175,7 +182,7 @@ impl Response {
     };
 
     /// Starts over for the response to the next command. `expect` is an [`Expect`] as its number, `format` the session's [`format`]
-    /// bits. The status flags stay: they are the session's until the next OK or EOF.
+    /// bits. What is known of the session stays, until the next OK or EOF.
     #[inline(always)]
     pub fn begin(&mut self, expect: u8, format: u8) {
         self.skip = 0;
@@ -227,12 +234,26 @@ impl Response {
     /// No transaction is open after this response: its command ended one, be it a transaction of its own (autocommit).
     #[inline(always)]
     pub const fn ends_transaction(&self) -> bool {
-        self.outcome == Outcome::Ok as u8 && self.status & IN_TRANSACTION == 0
+        self.outcome == Outcome::Ok as u8 && self.status & Status::IN_TRANSACTION == 0
     }
 
-    /// Status flags of the last OK or EOF packet ("Status Flags").
-    pub const fn status(&self) -> u16 {
-        self.status
+    /// What is known of the session behind this response.
+    pub const fn status(&self) -> Status {
+        Status {
+            flags: self.status,
+            doubt: match self.doubt {
+                0 => Doubt::None,
+                1 => Doubt::Transaction,
+                _ => Doubt::All,
+            },
+        }
+    }
+
+    /// What is known of the session before the first response that is looked at: a [`Status::to_word`].
+    #[inline(always)]
+    pub const fn resume(&mut self, status: u32) {
+        self.status = (status & 0xffff) as u16;
+        self.doubt = (status >> 16 & 0xff) as u8;
     }
 
     /// Whether anything of the response has come. (Behind the rows of a cursor it may say no: its first phase is theirs.)
@@ -351,7 +372,7 @@ impl Response {
         if self.result_set != 0 {
             self.phase = phase::ROWS;
         } else if self.definitions_next != 0 {
-            self.definitions = self.definitions_next;
+            self.definitions = self.definitions_next.into();
             self.definitions_next = 0;
             self.phase = phase::DEFINITIONS;
         } else {
@@ -406,6 +427,10 @@ impl Response {
             if self.head[5] != 0xff || self.head[6] != 0xff {
                 self.outcome = Outcome::Error as u8;
                 self.phase = phase::DONE;
+                let flags = self.status & (Status::IN_TRANSACTION | Status::AUTOCOMMIT);
+                if flags != Status::AUTOCOMMIT && self.doubt == 0 {
+                    self.doubt = Doubt::Transaction as u8;
+                }
             }
         } else if self.phase == phase::PREPARE {
             self.prepared();
@@ -432,6 +457,7 @@ impl Response {
     #[inline(always)]
     fn end_of(&mut self, status: u16) {
         self.status = status;
+        self.doubt = 0;
         self.outcome = Outcome::Ok as u8;
         if self.phase == phase::DEFINITIONS_EOF
             && (self.result_set == 0 || status & CURSOR_EXISTS == 0)
@@ -477,11 +503,15 @@ impl Response {
     fn prepared(&mut self) {
         self.statement_id =
             u32::from_le_bytes([self.head[5], self.head[6], self.head[7], self.head[8]]);
-        let columns: u32 = u16::from_le_bytes([self.head[9], self.head[10]]).into();
+        let columns = u16::from_le_bytes([self.head[9], self.head[10]]);
         let parameters: u32 = u16::from_le_bytes([self.head[11], self.head[12]]).into();
         self.outcome = Outcome::Ok as u8;
         self.definitions_next = if parameters == 0 { 0 } else { columns };
-        self.definitions = if parameters == 0 { columns } else { parameters };
+        self.definitions = if parameters == 0 {
+            columns.into()
+        } else {
+            parameters
+        };
         self.phase = if self.definitions == 0 {
             phase::DONE
         } else {

@@ -241,7 +241,7 @@ fn every_response_ends_at_its_last_byte() {
         let packets = response.packets_since(&before) as usize;
         assert_eq!(packets, case.payloads.len(), "{}", case.name);
         assert_eq!(
-            (response.outcome(), response.status()),
+            (response.outcome(), response.status().flags),
             (case.outcome, case.status),
             "{}",
             case.name
@@ -268,7 +268,7 @@ fn no_response_ends_before_its_last_byte() {
         assert_eq!(counted, case.payloads.len(), "{}", case.name);
         assert!(response.is_done(), "{}", case.name);
         assert_eq!(
-            (response.outcome(), response.status()),
+            (response.outcome(), response.status().flags),
             (case.outcome, case.status),
             "{}",
             case.name
@@ -346,7 +346,7 @@ fn rows_and_insert_id_are_read_at_every_length() {
             assert_eq!(response.feed(&bytes), bytes.len());
             let found = (response.affected_rows(), response.last_insert_id());
             assert_eq!(found, (wanted_rows, wanted_id));
-            assert_eq!((response.is_done(), response.status()), (true, 2));
+            assert_eq!((response.is_done(), response.status().flags), (true, 2));
             response.begin(Expect::Generic as u8, 0);
             assert_eq!(
                 (response.affected_rows(), response.last_insert_id()),
@@ -412,4 +412,77 @@ proptest! {
         response.begin(expect, format);
         prop_assert!(response.feed(&bytes) <= bytes.len());
     }
+}
+
+/// The status behind these responses, the first of which begins where `before` is known.
+fn behind(before: Status, responses: &[(Expect, &[&[u8]])]) -> Status {
+    let mut response = Response::DONE;
+    response.resume(before.to_word());
+    for (expect, payloads) in responses {
+        response.begin(*expect as u8, 0);
+        let bytes = packets(payloads);
+        assert_eq!(response.feed(&bytes), bytes.len());
+        assert!(response.is_done());
+    }
+    response.status()
+}
+
+#[test]
+fn an_error_leaves_open_what_it_may_have_changed() {
+    use Expect::{Generic, Single};
+    const AUTOCOMMIT: Status = Status::of(Status::AUTOCOMMIT);
+    const OPEN: Status = Status::of(Status::AUTOCOMMIT | Status::IN_TRANSACTION);
+    const OFF: Status = Status::of(0);
+    let error: (Expect, &[&[u8]]) = (Generic, &[ERR]);
+    let ok: (Expect, &[&[u8]]) = (Generic, &[OK]);
+    let statistics: (Expect, &[&[u8]]) = (Single, &[b"Uptime: 1"]);
+    for (before, responses, wanted) in [
+        (AUTOCOMMIT, vec![error], Some(false)),
+        (AUTOCOMMIT, vec![error, error, statistics], Some(false)),
+        (OPEN, vec![error], None),
+        (OFF, vec![error], None),
+        (OFF, vec![statistics], Some(false)),
+        // What has no flags tells nothing.
+        (OFF, vec![error, statistics], None),
+        (OFF, vec![error, error], None),
+        (OFF, vec![error, ok], Some(false)),
+        (OFF, vec![(Generic, &[OK_MORE, ERR])], Some(false)),
+        (
+            AUTOCOMMIT,
+            vec![(Generic, &[b"\0\0\0\x08\0\0\0", ERR])],
+            None,
+        ),
+        (
+            AUTOCOMMIT,
+            vec![(Generic, &[b"\0\0\0\x0b\0\0\0", ERR]), statistics],
+            None,
+        ),
+        (AUTOCOMMIT, vec![(Generic, &[PROGRESS, OK])], Some(false)),
+    ] {
+        let status = behind(before, &responses);
+        assert_eq!(status.in_transaction(), wanted, "{before:?} {responses:?}");
+        assert_eq!(status.may_be_in_transaction(), wanted != Some(false));
+        assert!(status.autocommit().is_some());
+    }
+}
+
+#[test]
+fn what_is_known_goes_through_a_word() {
+    for flags in [0, 0x0002, 0xffff] {
+        for doubt in [Doubt::None, Doubt::Transaction, Doubt::All] {
+            let status = Status { flags, doubt };
+            assert_eq!(behind(status, &[]), status);
+        }
+    }
+    let unknown = Status {
+        flags: 0x000a,
+        doubt: Doubt::All,
+    };
+    assert_eq!(
+        (unknown.in_transaction(), unknown.autocommit()),
+        (None, None)
+    );
+    // Of a batch's result, "more results" is nothing for another answer.
+    assert_eq!(unknown.lasting_flags(), 0x0003);
+    assert_eq!(Status::of(0x400a).lasting_flags(), 0x0002);
 }

@@ -48,7 +48,7 @@ pub fn response(data: &[u8]) {
     );
     // The daemon's own statements open no cursors.
     let is_ok = whole.is_done() && whole.outcome() == Outcome::Ok;
-    if expect % 5 == 1 && is_ok && whole.status() & CURSOR_EXISTS == 0 {
+    if expect % 5 == 1 && is_ok && whole.status().flags & CURSOR_EXISTS == 0 {
         read_otherwise(stream.get(..end).unwrap_or_default(), form);
     }
 }

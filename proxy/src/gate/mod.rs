@@ -8,7 +8,7 @@
 use sluice_ebpf::{
     reason::TrapReason,
     record::{HEAD_BYTES, TRAPS},
-    response::{Expect, Response},
+    response::{Expect, Response, Status},
 };
 
 /// What the programs have written into a session's record, copied field by field.
@@ -50,8 +50,17 @@ pub struct Progress {
     pub remaining: u32,
     /// The last spliced response.
     pub response: Response,
+    /// The regime that it belongs to.
+    pub regime: u64,
     /// The response that was handed over, as it stood before the first byte that came to the daemon.
     pub handed: Response,
+}
+
+impl Progress {
+    /// What the responses of the regime that began last tell of the session; none where it had none.
+    pub fn status(&self) -> Option<Status> {
+        (self.regime == self.begun && self.begun != 0).then(|| self.response.status())
+    }
 }
 
 /// The command that the kernel spliced last. Times are nanoseconds of `CLOCK_MONOTONIC`.

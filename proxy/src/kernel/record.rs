@@ -15,6 +15,7 @@ use sluice_ebpf::{
     latency::Histogram,
     reason::{TrapReason, WaitReason},
     record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Session, TRAPS, Tuple, path},
+    response::Status,
     wire::Wire,
 };
 
@@ -198,12 +199,15 @@ impl Slot {
         word!(self, host.session).store(0, Ordering::SeqCst);
     }
 
-    /// Offers a regime that begins exactly at `offsets`.
-    pub fn arm(&self, generation: u64, offsets: Offsets) {
+    /// Offers a regime that begins exactly at `offsets`, where this is known of the session.
+    pub fn arm(&self, generation: u64, offsets: Offsets, status: Status) {
         // An offer that is half new must not be believed: the old one is withdrawn first.
         word!(self, host.armed).store(0, Ordering::SeqCst);
-        // SAFETY: aligned, in the mapping; the programs read it only while `armed` is not 0.
-        unsafe { (&raw mut (*self.at()).host.offsets).write_volatile(offsets) };
+        // SAFETY: aligned, in the mapping; the programs read them only while `armed` is not 0, or was when the regime began.
+        unsafe {
+            (&raw mut (*self.at()).host.offsets).write_volatile(offsets);
+            (&raw mut (*self.at()).host.status).write_volatile(status.to_word());
+        }
         word!(self, host.armed).store(generation, Ordering::SeqCst);
     }
 
@@ -367,8 +371,8 @@ impl Slot {
             trap: TrapReason::from_u32(half!(self, client.trap)),
             traps,
             remaining: half!(self, client.remaining),
-
             response,
+            regime: load(word!(self, node.regime)),
             handed,
         }
     }

@@ -29,7 +29,10 @@ pub use latency::Latency;
 pub use phase::{ClientState, ServerState};
 pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
-use sluice_ebpf::reason::{RelayReason, WaitReason};
+use sluice_ebpf::{
+    reason::{RelayReason, WaitReason},
+    response::Status,
+};
 pub use sticky::{StickyReason, Ties};
 pub use traffic::{Mode, Path, Totals, Traffic, TrapCounts};
 use variable::Variables;
@@ -117,9 +120,6 @@ pub struct InsertId {
     /// When it came, or when the session was reset, in nanoseconds of `CLOCK_MONOTONIC`.
     pub at_ns: u64,
 }
-
-/// Status flag `SERVER_STATUS_IN_TRANS`.
-pub const IN_TRANSACTION: u16 = 0x0001;
 
 /// The tenant whose users administrate a cluster.
 pub const SYS_TENANT: &str = "sys";
@@ -232,10 +232,10 @@ impl Session {
         };
     }
 
-    /// The bound server session has answered with these status flags.
-    pub fn note_status(&mut self, status: u16) {
+    /// This is known of the bound server session by now.
+    pub fn note_status(&mut self, status: Status) {
         if let Some(server) = self.bound_server_mut() {
-            server.in_transaction = status & IN_TRANSACTION != 0;
+            server.status = status;
         }
     }
 
@@ -290,7 +290,7 @@ impl Session {
         let mut reasons = self.ties.reasons();
         if self
             .bound_server()
-            .is_some_and(|server| server.in_transaction)
+            .is_some_and(|server| server.status.may_be_in_transaction())
         {
             reasons.push(StickyReason::Transaction);
         }

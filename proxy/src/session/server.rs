@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use sluice_ebpf::response::Status;
+
 use super::{ConnectionId, ServerState, SsId};
 
 /// One connection to a node, held for one client session.
@@ -17,8 +19,8 @@ pub struct ServerSession {
     pub state: ServerState,
     /// The versions of the client session's state that this connection has been brought to.
     pub versions: Versions,
-    /// The node's last known status says that a transaction is open, or the status could not be known.
-    pub in_transaction: bool,
+    /// What the node's last responses tell of it.
+    pub status: Status,
     /// Transactions that have ended on this connection.
     pub transactions: u64,
     /// When its login had ended, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -34,7 +36,7 @@ impl ServerSession {
             connection_id,
             state: ServerState::Init,
             versions: Versions::default(),
-            in_transaction: false,
+            status: Status::default(),
             transactions: 0,
             opened_at_ns: 0,
         }

@@ -131,7 +131,7 @@ impl Serving<'_> {
         Form {
             sequence: 1,
             capabilities: self.capabilities,
-            status: self.status,
+            status: self.status.lasting_flags(),
             protocol: Protocol::Text,
             reads_odp_errors: self.entry.session.borrow().reads_odp_errors,
         }

@@ -235,8 +235,8 @@ impl Entry {
                 // Its response is whole where it had ended before, and none has begun meanwhile.
                 let response = progress.response;
                 if !session.command.is_running() && slot.command() == Some(spliced) {
-                    if response.outcome() == Outcome::Ok || response.status() != 0 {
-                        session.note_status(response.status());
+                    if let Some(status) = progress.status() {
+                        session.note_status(status);
                     }
                     if Expect::of(session.command.byte) != Expect::Nothing {
                         session.command.affected_rows = affected_rows(&response);

@@ -233,7 +233,8 @@ impl Serving<'_> {
         let before = self.response;
         let taken = self.response.feed(bytes);
         self.tracking.hear(bytes.get(..taken).unwrap_or_default());
-        if self.response.is_done() {
+        if self.response.is_done() && !before.is_done() {
+            self.keep_status();
             self.prepared();
         }
         let boundary = self.response.is_done() && self.command.is_done() && taken == bytes.len();

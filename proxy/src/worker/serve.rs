@@ -8,7 +8,7 @@ use sluice_ebpf::{
     packet::Position,
     reason::RelayReason,
     record::Offsets,
-    response::{Expect, Outcome, Response},
+    response::{Expect, Outcome, Response, Status},
 };
 use tokio::time::Instant;
 
@@ -58,8 +58,8 @@ pub(super) struct Serving<'a> {
     /// Read from the node, not yet forwarded.
     pub(super) node_rest: BytesMut,
     pub(super) capabilities: Capabilities,
-    /// Status flags of the last response.
-    pub(super) status: u16,
+    /// What the last responses tell of the server session.
+    pub(super) status: Status,
     /// Where the command under way stands.
     pub(super) command: Position,
     /// Where its response stands.
@@ -98,6 +98,8 @@ impl<'a> Serving<'a> {
     /// Takes over from the login.
     pub(super) fn new(worker: &'a Worker, entry: &'a Rc<Entry>, from: LoggedIn) -> Self {
         let bound = entry.session.borrow().bound;
+        let status = Status::of(from.ok.status);
+        entry.session.borrow_mut().note_status(status);
         if let Some(ss_id) = bound {
             entry.watch(ConnectionKind::Connected(ss_id), &from.node);
         }
@@ -111,7 +113,7 @@ impl<'a> Serving<'a> {
             client_rest: from.client_rest,
             node_rest: from.node_rest,
             capabilities: from.identity.request.agreed,
-            status: from.ok.status,
+            status,
             command: Position::DONE,
             response: Response::DONE,
             prepares: None,
@@ -290,6 +292,7 @@ impl<'a> Serving<'a> {
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
         let knots = knots_of_command(&self.client_rest, attributes);
         let expect = Expect::of(byte);
+        self.response.resume(self.status.to_word());
         self.response
             .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
@@ -329,9 +332,7 @@ impl<'a> Serving<'a> {
         }
         session.ties.apply(knots);
         drop(session);
-        // After an ERR, or a command without a response, the status flags are what they were.
         if is_ok {
-            self.status = self.response.status();
             self.apply(effect);
         }
         self.keep(foreseen);
@@ -366,7 +367,6 @@ impl<'a> Serving<'a> {
             | Effect::Prepared { .. }
             | Effect::Charset { safe: false } => {}
         }
-        self.entry.session.borrow_mut().note_status(self.status);
     }
 
     /// All session state is gone.
@@ -435,7 +435,7 @@ impl<'a> Serving<'a> {
             ok,
             proof,
         } = changed;
-        self.status = ok.status;
+        self.note_status(Status::of(ok.status));
         self.collation = collation;
         self.forget();
         {

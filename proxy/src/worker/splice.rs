@@ -5,12 +5,12 @@ use std::time::Duration;
 use sluice_ebpf::{
     packet::Position,
     record::Offsets,
-    response::{Outcome, Response},
+    response::{Doubt, Outcome, Response, Status},
 };
 
 use super::{close::End, serve::Serving};
 use crate::{
-    gate::{Left, Standing},
+    gate::{Left, Progress, Standing},
     kernel::quiesce::quiesce,
     session::{Mode, Path},
 };
@@ -69,7 +69,7 @@ impl Serving<'_> {
         gate.count(slot.begun());
         let generation = gate.offer();
         self.entry.gate.set(gate);
-        slot.arm(generation, offsets);
+        slot.arm(generation, offsets, self.status);
         self.entry.session.borrow_mut().mode = Mode::Armed;
         self.offered = Some(offsets);
     }
@@ -97,8 +97,7 @@ impl Serving<'_> {
                 let is_ours = matches!(left, Left::Response(_));
                 self.response = match left {
                     Left::Nothing => {
-                        self.response = progress.response;
-                        self.keep_status();
+                        self.keep_spliced(&progress);
                         self.after_splice = true;
                         Response::DONE
                     }
@@ -119,7 +118,6 @@ impl Serving<'_> {
                 } else {
                     self.entry.end_command();
                 }
-                self.keep_status();
                 Ok(())
             }
         }
@@ -143,8 +141,7 @@ impl Serving<'_> {
             Standing::Closed => {}
             // Over, though no program has had a message to say it at.
             Standing::Open if progress.commands == progress.answered && progress.remaining == 0 => {
-                self.response = progress.response;
-                self.keep_status();
+                self.keep_spliced(&progress);
                 self.after_splice = true;
             }
             Standing::Ended {
@@ -189,9 +186,9 @@ impl Serving<'_> {
         if !is_one || !is_taken || response.has_come() {
             return Ok(Reclaimed::Midway);
         }
-        // It has the status flags of the response before.
+        // It has what was known of the session before it.
         self.response = response;
-        self.keep_status();
+        self.keep_spliced(&progress);
         self.offered = None;
         self.entry.session.borrow_mut().mode = Mode::Relayed;
         Ok(Reclaimed::Outstanding)
@@ -211,7 +208,8 @@ impl Serving<'_> {
             let Some(slot) = self.entry.slot() else {
                 return Err(End::Account);
             };
-            match self.entry.gate.get().standing(&slot.progress()) {
+            let progress = slot.progress();
+            match self.entry.gate.get().standing(&progress) {
                 Standing::Ended {
                     left: Left::Response(response),
                     ..
@@ -219,13 +217,13 @@ impl Serving<'_> {
                     self.response = response;
                     self.exchange().await?;
                     self.entry.end_response(&self.response);
-                    self.keep_status();
                     return Ok(());
                 }
                 Standing::Ended {
                     left: Left::Nothing,
                     ..
                 } => {
+                    self.keep_spliced(&progress);
                     self.after_splice = true;
                     return Ok(());
                 }
@@ -249,12 +247,26 @@ impl Serving<'_> {
         }
     }
 
-    /// The status flags of the last spliced response, or of the last before it that had any: they outlive an ERR.
-    fn keep_status(&mut self) {
-        if self.response.outcome() == Outcome::Ok || self.response.status() != 0 {
-            self.status = self.response.status();
-            self.entry.session.borrow_mut().note_status(self.status);
+    /// Keeps what the ended regime's responses tell of the session.
+    fn keep_spliced(&mut self, progress: &Progress) {
+        if let Some(status) = progress.status() {
+            self.note_status(status);
         }
+    }
+
+    /// The response under way is complete, and about to go to the client: keeps what it tells of the session, for the next offer.
+    pub(super) fn keep_status(&mut self) {
+        let mut status = self.response.status();
+        if self.response.outcome() == Outcome::Error && self.tracking.may_stop_midway() {
+            status.doubt = Doubt::All;
+        }
+        self.note_status(status);
+    }
+
+    /// This is known of the session by now.
+    pub(super) fn note_status(&mut self, status: Status) {
+        self.status = status;
+        self.entry.session.borrow_mut().note_status(status);
     }
 }
 

@@ -97,7 +97,8 @@ impl Serving<'_> {
                 let text = self.entry.session.borrow().command.text;
                 self.entry.prepared.borrow_mut().remember(id, text);
                 let mut out = BytesMut::new();
-                put_prepared(&mut out, self.capabilities, self.status, id, parameters);
+                let status = self.status.lasting_flags();
+                put_prepared(&mut out, self.capabilities, status, id, parameters);
                 self.reply(&out, false).await
             }
             Err(error) => self.refuse(&error).await,

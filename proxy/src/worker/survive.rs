@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sluice_ebpf::packet::Position;
-use sluice_ebpf::response::Response;
+use sluice_ebpf::response::{Response, Status};
 use tokio::time::timeout;
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
         packet::{self, HEADER_LEN},
         reply::{ERR, encode_error},
     },
-    session::{IN_TRANSACTION, StickyReason},
+    session::StickyReason,
 };
 
 /// How soon a session that is to move looks again whether it can.
@@ -251,9 +251,8 @@ impl Serving<'_> {
         self.after_splice = false;
         self.node_rest.clear();
         self.tracking.forget_command();
-        self.status &= !IN_TRANSACTION;
+        self.note_status(Status::of(self.status.flags & !Status::IN_TRANSACTION));
         self.entry.end_command();
-        self.entry.session.borrow_mut().note_status(self.status);
     }
 
     /// Answers the client with an error of the proxy's.

@@ -457,6 +457,7 @@ impl<'a> Serving<'a> {
             state: ServerState::KeepAliveBound,
             opened_at_ns: clock::now_ns(),
             versions: self.entry.session.borrow().versions,
+            status: self.status,
             ..ServerSession::new(
                 self.worker.process.server_session_id(),
                 self.target.address,

@@ -8,11 +8,15 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use sluice_ebpf::response::Outcome;
 
-use super::{close::End, serve::Serving, survive::Leaving};
+use super::{
+    close::End,
+    serve::{Serving, payload_length},
+    survive::Leaving,
+};
 use crate::{
     protocol::{
         capability::Capabilities,
-        packet,
+        command, packet,
         reply::{OK, OkPacket},
         session_track::{self, StateChange},
     },
@@ -27,8 +31,6 @@ use crate::{
     sql::assigned::Assigned,
 };
 
-/// Status flag `SERVER_STATUS_AUTOCOMMIT`.
-const AUTOCOMMIT_ON: u16 = 0x0002;
 /// The longest response that is looked through for what the server says of changed state, in bytes.
 const ANSWER_BYTES_MAX: usize = 4096;
 /// Names that the server is asked for in one statement.
@@ -54,6 +56,8 @@ pub(super) struct Tracking {
     watches: bool,
     /// The response of the command under way, as long as it is short and of interest.
     answer: Option<BytesMut>,
+    /// The command under way may run statements of which some have succeeded where it fails.
+    may_stop_midway: bool,
     /// The last command left `ROW_COUNT()` 0 and no warnings, as `DO 0` does.
     is_quiet: bool,
 }
@@ -79,7 +83,13 @@ impl Tracking {
     /// The command under way has come to nothing.
     pub(super) fn forget_command(&mut self) {
         self.watches = false;
+        self.may_stop_midway = false;
         self.answer = None;
+    }
+
+    /// Whether the command under way, if it fails, may have changed what only an OK tells.
+    pub(super) const fn may_stop_midway(&self) -> bool {
+        self.may_stop_midway
     }
 
     /// Bytes of the response under way.
@@ -114,6 +124,7 @@ impl Serving<'_> {
         let changes = self.tracking.statements.changes(&trace);
         let tracking = &mut self.tracking;
         tracking.is_quiet = false;
+        tracking.may_stop_midway = may_stop_midway(&self.client_rest, changes.as_ref());
         tracking.watches = changes.as_ref().is_some_and(needs_asking);
         tracking.answer = changes.is_some().then(BytesMut::new);
         Ok(Foreseen { trace, changes })
@@ -128,6 +139,7 @@ impl Serving<'_> {
     /// Keeps what the command has done, whose response is complete.
     pub(super) fn keep(&mut self, foreseen: Foreseen) {
         self.tracking.watches = false;
+        self.tracking.may_stop_midway = false;
         let is_ok = self.response.outcome() == Outcome::Ok;
         let statements = &mut self.tracking.statements;
         match foreseen.trace {
@@ -159,8 +171,7 @@ impl Serving<'_> {
         } else {
             variables.fail(&assigned);
         }
-        if is_ok {
-            let is_on = self.response.status() & AUTOCOMMIT_ON != 0;
+        if let Some(is_on) = self.response.status().autocommit().filter(|_| is_ok) {
             know_autocommit(Arc::make_mut(&mut session.variables), is_on);
         }
         if let Some(ok) = ok {
@@ -221,6 +232,17 @@ impl Serving<'_> {
         self.entry.variables_read();
         Ok(())
     }
+}
+
+/// Whether the command at the front of `bytes` may begin or end a transaction, or change autocommit, and then fail. It runs other statements
+/// (`CALL`), is a SET (OceanBase keeps what a failed one has set before), or a text of which not all has come.
+fn may_stop_midway(bytes: &[u8], changes: Option<&Assigned>) -> bool {
+    let is_text = bytes.get(packet::HEADER_LEN) == Some(&command::QUERY);
+    let is_whole = bytes.len() >= packet::HEADER_LEN + payload_length(bytes);
+    let runs = |changes: &Assigned| {
+        changes.unclear || !changes.executed.is_empty() || !changes.system.is_empty()
+    };
+    (is_text && !is_whole) || changes.is_some_and(runs)
 }
 
 /// The value of autocommit, if the session has changed it.

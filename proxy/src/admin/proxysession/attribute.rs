@@ -8,7 +8,10 @@ use crate::admin::{
 };
 use crate::session::{ServerSession, ServerState, Session, StickyReason, Versions};
 use crate::sql::like::like;
-use sluice_ebpf::wire::phase;
+use sluice_ebpf::{
+    response::{Doubt, Status},
+    wire::phase,
+};
 
 pub(super) const SPEC: Spec = Spec {
     words: &["SHOW", "PROXYSESSION", "ATTRIBUTE"],
@@ -124,7 +127,9 @@ fn server_session(rows: &mut Attributes<'_>, info: &str, server: &ServerSession)
     rows.add(info, "ss_id", server.ss_id);
     rows.add(info, "state", server.state.text());
     rows.add(info, "transact_count", server.transactions);
-    rows.add(info, "server_trans_stat", u8::from(server.in_transaction));
+    // Rather too often 1 than not often enough: "in_transaction" below says when it is not known.
+    let in_transaction = server.status.may_be_in_transaction();
+    rows.add(info, "server_trans_stat", u8::from(in_transaction));
     rows.add_versions(info, &server.versions);
     // OceanBase's checksums of packets, which Sluice does not negotiate: off, unsupported, and the switch unknown.
     rows.add(info, "is_checksum_supported", 0);
@@ -174,11 +179,30 @@ fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
     );
 }
 
+/// What the responses of the server session in use tell of it. ODP has of this `server_trans_stat` alone.
+fn status(rows: &mut Attributes<'_>, info: &str, session: &Session) {
+    let status = session.bound_server().map(|server| server.status);
+    let text = |fact: Option<bool>, [no, yes]: [&'static str; 2]| match fact {
+        Some(true) => yes,
+        Some(false) => no,
+        None => "unknown",
+    };
+    let in_transaction = status.and_then(Status::in_transaction);
+    rows.add(info, "in_transaction", text(in_transaction, ["no", "yes"]));
+    let autocommit = status.and_then(Status::autocommit);
+    rows.add(info, "autocommit", text(autocommit, ["off", "on"]));
+    let changed = status
+        .filter(|status| status.doubt == Doubt::None)
+        .map(|status| status.flags & Status::STATE_CHANGED != 0);
+    rows.add(info, "session_state_changed", text(changed, ["no", "yes"]));
+}
+
 /// How bytes move, and what the session does.
 fn splice(rows: &mut Attributes<'_>, session: &Session, now_ns: u64) {
     let info = "splice";
     let traffic = &session.traffic;
     way(rows, info, session);
+    status(rows, info, session);
     for (name, value) in [
         ("spliced_commands", traffic.spliced_commands),
         ("relayed_commands", traffic.relayed_commands),

@@ -96,7 +96,7 @@ fn row(session: &Session, server: &ServerSession, now_ns: u64) -> Vec<Value> {
         Value::text(group),
         Value::text(server.state.text()),
         Value::Unsigned(server.versions.behind(&session.versions)),
-        Value::Unsigned(server.in_transaction.into()),
+        Value::Unsigned(server.status.may_be_in_transaction().into()),
         Value::Unsigned(now_ns.saturating_sub(server.opened_at_ns) / SECOND_NS),
         Value::Unsigned(idle_ns / SECOND_NS),
         // The legs to nodes are never TLS yet.

@@ -8,6 +8,7 @@ use crate::session::{
 use crate::sql::assigned::Assigned;
 use sluice_ebpf::{
     reason::{TrapReason, WaitReason},
+    response::Status,
     wire,
 };
 use std::sync::Arc;
@@ -29,7 +30,7 @@ fn detailed() -> Session {
     let mut bound = server(4, 2_147_549_201);
     bound.state = ServerState::KeepAliveBound;
     bound.transactions = 30;
-    bound.in_transaction = true;
+    bound.status = Status::of(Status::IN_TRANSACTION | Status::AUTOCOMMIT);
     bound.versions = Versions {
         hot_sys_var: 6,
         sys_var: 7,
@@ -169,6 +170,9 @@ const ATTRIBUTES: &str = "
         waits_for |  | splice
         sticky_reason | transaction | splice
         stays_reason |  | splice
+        in_transaction | yes | splice
+        autocommit | on | splice
+        session_state_changed | no | splice
         spliced_commands | 41 | splice
         relayed_commands | 47 | splice
         answered_commands | 48 | splice

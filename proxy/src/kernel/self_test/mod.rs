@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sluice_ebpf::record::{Offsets, Role};
+use sluice_ebpf::{
+    record::{Offsets, Role},
+    response::Status,
+};
 
 use super::{Kernel, KernelError, capture::Bindings, record::Slot};
 use crate::{
@@ -174,10 +177,10 @@ impl TestSession {
     fn run(&self) -> Result<(), SelfTestError> {
         self.log_in()?;
         let mut gate = Gate::default();
-        self.slot.arm(gate.offer(), AFTER_LOGIN);
+        self.slot.arm(gate.offer(), AFTER_LOGIN, Status::default());
         self.splice(gate, ROW_BYTES)?;
         self.trap(gate)?;
-        self.slot.arm(gate.offer(), AFTER_TRAP);
+        self.slot.arm(gate.offer(), AFTER_TRAP, Status::default());
         self.splice(gate, ROW_BYTES)
     }
 

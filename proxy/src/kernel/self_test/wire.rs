@@ -7,6 +7,8 @@ use std::{
     time::Instant,
 };
 
+use sluice_ebpf::response::Status;
+
 use super::{AFTER_LOGIN, AFTER_TRAP, STEP_TIMEOUT, SelfTestError, TestSession, socket, wrong};
 use crate::{
     gate::Gate,
@@ -67,7 +69,7 @@ impl TestSession {
         self.log_in()?;
         self.join()?;
         let mut gate = Gate::default();
-        self.slot.arm(gate.offer(), AFTER_LOGIN);
+        self.slot.arm(gate.offer(), AFTER_LOGIN, Status::default());
         self.splice(gate, ROW_BYTES)?;
         if can_loop {
             // Where it may not be written there is nothing to be seen.
@@ -75,7 +77,7 @@ impl TestSession {
             self.splice(gate, ROW_BYTES)?;
         }
         self.trap(gate)?;
-        self.slot.arm(gate.offer(), AFTER_TRAP);
+        self.slot.arm(gate.offer(), AFTER_TRAP, Status::default());
         self.splice(gate, ROW_BYTES)?;
         self.close()
     }
