@@ -1,4 +1,4 @@
-//! Every rule, by example.
+//! Every rule, by example. That nothing else is a replica's is shown by `tests/aim`.
 
 use super::*;
 use Aim::{Last, Reader, Writer};
@@ -86,6 +86,10 @@ fn reads() {
             "SELECT `a`.`b`, a.`b`, a . b, `a`.b FROM d.t",
             "SELECT next, previous, value FROM t",
             "SELECT a.count, a.`count` FROM t",
+            "SELECT SUM(a) OVER (PARTITION BY b), COUNT(*)over(ORDER BY (c)) FROM t",
+            "SELECT 1 FROM (t) JOIN u ON(a) OR (b)",
+            "SELECT COUNT(DISTINCT(`User`.`id`)) FROM (t) ON (a)or(b)",
+            "SELECT a FROM t WHERE 1. AND (1.)AND(a.1)",
         ],
     );
 }
@@ -130,6 +134,12 @@ fn calls() {
             "SELECT counts(1)",
             "SELECT coun(1)",
             "SELECT xcount(1)",
+            "SELECT over(1), a",
+            "SELECT (1) overs(1)",
+            "SELECT 1.f()",
+            "SELECT 1.5f()",
+            "SELECT 1e5f()",
+            "SELECT against('x')",
             "SELECT LAST_INSERT_ID()",
             "SELECT last_insert_id ()",
             "SELECT CONNECTION_ID()",
@@ -208,6 +218,8 @@ fn the_statement_before() {
             "SELECT FOUND_ROWS(), s.nextval",
             "SELECT FOUND_ROWS(), NEXT VALUE FOR s",
             "SELECT FOUND_ROWS(",
+            "SELECT FOUND_ROWS(=",
+            "SELECT FOUND_ROWS(); SELECT 1",
             "SELECT d.FOUND_ROWS()",
             "SELECT `FOUND_ROWS`()",
             "SELECT FOUND_ROWS() AS `a",

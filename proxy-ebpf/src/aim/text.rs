@@ -2,13 +2,14 @@
 
 use super::Aim;
 use super::words::{
-    BEGINNINGS, BEHIND_DOT, EXACT, FUNCTIONS, KEYWORDS, LAST, PERFORMANCE, QUOTED,
+    BEGINNINGS, BEHIND_DOT, CLOSED, EXACT, FUNCTIONS, KEYWORDS, LAST, PERFORMANCE, QUOTED,
     QUOTED_BEGINNINGS, Tree,
 };
 use crate::table::builder::{Builder, UNCLEAR};
 use crate::table::class::{
-    self, AT, BACKSLASH, BACKTICK, COMMA, DASH, DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, HASH, HIGH, NUL,
-    ONE, PARENTHESIS, PLAIN, PLUS, QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE, UNDERSCORE,
+    self, AT, BACKSLASH, BACKTICK, CLOSE, COMMA, DASH, DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, HASH,
+    HIGH, NUL, ONE, PARENTHESIS, PLAIN, PLUS, QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
+    UNDERSCORE,
 };
 
 /// The absorbing state: nothing that follows makes it a replica's.
@@ -23,6 +24,8 @@ struct States {
     between: u8,
     /// Between tokens, where a parenthesis would make a call of what is before.
     no_call: u8,
+    /// Behind a `)` and white space, where OVER is no function's name.
+    closed: u8,
     /// In a word that no parenthesis may follow.
     word: u8,
     /// Right behind `'…'` or a name in backticks.
@@ -32,6 +35,8 @@ struct States {
     /// Behind a `.` and white space.
     dot: u8,
     number: u8,
+    /// In a number, where no more `.` may stand.
+    fraction: u8,
     /// Behind a byte that is part of a word or white space.
     high: u8,
     /// One `-` behind a word or a string: where OceanBase knows tokens with comments in them, none may begin.
@@ -49,11 +54,13 @@ pub(super) const fn text(b: &mut Builder) -> [u8; 2] {
     let s = States {
         between,
         no_call: b.like(between),
+        closed: b.like(between),
         word: b.like(between),
         quoted: b.like(between),
         named: b.like(between),
         dot: b.like(between),
         number: b.like(between),
+        fraction: b.like(between),
         high: b.like(between),
         word_dash: b.like(between),
         last_blank: b.like(between),
@@ -85,6 +92,7 @@ const fn symbols(b: &mut Builder, s: States) {
     b.on_each(between, &[AT, NUL, ONE, STRANGE, BACKSLASH, DOLLAR], WRITER);
     b.on(between, DIGIT, s.number);
     b.on(between, DOT, s.dot);
+    b.on(between, CLOSE, s.closed);
     b.on(between, HIGH, s.high);
     b.on(between, SEMICOLON, tail);
     b.on(between, HASH, line);
@@ -139,8 +147,13 @@ const fn words(b: &mut Builder, s: States) {
     tree.words(root, &PERFORMANCE, s.word, performance);
     let behind_dot = tree.root();
     tree.words(behind_dot, &BEHIND_DOT, s.word, WRITER);
+    let closed = tree.root();
+    tree.words(closed, &CLOSED, s.word, keyword);
     let states = tree.states(b, exact);
     tree.begin(b, &states, root, s.between);
+    b.copy(s.between, s.closed);
+    b.on_each(s.closed, &SPACES, s.closed);
+    tree.begin(b, &states, closed, s.closed);
     // No function is native behind a dot.
     b.copy(s.between, s.dot);
     b.on_word(s.dot, s.word);
@@ -155,9 +168,12 @@ const fn answers(b: &mut Builder) -> u8 {
     b.on_each(answer, &SPACES, answer);
     b.on_each(
         answer,
-        &[DIGIT, COMMA, PLAIN, PLUS, STAR, SEMICOLON, HIGH],
+        &[DIGIT, COMMA, PLAIN, CLOSE, PLUS, STAR, HIGH],
         answer,
     );
+    let tail = b.state(WRITER, Aim::Last as u8);
+    b.on_each(tail, &SPACES, tail);
+    b.on(answer, SEMICOLON, tail);
     b.on(answer, DOLLAR, WRITER);
     let [f, o] = [b.like(answer), b.like(answer)];
     b.on(answer, class::of(b'F'), f);
@@ -173,7 +189,7 @@ const fn answers(b: &mut Builder) -> u8 {
 
     let open = b.state(WRITER, Aim::Writer as u8);
     b.on_each(open, &SPACES, open);
-    b.on(open, PLAIN, answer);
+    b.on(open, CLOSE, answer);
     open
 }
 
@@ -204,7 +220,7 @@ const fn after(b: &mut Builder, s: States) {
     // With ANSI_QUOTES it is a name, in which no word is looked for: of a schema if a dot follows, of its table behind one.
     b.copy(s.quoted, s.named);
     b.on_each(s.named, &SPACES, s.named);
-    b.on_each(s.named, &[DOT, SLASH], WRITER);
+    b.on_each(s.named, &[DOT, SLASH, HIGH], WRITER);
 
     b.copy(s.quoted, s.high);
     b.on_word(s.high, WRITER);
@@ -212,18 +228,23 @@ const fn after(b: &mut Builder, s: States) {
     b.on(s.high, HIGH, s.high);
 
     // A number is part of a word if a letter follows it, or the word begins behind it (`1.5FOR`).
-    b.copy(s.no_call, s.number);
-    b.on_word(s.number, WRITER);
+    b.copy(s.no_call, s.fraction);
+    b.on_word(s.fraction, WRITER);
+    b.on(s.fraction, DIGIT, s.fraction);
+    b.on(s.fraction, DOT, WRITER);
+    let exponent = b.like(s.fraction);
+    b.on(s.fraction, class::of(b'E'), exponent);
+    b.copy(s.fraction, s.number);
+    b.on(s.number, DIGIT, s.number);
+    b.on(s.number, DOT, s.fraction);
     b.on_each(s.number, &[class::of(b'X'), class::of(b'B')], s.word);
-    let exponent = b.like(s.number);
-    b.on_word(exponent, WRITER);
-    b.on(s.number, class::of(b'E'), exponent);
 
     let open = b.next(s.last_blank, PARENTHESIS);
     b.copy(s.no_call, s.last_blank);
     b.on(s.last_blank, PARENTHESIS, open);
     b.on_each(s.last_blank, &SPACES, s.last_blank);
 
+    b.on(s.dot, DIGIT, s.fraction);
     b.on_each(s.dot, &SPACES, s.dot);
     let unclear = [
         PARENTHESIS,
@@ -234,6 +255,7 @@ const fn after(b: &mut Builder, s: States) {
         QUOTE,
         DOUBLE_QUOTE,
         DOLLAR,
+        HIGH,
     ];
     b.on_each(s.dot, &unclear, WRITER);
 }

@@ -50,7 +50,7 @@ pub(crate) const PARENTHESIS: u8 = 45;
 pub(crate) const DOT: u8 = 46;
 /// `,`.
 pub(crate) const COMMA: u8 = 47;
-/// ASCII that only ever stands for itself: `) % & : < = > ? ^ | ~`.
+/// ASCII that only ever stands for itself: `% & : < = > ? ^ | ~`.
 pub(crate) const PLAIN: u8 = 48;
 /// The byte 0: MySQL's lexer ends line comments and quoted identifiers there.
 pub(crate) const NUL: u8 = 49;
@@ -61,8 +61,10 @@ pub(crate) const ONE: u8 = 50;
 pub(crate) const STRANGE: u8 = 51;
 /// Bytes from 128 up: identifiers in UTF-8, possibly white space in a one-byte character set (0xa0 in latin1).
 pub(crate) const HIGH: u8 = 52;
+/// `)`.
+pub(crate) const CLOSE: u8 = 53;
 /// Number of classes in use.
-pub(crate) const CLASSES: usize = 53;
+pub(crate) const CLASSES: usize = 54;
 
 const _: () = assert!(CLASSES <= COLUMNS);
 
@@ -96,7 +98,8 @@ pub(crate) const fn of(byte: u8) -> u8 {
         b'(' => PARENTHESIS,
         b'.' => DOT,
         b',' => COMMA,
-        b')' | b'%' | b'&' | b':' | b'<' | b'=' | b'>' | b'?' | b'^' | b'|' | b'~' => PLAIN,
+        b')' => CLOSE,
+        b'%' | b'&' | b':' | b'<' | b'=' | b'>' | b'?' | b'^' | b'|' | b'~' => PLAIN,
         0 => NUL,
         1 => ONE,
         2..=8 | 0x0e..=0x1f | 0x7f | b'[' | b']' | b'{' | b'}' => STRANGE,
