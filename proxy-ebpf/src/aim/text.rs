@@ -83,8 +83,9 @@ const fn symbols(b: &mut Builder, s: States) {
     let [slash, dash] = [b.like(between), b.like(between)];
     let tail = b.state(WRITER, READER);
     b.on_each(tail, &SPACES, tail);
-    let hint = b.hint(s.no_call);
-    let comment = b.comment(s.no_call, hint);
+    let comment = b.comment(s.no_call, WRITER);
+    // A hint with quotes in it, which may hide its end, is none that the first automaton lets pass.
+    b.on(comment, PLUS, b.next(comment, COMMA));
     let line = b.line(s.no_call, READER);
 
     b.fill(between, between);

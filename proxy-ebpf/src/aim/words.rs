@@ -12,7 +12,7 @@ use crate::table::class::{self, COLUMNS, UNDERSCORE};
 
 /// Words that a parenthesis may follow, also behind white space. Each is reserved in MySQL 5.7 to 9, MariaDB and OceanBase:
 /// none can be the unquoted name of a stored function (MariaDB lets a word that is not reserved name one).
-pub(super) const KEYWORDS: [&[u8]; 22] = [
+pub(super) const KEYWORDS: [&[u8]; 21] = [
     b"IN",
     b"AND",
     b"OR",
@@ -27,7 +27,6 @@ pub(super) const KEYWORDS: [&[u8]; 22] = [
     b"WHERE",
     b"SELECT",
     b"UNION",
-    b"CASE",
     b"WHEN",
     b"THEN",
     b"ELSE",
@@ -42,7 +41,7 @@ pub(super) const CLOSED: [&[u8]; 3] = [b"ON", b"OR", b"OVER"];
 
 /// Functions native to all of them, which give the same on every node, and types of a cast. Only right before the parenthesis:
 /// with white space between, some of these names (`COUNT (x)`) mean a stored function.
-pub(super) const FUNCTIONS: [&[u8]; 38] = [
+pub(super) const FUNCTIONS: [&[u8]; 43] = [
     b"COUNT",
     b"SUM",
     b"AVG",
@@ -61,7 +60,6 @@ pub(super) const FUNCTIONS: [&[u8]; 38] = [
     b"LEFT",
     b"RIGHT",
     b"ROUND",
-    b"ABS",
     b"MOD",
     b"CAST",
     b"DATE",
@@ -75,12 +73,18 @@ pub(super) const FUNCTIONS: [&[u8]; 38] = [
     b"UCASE",
     b"SUBSTRING",
     b"SUBSTR",
-    b"FLOOR",
-    b"CEIL",
-    b"GREATEST",
-    b"LEAST",
     b"HEX",
     b"RAND",
+    b"GROUP_CONCAT",
+    b"JSON_EXTRACT",
+    b"JSON_UNQUOTE",
+    b"EXTRACT",
+    b"DATE_ADD",
+    b"DATE_SUB",
+    b"STD",
+    b"SQRT",
+    b"LOG",
+    b"LN",
 ];
 
 /// What asks about the statement before.
@@ -95,8 +99,7 @@ pub(super) const BEGINNINGS: [&[u8]; 1] = [b"SQL_C"];
 
 /// Tables of `information_schema` that tell of one server or session, and `NEXTVAL`, `CURRVAL` of a sequence (`s.NEXTVAL`): words that
 /// begin so mean the writer behind a dot, too.
-pub(super) const BEHIND_DOT: [&[u8]; 5] =
-    [b"PROCESSL", b"PROFILI", b"OPTIMIZE", b"NEXTV", b"CURRV"];
+pub(super) const BEHIND_DOT: [&[u8]; 5] = [b"PROCESSL", b"PROFILI", b"OPTIMIZ", b"NEXTV", b"CURRV"];
 
 /// How `performance_schema` begins, but for a middle part that the automaton leaps over.
 pub(super) const PERFORMANCE: [&[u8]; 1] = [b"PERF"];
@@ -105,7 +108,7 @@ pub(super) const PERFORMANCE: [&[u8]; 1] = [b"PERF"];
 pub(super) const QUOTED: [&[u8]; 2] = [b"MYSQL", b"SYS"];
 
 /// The same for all names in backticks that begin so.
-pub(super) const QUOTED_BEGINNINGS: [&[u8]; 3] = [b"PROCESSL", b"PROFILI", b"OPTIMIZE"];
+pub(super) const QUOTED_BEGINNINGS: [&[u8]; 3] = [b"PROCESSL", b"PROFILI", b"OPTIMIZ"];
 
 /// Room for the nodes of all words, and for a 0 that is none.
 const NODES: usize = 512;
