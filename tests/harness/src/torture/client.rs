@@ -217,9 +217,9 @@ impl<'a> Client<'a> {
     pub(super) fn open(&mut self) -> Result<Connection> {
         let start = Instant::now();
         let login = Login::new(USER, PASSWORD).with(self.capabilities());
-        let (address, patience) = (self.scene.world.address(), self.scene.patience);
+        let (world, patience) = (self.scene.world, self.scene.patience);
         let attempt = || -> Result<Connection> {
-            let mut connection = Connection::greet(address)?;
+            let mut connection = Connection::greet_on(world.connect()?)?;
             connection.set_patience(patience)?;
             connection.log_in(&login)?.ok()?;
             Ok(connection)

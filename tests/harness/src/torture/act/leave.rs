@@ -59,7 +59,7 @@ impl Client<'_> {
     pub(in crate::torture) fn abort(&mut self, moment: Moment, how: Leave) -> Result<()> {
         let mut connection = match moment {
             Moment::Connected => {
-                let stream = TcpStream::connect(self.scene.world.address())?;
+                let stream = self.scene.world.connect()?;
                 if how == Leave::Reset {
                     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
                 }
@@ -70,7 +70,7 @@ impl Client<'_> {
                 return Ok(());
             }
             Moment::LoggingIn => {
-                let mut connection = Connection::greet(self.scene.world.address())?;
+                let mut connection = Connection::greet_on(self.scene.world.connect()?)?;
                 let packet = connection.login_packet(&Login::new("app", "secret"))?;
                 let (bytes, _) = frame(&packet, 1);
                 let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
@@ -190,7 +190,9 @@ impl Client<'_> {
                 }
                 self.used_ports |= bit;
                 socket.set_nonblocking(false)?;
-                Ok(socket.into())
+                let stream = socket.into();
+                world.make_curious(&stream)?;
+                Ok(stream)
             }
             Err(error)
                 if matches!(
@@ -198,7 +200,7 @@ impl Client<'_> {
                     ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable
                 ) =>
             {
-                Ok(TcpStream::connect(world.address())?)
+                world.connect()
             }
             Err(error) => Err(error).context("connect from a port of one's own"),
         }
