@@ -1,5 +1,6 @@
 //! `sluice doctor`: what this host offers, which sessions will be spliced, and a live test that splices bytes.
 
+mod foreign;
 mod wire;
 
 use std::fmt;
@@ -82,6 +83,9 @@ pub fn report() -> Report {
     };
     lines.push(("client and node on this host", local));
     lines.extend(remote);
+    lines.extend(foreign::lines(
+        tested.as_ref().ok().map(|(kernel, _)| kernel),
+    ));
     Report { can_splice, lines }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::kernel::{
     Kernel,
-    interfaces::{self, Foreign, LOOPBACK, Legs, State},
+    interfaces::{self, LOOPBACK, Legs, State},
     loopback::Loopback,
     self_test::{self, SelfTestError},
 };
@@ -98,43 +98,16 @@ fn line(name: &str, state: &State) -> String {
     if !matches!(state, State::Covered(_)) {
         return text;
     }
-    let has_lro = interfaces::has_lro(name).unwrap_or(false);
-    text + &remarks(name, has_lro, &interfaces::foreign_programs(name))
-}
-
-/// What an operator should know of a covered interface.
-fn remarks(name: &str, has_lro: bool, foreign: &[Foreign]) -> String {
-    let lro = has_lro.then(|| format!("; LRO is on and should be off: ethtool -K {name} lro off"));
-    let programs = foreign.iter().map(|foreign| {
-        let place = match foreign.is_before {
-            Some(true) => " before ours",
-            Some(false) => " behind ours",
-            None => "",
-        };
-        format!("; program {} at {}{place}", foreign.name, foreign.hook)
-    });
-    lro.into_iter().chain(programs).collect()
+    match interfaces::has_lro(name) {
+        Ok(true) => text + "; LRO is on and should be off: ethtool -K " + name + " lro off",
+        _ => text,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::test_network::network;
-
-    #[test]
-    fn what_an_operator_should_know_stands_behind_the_state() {
-        assert_eq!(remarks("eth0", false, &[]), "");
-        let foreign = |hook, is_before| Foreign {
-            hook,
-            name: "count".to_owned(),
-            is_before,
-        };
-        let all = [foreign("ingress", Some(true)), foreign("egress", None)];
-        assert_eq!(
-            remarks("eth0", true, &all),
-            "; LRO is on and should be off: ethtool -K eth0 lro off; program count at ingress before ours; program count at egress"
-        );
-    }
 
     #[test]
     fn what_becomes_of_a_session_is_said_by_where_its_ends_are() {

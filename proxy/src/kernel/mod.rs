@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod capture;
+pub mod cgroup;
 pub mod interfaces;
 mod listeners;
 pub mod loopback;
@@ -199,6 +200,15 @@ impl Kernel {
         interfaces::PROGRAMS
             .iter()
             .all(|(name, _)| self.ebpf.program(name).is_some())
+    }
+
+    /// Our program on the cgroup.
+    pub fn captures_by(&self) -> Option<cgroup::Identity> {
+        let program = self.ebpf.program("capture")?.info().ok()?;
+        Some(cgroup::Identity {
+            id: program.id(),
+            tag: program.tag(),
+        })
     }
 
     /// What [`Kernel::follow`], and the end, still take of what loading took.

@@ -202,6 +202,19 @@ fn without_tcx_they_are_filters_that_leave_others_alone() {
         assert_eq!(hooks("near"), ours);
         let second = filter(&mut other, 3307);
         assert_eq!(hooks("near").len(), 4);
+        let host = interfaces::interfaces().unwrap();
+        let near = host.iter().find(|known| known.name == "near").unwrap();
+        for (name, hook) in interfaces::PROGRAMS {
+            let listed = interfaces::filters::of(near.index, hook).unwrap();
+            let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(names, [name; 2]);
+            assert!(listed.iter().all(|(_, id)| id.is_some()), "{listed:?}");
+            assert_eq!(
+                interfaces::filters::of(interfaces::LOOPBACK, hook).unwrap(),
+                []
+            );
+        }
+        assert_eq!(interfaces::foreign_programs(near), []);
         drop(second);
         assert_eq!(hooks("near"), ours);
         // As if the first one had been killed: its filters stay, and who comes to the same port takes their place.

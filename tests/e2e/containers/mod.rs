@@ -9,8 +9,10 @@ use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use double::Double;
 use hosts::{BACK, CLIENT, Hosts, address, gate};
-use program::Program;
-use sluice_tests::{path::Path, pattern::Random, stage::Stage, wait, wire::Connection};
+use program::{NAME, Program, TCX_EGRESS, TCX_INGRESS, Watcher};
+use sluice_tests::{
+    netns::Netns, path::Path, pattern::Random, sluice, stage::Stage, wait, wire::Connection,
+};
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -38,6 +40,10 @@ pub(crate) const CASES: &[Case] = &[
         .local()
         .root(),
     Case::new("foreign_program", foreign_program)
+        .only(Path::Spliced)
+        .local()
+        .root(),
+    Case::new("doctor_names_them", doctor_names_them)
         .only(Path::Spliced)
         .local()
         .root(),
@@ -235,5 +241,57 @@ fn foreign_program(_stage: &Stage) -> Result<()> {
     hosts::open(&hosts.client, node).err();
     hosts::open(&hosts.node, node)?;
     ensure!(after.established()? > seen, "it sees nothing any more");
+    Ok(())
+}
+
+/// Doctor says of each program on its hooks, and of each filter, which it is and what it means.
+fn doctor_names_them(_stage: &Stage) -> Result<()> {
+    let netns = Netns::new()?;
+    for words in [
+        "link add watched type veth peer name other",
+        "address add 10.77.7.1/24 dev watched",
+        "link set watched up",
+        "link set other up",
+    ] {
+        netns.ip(&words.split(' ').collect::<Vec<_>>())?;
+    }
+    let shown = netns.ip(&["-o", "link", "show", "dev", "watched"])?;
+    let index = shown.split(':').next().context("a number")?.parse()?;
+    let told = |watch: bool| -> Result<String> {
+        netns.enter(|| -> Result<String> {
+            let hooks = [(TCX_INGRESS, "e2e_in"), (TCX_EGRESS, "e2e_out")];
+            let hooks = hooks.into_iter().filter(|_| watch);
+            let watchers: Vec<_> = hooks
+                .map(|(hook, name)| Watcher::attach(index, hook, name))
+                .collect::<Result<_>>()?;
+            let has_tcx = watchers.iter().all(Option::is_some);
+            let output = sluice::command(&["doctor"])?.output()?;
+            let text = String::from_utf8(output.stdout)?;
+            ensure!(text.contains("watched: covered"), "{text}");
+            ensure!(has_tcx || !text.contains("(TCX)"), "{text}");
+            Ok(text)
+        })?
+    };
+    let without = told(false)?;
+    ensure!(!without.contains(" of watched"), "{without}");
+    let program = Program::attach()?;
+    let with = told(true)?;
+    let mut wanted = vec![(NAME, ", sock_ops on /", ": runs beside ours")];
+    if with.contains("watched: covered (TCX)") {
+        wanted.extend([
+            ("e2e_in", ", ingress of watched before ours: ", "sees all"),
+            ("e2e_out", ", egress of watched behind ours: ", "sees all"),
+        ]);
+    }
+    for (name, place, meaning) in wanted {
+        let start = format!("{name} (id ");
+        let mut lines = with
+            .lines()
+            .filter(|line| line.starts_with("other program"));
+        let line = lines.find(|line| line.contains(&start) && line.contains(place));
+        let line = line.with_context(|| format!("no {name}: {with}"))?;
+        ensure!(line.contains(meaning), "{line}");
+    }
+    drop(program);
     Ok(())
 }

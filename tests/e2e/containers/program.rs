@@ -1,4 +1,5 @@
-//! Somebody else's `sock_ops` program on the cgroup v2 root: counts connections that are opened.
+//! Somebody else's programs: a `sock_ops` one on the cgroup v2 root, which counts connections that are opened, and one on an interface that lets
+//! everything pass.
 #![expect(unsafe_code, reason = "bpf(2) has no wrapper in std")]
 
 use anyhow::{Context as _, Result, bail};
@@ -17,8 +18,16 @@ const LINK_CREATE: libc::c_int = 28;
 const ARRAY: u32 = 2;
 /// `BPF_PROG_TYPE_SOCK_OPS`.
 const SOCK_OPS: u32 = 13;
+/// `BPF_PROG_TYPE_SCHED_CLS`.
+const SCHED_CLS: u32 = 3;
 /// `BPF_CGROUP_SOCK_OPS`.
 const CGROUP_SOCK_OPS: u32 = 3;
+/// `BPF_TCX_INGRESS`.
+pub(super) const TCX_INGRESS: u32 = 46;
+/// `BPF_TCX_EGRESS`.
+pub(super) const TCX_EGRESS: u32 = 47;
+/// The name of the one on the cgroup.
+pub(super) const NAME: &str = "e2e_established";
 
 /// An attached program; dropping it detaches it.
 pub(super) struct Program {
@@ -32,11 +41,7 @@ impl Program {
         // Type, key size, value size, entries.
         let map = opened("map", MAP_CREATE, &words(&[ARRAY, 4, 8, 1]))?;
         let code = code(u32::try_from(map.as_raw_fd())?);
-        let licence = c"GPL";
-        let mut attributes = words(&[SOCK_OPS, u32::try_from(code.len())?]);
-        attributes.extend((code.as_ptr() as u64).to_ne_bytes());
-        attributes.extend((licence.as_ptr() as u64).to_ne_bytes());
-        let program = opened("program", PROG_LOAD, &attributes)?;
+        let program = load(SOCK_OPS, &code, NAME)?;
         let cgroup = File::open(root()?)?;
         let target = [program.as_raw_fd(), cgroup.as_raw_fd()].map(i32::cast_unsigned);
         let attributes = words(&[target[0], target[1], CGROUP_SOCK_OPS, 0]);
@@ -60,11 +65,47 @@ impl Program {
     }
 }
 
-/// `if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) atomic_add(map[0], 1); return 1;`, each instruction as opcode, registers, offset, constant.
+/// A program of this name on a hook of an interface, which lets all pass, until it is dropped.
+pub(super) struct Watcher {
+    _link: OwnedFd,
+}
+
+impl Watcher {
+    /// `None` where the kernel has no TCX.
+    pub(super) fn attach(interface: u32, hook: u32, name: &str) -> Result<Option<Self>> {
+        // `return TCX_NEXT`, which is -1.
+        let code = [one(0xb7, 0x00, 0, u32::MAX), one(0x95, 0, 0, 0)];
+        let program = load(SCHED_CLS, &code, name)?;
+        let attributes = words(&[program.as_raw_fd().cast_unsigned(), interface, hook, 0]);
+        match opened("link", LINK_CREATE, &attributes) {
+            Ok(link) => Ok(Some(Self { _link: link })),
+            Err(error) => match error.downcast_ref::<io::Error>() {
+                Some(refused) if refused.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+                _ => Err(error),
+            },
+        }
+    }
+}
+
+fn load(kind: u32, code: &[u64], name: &str) -> Result<OwnedFd> {
+    let licence = c"GPL";
+    let mut attributes = words(&[kind, u32::try_from(code.len())?]);
+    attributes.extend((code.as_ptr() as u64).to_ne_bytes());
+    attributes.extend((licence.as_ptr() as u64).to_ne_bytes());
+    // No log, no kernel version, no flags; then 16 bytes for the name.
+    attributes.extend([0; 24]);
+    attributes.extend(name.bytes().take(15));
+    attributes.resize(64, 0);
+    opened("program", PROG_LOAD, &attributes)
+}
+
+/// An instruction: opcode, registers, offset, constant.
+fn one(opcode: u64, registers: u64, offset: u64, constant: u32) -> u64 {
+    opcode | registers << 8 | offset << 16 | u64::from(constant) << 32
+}
+
+/// `if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) atomic_add(map[0], 1); return 1;`
 fn code(map: u32) -> Vec<u64> {
-    let one = |opcode: u64, registers: u64, offset: u64, constant: u32| {
-        opcode | registers << 8 | offset << 16 | u64::from(constant) << 32
-    };
     vec![
         one(0x61, 0x12, 0, 0),            // r2 = *(u32 *)(r1 + 0)
         one(0x55, 0x02, 9, 4),            // if r2 != 4 goto +9

@@ -60,19 +60,24 @@ pub struct Interface {
 pub fn interfaces() -> io::Result<Vec<Interface>> {
     let socket = open(0)?;
     let mut interfaces = Vec::new();
-    dump(&socket, RTM_GETLINK, LINK_HEADER, |kind, payload| {
+    dump(&socket, RTM_GETLINK, &[0; LINK_HEADER], |kind, payload| {
         if kind == RTM_NEWLINK {
             interfaces.extend(link(payload));
         }
     })?;
-    dump(&socket, RTM_GETADDR, ADDRESS_HEADER, |kind, payload| {
-        if kind == RTM_NEWADDR
-            && let Some((index, ip)) = address(payload)
-            && let Some(interface) = interfaces.iter_mut().find(|known| known.index == index)
-        {
-            interface.addresses.push(ip);
-        }
-    })?;
+    dump(
+        &socket,
+        RTM_GETADDR,
+        &[0; ADDRESS_HEADER],
+        |kind, payload| {
+            if kind == RTM_NEWADDR
+                && let Some((index, ip)) = address(payload)
+                && let Some(interface) = interfaces.iter_mut().find(|known| known.index == index)
+            {
+                interface.addresses.push(ip);
+            }
+        },
+    )?;
     Ok(interfaces)
 }
 
@@ -90,19 +95,20 @@ pub(super) fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Asks for everything of a kind and hands over each message's type and payload.
-fn dump(
+/// Asks for everything of a kind and hands over each message's type and payload. `header` says of what.
+pub(super) fn dump(
     socket: &OwnedFd,
     question: u16,
-    header: usize,
+    header: &[u8],
     mut each: impl FnMut(u16, &[u8]),
 ) -> io::Result<()> {
-    let length = HEADER + header;
+    let length = HEADER + header.len();
     let mut request = vec![0; length];
     let mut message = NetlinkBuffer::new(&mut request);
     message.set_length(u32::try_from(length).map_err(|_too_long| unreadable())?);
     message.set_message_type(question);
     message.set_flags(NLM_F_REQUEST | NLM_F_DUMP);
+    message.payload_mut().copy_from_slice(header);
     send(socket, &request, SendFlags::empty())?;
     let mut buffer = vec![0; READ];
     loop {
@@ -171,7 +177,7 @@ fn address(payload: &[u8]) -> Option<(u32, IpAddr)> {
     Some((index, find(IFA_LOCAL).or_else(|| find(IFA_ADDRESS))?))
 }
 
-fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     NlasIterator::new(bytes).map_while(Result::ok).map(|found| {
         let (kind, length) = (found.kind(), usize::from(found.length()));
         (kind, found.into_inner().get(4..length).unwrap_or_default())
@@ -185,12 +191,12 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(bytes).ok().map(Into::into)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..)?.first_chunk()?;
     Some(u32::from_ne_bytes(*bytes))
 }

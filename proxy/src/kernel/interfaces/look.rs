@@ -5,7 +5,7 @@ use std::{io, net::UdpSocket, os::fd::AsRawFd};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
-use super::attach::PROGRAMS;
+use super::{Interface, attach::PROGRAMS, filters};
 
 /// `ETHTOOL_GFLAGS` and `ETH_FLAG_LRO` of `linux/ethtool.h`.
 const ETHTOOL_GFLAGS: u32 = 0x25;
@@ -44,30 +44,35 @@ pub fn has_lro(name: &str) -> io::Result<bool> {
     }
 }
 
-/// The TCX programs on an interface that are not Sluice's.
+/// A program or filter on an interface that is not Sluice's.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Foreign {
     /// `ingress` or `egress`.
     pub hook: &'static str,
-    /// The program's name.
+    /// The program's name, or the kind of a filter that has none.
     pub name: String,
+    /// The kernel's number of the program; none of a filter that is no program.
+    pub id: Option<u32>,
     /// It sees packets before ours; none where ours is not there.
     pub is_before: Option<bool>,
 }
 
-/// Who shares our hooks. Filters of `clsact` are not among them.
-pub fn foreign_programs(interface: &str) -> Vec<Foreign> {
+/// Who shares our hooks: programs of TCX, and behind them the filters of `clsact`.
+pub fn foreign_programs(interface: &Interface) -> Vec<Foreign> {
     let mut found = Vec::new();
     for (own, hook) in PROGRAMS {
-        // A kernel without TCX has none.
-        let Ok((_revision, programs)) = SchedClassifier::query_tcx(interface, hook) else {
-            continue;
+        // A kernel without TCX has none, and names take `CAP_SYS_ADMIN`.
+        let programs = match SchedClassifier::query_tcx(&interface.name, hook) {
+            Ok((_revision, programs)) => programs,
+            Err(_) => Vec::new(),
         };
-        let names: Vec<_> = programs
-            .iter()
-            .map(|program| program.name_as_str().unwrap_or("without a name"))
-            .collect();
-        found.extend(others(&names, own, hook_name(hook)));
+        let programs = programs.iter().map(|program| {
+            let name = program.name_as_str().unwrap_or("without a name");
+            (name.to_owned(), Some(program.id()))
+        });
+        let filters = filters::of(interface.index, hook).unwrap_or_default();
+        let in_turn: Vec<_> = programs.chain(filters).collect();
+        found.extend(others(in_turn, own, hook_name(hook)));
     }
     found
 }
@@ -80,18 +85,19 @@ const fn hook_name(hook: TcAttachType) -> &'static str {
 }
 
 /// Those of a hook's programs, in the order in which they run, that are not ours.
-fn others(names: &[&str], own: &str, hook: &'static str) -> Vec<Foreign> {
+fn others(programs: Vec<filters::Named>, own: &str, hook: &'static str) -> Vec<Foreign> {
     // The kernel keeps 15 bytes of a program's name.
     let is_own =
         |name: &str| !name.is_empty() && name.len() >= own.len().min(15) && own.starts_with(name);
-    let at = names.iter().position(|name| is_own(name));
-    names
-        .iter()
+    let at = programs.iter().position(|(name, _)| is_own(name));
+    programs
+        .into_iter()
         .enumerate()
-        .filter(|(_, name)| !is_own(name))
-        .map(|(index, name)| Foreign {
+        .filter(|(_, (name, _))| !is_own(name))
+        .map(|(index, (name, id))| Foreign {
             hook,
-            name: (*name).to_owned(),
+            name,
+            id,
             is_before: at.map(|at| index < at),
         })
         .collect()
@@ -103,19 +109,29 @@ mod tests {
 
     #[test]
     fn other_programs_are_told_from_ours_by_name_and_place() {
-        let found = others(
-            &["filter", "wire_ingress", "count"],
-            "wire_ingress",
-            "ingress",
-        );
+        let named = |names: &[&str]| -> Vec<filters::Named> {
+            names
+                .iter()
+                .zip(1..)
+                .map(|(name, id)| ((*name).to_owned(), Some(id)))
+                .collect()
+        };
+        let programs = named(&["filter", "wire_ingress", "count"]);
+        let found = others(programs, "wire_ingress", "ingress");
         let told: Vec<_> = found
             .iter()
-            .map(|foreign| (foreign.name.as_str(), foreign.is_before))
+            .map(|foreign| (foreign.name.as_str(), foreign.id, foreign.is_before))
             .collect();
-        assert_eq!(told, [("filter", Some(true)), ("count", Some(false))]);
-        let found = others(&["filter"], "wire_egress", "egress");
+        assert_eq!(
+            told,
+            [
+                ("filter", Some(1), Some(true)),
+                ("count", Some(3), Some(false))
+            ]
+        );
+        let found = others(named(&["filter"]), "wire_egress", "egress");
         assert_eq!((found[0].hook, found[0].is_before), ("egress", None));
-        assert!(others(&["wire_egress"], "wire_egress", "egress").is_empty());
+        assert!(others(named(&["wire_egress"]), "wire_egress", "egress").is_empty());
     }
 
     #[test]

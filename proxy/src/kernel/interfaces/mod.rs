@@ -6,6 +6,7 @@
 pub(super) mod attach;
 mod changes;
 mod choice;
+pub(super) mod filters;
 mod host;
 mod look;
 
@@ -130,6 +131,11 @@ impl Coverage {
     /// How an interface stood when it was looked at last.
     pub fn state(&self, index: u32) -> Option<&State> {
         self.said.get(&index)
+    }
+
+    /// Whether the programs are on this interface.
+    pub fn covers(&self, index: u32) -> bool {
+        self.attached.contains_key(&index)
     }
 }
 
