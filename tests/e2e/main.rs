@@ -63,6 +63,7 @@ mod server_session;
 mod session;
 mod spill;
 mod spliced;
+mod spoofed;
 mod stalled;
 mod statements;
 mod tls;
@@ -137,6 +138,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("failover", failover::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),
+    ("spoofed", spoofed::CASES),
     ("rights", rights::CASES),
 ];
 

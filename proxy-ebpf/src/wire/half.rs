@@ -63,17 +63,35 @@ impl Half<'_> {
     pub(super) const fn deliver(&mut self, segment: &Segment) -> Verdict {
         let own = &mut *self.own;
         own.begin_from_peer(segment);
-        if segment.has(tcp::RST) {
+        let may_end = own.may_end_at(segment.seq);
+        if segment.has(tcp::RST) && may_end {
             own.flags |= flag::RESET;
             if segment.seq == own.rcv_nxt {
                 own.flags |= flag::ABORTED;
             }
         }
-        own.rcv_nxt = later(segment.end(), own.rcv_nxt);
+        if segment.length != 0
+            && segment.seq == own.rcv_nxt
+            && !segment.has(tcp::RST)
+            && !own.is(flag::ABORTED)
+        {
+            // The peer goes on: what looked like its RST was a guess of somebody's, which TCP has not taken.
+            own.flags &= !flag::RESET;
+        }
+        if !segment.has(tcp::RST) {
+            own.rcv_nxt = later(segment.end(), own.rcv_nxt);
+        }
         own.flags &= !flag::PROBED;
-        if segment.has(tcp::FIN) {
+        if segment.has(tcp::FIN) && may_end {
             own.flags |= flag::FIN_IN;
         }
+        self.translated(segment)
+    }
+
+    /// To the local socket, with virtual numbers; the tracker takes no notice.
+    #[inline(always)]
+    pub(super) const fn translated(&self, segment: &Segment) -> Verdict {
+        let own = &*self.own;
         Verdict {
             to: To::Addressee,
             seq: segment.seq.wrapping_sub(own.rcv_bypassed),

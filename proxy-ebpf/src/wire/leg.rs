@@ -67,6 +67,11 @@ pub struct Leg {
 /// Bytes of a stream's front, within which its first segments may come in another order.
 const FRONT: u32 = 1 << 20;
 
+/// What a local socket's window may be, more than Linux gives unless told to (6 MiB): beyond it a segment is nobody's.
+const AHEAD: u32 = 1 << 23;
+/// How old a segment may be: TCP's largest window (RFC 7323, section 2.3).
+const BEHIND: u32 = 1 << 30;
+
 /// Whether `a` comes after `b`, both within 2^31 of each other (RFC 9293, section 3.4).
 #[inline(always)]
 pub(super) const fn after(a: u32, b: u32) -> bool {
@@ -90,6 +95,21 @@ impl Leg {
     #[inline(always)]
     pub const fn is(&self, flags: u32) -> bool {
         self.flags & flags == flags
+    }
+
+    /// Whether a peer's segment has a number that this connection has no use for: it is of somebody who knows its addresses and guesses. TCP takes
+    /// none of it, and nothing is to be learnt from it.
+    #[inline(always)]
+    pub(super) const fn is_far(&self, segment: &Segment) -> bool {
+        let ahead = segment.seq.wrapping_sub(self.rcv_nxt);
+        ahead > AHEAD && ahead < BEHIND.wrapping_neg()
+    }
+
+    /// Whether a FIN or a RST at this number may be the peer's: of an older one TCP takes no notice.
+    #[inline(always)]
+    pub(super) const fn may_end_at(&self, number: u32) -> bool {
+        let start = self.rcv_nxt.wrapping_sub(AHEAD);
+        number.wrapping_sub(start) <= 2 * AHEAD
     }
 
     /// Learns the numbers from the connection's first segment with payload, sent by the peer.

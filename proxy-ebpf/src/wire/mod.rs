@@ -26,4 +26,6 @@ pub use tracker::{Content, Offer, Side, Wire, phase};
 pub use verdict::{Segment, To, Verdict, tcp};
 
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod tests;

@@ -6,12 +6,12 @@ use crate::{
     record::Offsets,
 };
 
-const CLIENT: u32 = 1000;
-const DAEMON_TO_CLIENT: u32 = 5000;
+pub(super) const CLIENT: u32 = 1000;
+pub(super) const DAEMON_TO_CLIENT: u32 = 5000;
 const NODE: u32 = 70000;
 const DAEMON_TO_NODE: u32 = 90000;
 
-fn segment(seq: u32, ack: u32, length: u32) -> Segment {
+pub(super) fn segment(seq: u32, ack: u32, length: u32) -> Segment {
     Segment {
         seq,
         ack,
@@ -21,7 +21,7 @@ fn segment(seq: u32, ack: u32, length: u32) -> Segment {
 }
 
 /// Greetings of 100 bytes and logins of 50 have passed, all is acknowledged.
-fn logged_in() -> (Wire, Offer) {
+pub(super) fn logged_in() -> (Wire, Offer) {
     let offer = Offer {
         armed: 1,
         stopped: 0,

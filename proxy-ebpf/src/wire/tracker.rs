@@ -195,6 +195,12 @@ impl Wire {
                 ..Verdict::UNTOUCHED
             };
         }
+        if half.own.is_far(segment) {
+            return Verdict {
+                ended,
+                ..half.translated(segment)
+            };
+        }
         let advanced = half.acknowledge(segment);
         let mut verdict = match *half.phase {
             phase::SPLICED => half.spliced(side, segment, content, outstanding),

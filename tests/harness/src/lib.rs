@@ -23,6 +23,7 @@ pub mod pattern;
 pub mod place;
 pub mod process;
 pub mod python;
+pub mod raw_tcp;
 pub mod rights;
 pub mod seekdb;
 pub mod server;

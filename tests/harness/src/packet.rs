@@ -1,4 +1,6 @@
-//! TCP segments in Ethernet frames, as far as their checksums go (RFC 791, 1071, 8200, 9293). No IO.
+//! TCP segments in Ethernet frames (RFC 791, 1071, 8200, 9293): their checksums; and those over IPv4, read and built. No IO.
+
+use std::net::SocketAddrV4;
 
 /// Ethernet's two addresses and the protocol's number.
 const ETHERNET_BYTES: usize = 14;
@@ -97,6 +99,77 @@ fn check_segment(segment: &Segment<'_>, is_partial: bool) -> Result<(), String> 
             segment.bytes.len()
         ))
     }
+}
+
+/// What is said in a segment, options aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tcp<'a> {
+    pub(crate) number: u32,
+    pub(crate) acknowledged: u32,
+    pub(crate) flags: u8,
+    pub(crate) payload: &'a [u8],
+}
+
+/// A frame with this segment, without options and with a window that is never in the way; hardware addresses and sockets are sender and receiver.
+pub(crate) fn build(
+    hardware: ([u8; 6], [u8; 6]),
+    sockets: (SocketAddrV4, SocketAddrV4),
+    said: &Tcp<'_>,
+) -> Vec<u8> {
+    const HEADERS: usize = 40;
+    let length = u16::try_from(HEADERS + said.payload.len()).unwrap_or(u16::MAX);
+    let addresses = [sockets.0.ip().octets(), sockets.1.ip().octets()].concat();
+    let mut ip = vec![0x45, 0];
+    ip.extend(length.to_be_bytes());
+    // No number, not to be cut; 64 hops; then the checksum.
+    ip.extend([0, 0, 0x40, 0, 64, TCP, 0, 0]);
+    ip.extend(&addresses);
+    let whole = sum(&[&ip]);
+    set(&mut ip, 10, !whole);
+    let mut tcp = sockets.0.port().to_be_bytes().to_vec();
+    tcp.extend(sockets.1.port().to_be_bytes());
+    tcp.extend(said.number.to_be_bytes());
+    tcp.extend(said.acknowledged.to_be_bytes());
+    tcp.extend([0x50, said.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    tcp.extend(said.payload);
+    let covered = Segment {
+        ipv4_header: None,
+        addresses: &addresses,
+        bytes: &tcp,
+    };
+    let whole = sum(&[&covered.pseudo_header().to_be_bytes(), &tcp]);
+    set(&mut tcp, CHECKSUM_AT, !whole);
+    [&hardware.1, &hardware.0, &IPV4[..], &ip, &tcp].concat()
+}
+
+fn set(bytes: &mut [u8], at: usize, value: u16) {
+    if let Some(place) = bytes.get_mut(at..at + 2) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
+}
+
+/// The segment of a frame, if it is TCP over IPv4 from the first of the sockets to the second.
+pub(crate) fn read(frame: &[u8], sockets: (SocketAddrV4, SocketAddrV4)) -> Option<Tcp<'_>> {
+    let segment = Segment::parse(frame)?;
+    segment.ipv4_header?;
+    let addresses = [sockets.0.ip().octets(), sockets.1.ip().octets()].concat();
+    let ports = [
+        sockets.0.port().to_be_bytes(),
+        sockets.1.port().to_be_bytes(),
+    ]
+    .concat();
+    let bytes = segment.bytes;
+    (segment.addresses == addresses && *bytes.get(..4)? == ports).then_some(())?;
+    let word = |at: usize| {
+        let word = bytes.get(at..)?.first_chunk::<4>()?;
+        Some(u32::from_be_bytes(*word))
+    };
+    Some(Tcp {
+        number: word(4)?,
+        acknowledged: word(8)?,
+        flags: *bytes.get(13)?,
+        payload: bytes.get(usize::from(*bytes.get(12)? >> 4) * 4..)?,
+    })
 }
 
 /// In one's complement both stand for zero; a sum over a right checksum is never 0 for other reasons than being all zeroes.
@@ -198,6 +271,23 @@ mod tests {
         frame[29] = 9;
         frame[24..26].copy_from_slice(&[0x26, 0xc3]);
         assert!(check(&frame, true).unwrap().is_err());
+    }
+
+    #[test]
+    fn what_is_built_is_read_and_right() {
+        let sockets = ("10.0.0.1:1".parse().unwrap(), "10.0.0.2:2".parse().unwrap());
+        for payload in [&b"abc"[..], b"", &[0xff; 1400]] {
+            let said = Tcp {
+                number: 0xffff_fffe,
+                acknowledged: 7,
+                flags: 0x18,
+                payload,
+            };
+            let frame = build(([1; 6], [2; 6]), sockets, &said);
+            assert_eq!(check(&frame, false), Some(Ok(())));
+            assert_eq!(read(&frame, sockets), Some(said));
+            assert_eq!(read(&frame, (sockets.1, sockets.0)), None);
+        }
     }
 
     #[test]
