@@ -2,7 +2,7 @@
 //! phase. The daemon lives on, holds no more memory than before, and others never notice.
 
 use crate::case::Case;
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     pattern::Random,
     server::{PASSWORD, USER},
@@ -12,14 +12,14 @@ use sluice_tests::{
 };
 use std::{
     env,
-    io::{Read as _, Write as _},
+    io::{ErrorKind, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpStream},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -240,72 +240,122 @@ fn set(bytes: &mut [u8], place: usize, value: usize) {
     }
 }
 
-/// Many clients at once in each phase, none of which goes on. They cost what idle ones cost.
+/// Those that stop, by whether they are logged in.
+#[derive(Default)]
+struct Stopped {
+    strangers: Vec<Connection>,
+    sessions: Vec<Connection>,
+}
+
+impl Stopped {
+    /// One more in each phase.
+    fn add(&mut self, front: &Front) -> Result<()> {
+        let login = Login::new(USER, PASSWORD);
+        self.strangers.push(Connection::greet(front.address())?);
+        let mut in_login = Connection::greet(front.address())?;
+        let (bytes, _) = frame(&in_login.login_packet(&login)?, 1);
+        in_login.send_raw(bytes.split_at(bytes.len() / 2).0)?;
+        self.strangers.push(in_login);
+        // What follows the login packet is asked for and never sent.
+        let mut asked = Connection::greet(front.address())?;
+        let packet = asked.login_packet(&login)?;
+        asked.send_packet(&packet)?;
+        let question = asked.read_packet()?;
+        ensure!(question.first() == Some(&0xFE), "{question:?}");
+        self.strangers.push(asked);
+        let (query, _) = frame(&command::query(b"SELECT REPEAT('a', 4000000)"), 0);
+        // The beginning of one of four million bytes.
+        let (large, _) = frame(&command::query(&[b'a'; 1000].repeat(4000)), 0);
+        // Of the last one the answer is never read.
+        let parts = [
+            (&query, 2),
+            (&query, 4),
+            (&query, 9),
+            (&large, 100_000),
+            (&query, 40),
+        ];
+        for (bytes, length) in parts {
+            let mut session = front.open(USER, PASSWORD)?;
+            session.run("SELECT 1")?;
+            session.send_raw(bytes.get(..length.min(bytes.len())).unwrap_or_default())?;
+            self.sessions.push(session);
+        }
+        Ok(())
+    }
+}
+
+/// Many clients at once in each phase, none of which goes on: they cost what idle ones cost, and who is not logged in is dropped in time.
 fn stops_in_every_phase(stage: &Stage) -> Result<()> {
     survives(
         stage,
         stage.node(),
         || {},
         |front| {
-            let mut stopped = Vec::new();
-            let login = Login::new(USER, PASSWORD);
+            let before = front.daemon()?.resident_bytes()?;
+            let mut stopped = Stopped::default();
             for _ in 0..15 {
-                stopped.push(Connection::greet(front.address())?);
-                let mut in_login = Connection::greet(front.address())?;
-                let (bytes, _) = frame(&in_login.login_packet(&login)?, 1);
-                in_login.send_raw(bytes.split_at(bytes.len() / 2).0)?;
-                stopped.push(in_login);
-                // What follows the login packet is asked for and never sent.
-                let mut asked = Connection::greet(front.address())?;
-                let (bytes, _) = frame(&asked.login_packet(&Login::new(USER, "wrong"))?, 1);
-                asked.send_raw(&bytes)?;
-                stopped.push(asked);
-                let (query, _) = frame(&command::query(b"SELECT REPEAT('a', 4000000)"), 0);
-                // The beginning of one of four million bytes.
-                let (large, _) = frame(&command::query(&[b'a'; 1000].repeat(4000)), 0);
-                let parts = [
-                    (&query, 2),
-                    (&query, 4),
-                    (&query, 9),
-                    (&query, 40),
-                    (&large, 100_000),
-                ];
-                for (bytes, length) in parts {
-                    let mut session = front.open(USER, PASSWORD)?;
-                    session.run("SELECT 1")?;
-                    session.send_raw(bytes.get(..length.min(bytes.len())).unwrap_or_default())?;
-                    stopped.push(session);
-                }
+                stopped.add(front)?;
             }
             for _ in 0..20 {
                 serves(front)?;
             }
-            drop(stopped);
+            let during = front.daemon()?.resident_bytes()?;
+            ensure!(
+                during < before + GROWTH_MAX,
+                "the daemon grew from {before} to {during} bytes"
+            );
+            for stranger in &stopped.strangers {
+                is_dropped(stranger.stream())?;
+            }
+            for session in &mut stopped.sessions {
+                session.stream().set_nonblocking(true)?;
+                let end = session.stream().read(&mut [0; 1]);
+                ensure!(!matches!(end, Ok(0)), "a session was dropped");
+            }
             Ok(())
         },
     )
 }
 
+/// The end of the stream comes, behind an error perhaps; the login's deadline is a few seconds.
+fn is_dropped(mut stream: &TcpStream) -> Result<()> {
+    stream.set_read_timeout(Some(wait::in_time(Duration::from_secs(30))))?;
+    loop {
+        match stream.read(&mut [0; 512]) {
+            Ok(0) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error).context("who has not logged in is not dropped"),
+        }
+    }
+}
+
 /// As many of what is counted as the environment says, else a few: `SLUICE_TEST_ENDURANCE=1` takes the numbers of the README.
 fn times(few: u32, many: u32) -> u32 {
-    match env::var_os("SLUICE_TEST_ENDURANCE") {
-        Some(value) if value != "0" => many,
-        _ => few,
-    }
+    if endures() { many } else { few }
+}
+
+fn endures() -> bool {
+    env::var_os("SLUICE_TEST_ENDURANCE").is_some_and(|value| value != "0")
 }
 
 /// Memory once half of `count` rounds are over, and when all are: within 5 %, or what one slab of the allocator makes of few.
 fn is_flat(front: &Front, count: u32, mut round: impl FnMut() -> Result<()>) -> Result<()> {
     const SLACK: u64 = 1 << 20;
     let daemon = front.daemon()?;
+    let start = Instant::now();
     let mut half = 0;
     for done in 0..count {
         if done == count / 2 {
             half = daemon.resident_bytes()?;
         }
-        round()?;
+        round().with_context(|| format!("round {done}"))?;
     }
     let whole = daemon.resident_bytes()?;
+    if endures() {
+        let seconds = start.elapsed().as_secs();
+        eprintln!("{count} rounds in {seconds} s: {half} bytes half-way, {whole} at the end");
+    }
     ensure!(
         whole <= half + half / 20 + SLACK,
         "after {} rounds {half} bytes, after {count} {whole}",

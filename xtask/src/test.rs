@@ -5,11 +5,23 @@ use crate::{build, fuzz, place, run, servers, setup, torture};
 use anyhow::Result;
 use std::time::Instant;
 
+/// What makes the tests of endurance count as far as the README says, and leaves the others out.
+const ENDURANCE: [(&str, &str); 2] = [
+    ("SLUICE_TEST_ENDURANCE", "1"),
+    (
+        "SLUICE_TEST_ONLY",
+        "liars::bad_logins,liars::logins,liars::statements",
+    ),
+];
+
 /// Run every test.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only the tests whose name contains this
     filter: Option<String>,
+    /// Only what takes a million statements, a hundred thousand logins and as many wrong passwords, and looks at the daemon's memory
+    #[arg(long)]
+    endurance: bool,
     /// Arguments for the test programs, after `--`
     #[arg(last = true)]
     rest: Vec<String>,
@@ -21,6 +33,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let servers = servers::prepare();
     // The daemon is tested as it is shipped, and gigabytes go through it.
     build::build_daemon()?;
+    let end_to_end = ["test", "--locked", "--package", "sluice-tests"];
+    if arguments.endurance {
+        let mut environment = servers.environment;
+        environment.extend(ENDURANCE.map(|(name, value)| (name, value.into())));
+        let (result, seconds) = run_tests(
+            &[&end_to_end[..], &["--test", "e2e"]].concat(),
+            arguments,
+            &environment,
+        );
+        println!("endurance tests: {seconds:.0} s");
+        return result;
+    }
     let mut results = vec![
         (
             "unit tests",
@@ -28,11 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         ),
         (
             "end-to-end tests",
-            run_tests(
-                &["test", "--locked", "--package", "sluice-tests"],
-                arguments,
-                &servers.environment,
-            ),
+            run_tests(&end_to_end, arguments, &servers.environment),
         ),
     ];
     if place::is_root() && arguments.filter.is_none() {
