@@ -30,6 +30,7 @@ mod close;
 mod command_line;
 mod containers;
 mod daemon_away;
+mod drain;
 mod driver;
 mod failover;
 mod fixtures;
@@ -136,6 +137,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("limits", limits::CASES),
     ("nodes", nodes::CASES),
     ("failover", failover::CASES),
+    ("drain", drain::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),
     ("spoofed", spoofed::CASES),

@@ -260,6 +260,7 @@ pub(super) fn daemon() -> &'static Daemon {
             }),
             no_splice: None,
             is_stopping: false,
+            retires_at_ms: None,
             client_count: 3,
             refused_for_total: 4,
             occupancy: occupancy(),

@@ -14,6 +14,7 @@ mod processlist;
 mod proxycluster;
 mod proxyconfig;
 mod proxycongestion;
+mod proxydrain;
 mod proxyhelp;
 mod proxyinfo;
 mod proxylimit;
@@ -44,6 +45,7 @@ const FAMILIES: &[&[Spec]] = &[
     proxynet::STATEMENTS,
     proxystat::STATEMENTS,
     proxylimit::STATEMENTS,
+    proxydrain::STATEMENTS,
     proxyhelp::STATEMENTS,
     refused::STATEMENTS,
 ];

@@ -52,6 +52,8 @@ pub struct Daemon {
     pub no_splice: Option<RelayReason>,
     /// It has been told to stop.
     pub is_stopping: bool,
+    /// Until when its sessions may end by themselves, in milliseconds since its start, if they may.
+    pub retires_at_ms: Option<u64>,
     /// Client connections of all workers, those that log in included.
     pub client_count: usize,
     /// Connections that were refused for the limit of all.

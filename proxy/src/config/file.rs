@@ -10,7 +10,7 @@ use super::proxy_protocol::ProxyProtocolTable;
 use super::tls::{ClientTls, TlsTable};
 use super::value::{
     ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
-    NodeAddress, PathChoice, ProxyId, Splice, Timeout, Workers,
+    NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) max_user_connections: Option<GroupLimit>,
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
+    pub(super) drain_timeout: Option<Patience>,
+    pub(super) shutdown_timeout: Option<Patience>,
     pub(super) keepalive_idle: Option<Timeout>,
     pub(super) splice_limit: Option<ByteCount>,
     pub(super) proxy_id: Option<ProxyId>,

@@ -26,8 +26,8 @@ pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
 pub use value::{
     ByteCount, ClusterKind, Failures, GroupLimit, HeaderVersion, LogFormat, LogLevel,
-    MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Policy, ProxyId, Splice,
-    Timeout, TlsMode, Workers,
+    MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Patience, Policy, ProxyId,
+    Splice, Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -53,6 +53,10 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// For a TCP connection to a node.
     pub connect_timeout: Duration,
+    /// How long sessions may stay at a drained node. Zero: as long as they must.
+    pub drain_timeout: Duration,
+    /// How long sessions may go on when the daemon is told to stop. Zero: not at all.
+    pub shutdown_timeout: Duration,
     /// Silence on a connection before the kernel asks whether its peer still lives, in whole seconds, one at least.
     pub keepalive_idle: Duration,
     /// Bytes outstanding towards a slow reader before a response is spilled to the daemon.
@@ -199,6 +203,8 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .connect_timeout
             .or(file.connect_timeout)
             .map_or(CONNECT_TIMEOUT_DEFAULT, Timeout::get),
+        drain_timeout: file.drain_timeout.map_or(Duration::ZERO, Patience::get),
+        shutdown_timeout: file.shutdown_timeout.map_or(Duration::ZERO, Patience::get),
         keepalive_idle: file
             .keepalive_idle
             .map_or(KEEPALIVE_IDLE_DEFAULT, Timeout::get),

@@ -275,6 +275,29 @@ impl FromStr for Timeout {
     }
 }
 
+/// How long something is waited for: nothing to one day, written `30s`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Patience(Duration);
+
+impl Patience {
+    /// The time.
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Patience {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = humantime::parse_duration(text)
+            .ok()
+            .filter(|time| *time <= Duration::from_hours(24));
+        time.map(Self)
+            .ok_or_else(|| format!("\"{text}\" is no time from 0s to 1day; write 30s or 5m"))
+    }
+}
+
 /// A number of bytes: 4 KiB to 1 GiB, written `1MiB`, `64KiB` or as a bare number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ByteCount(u64);
@@ -409,4 +432,12 @@ impl FromStr for Name {
     }
 }
 
-deserialize_from_text!(Timeout, ByteCount, Listen, NodeAddress, Name, Policy);
+deserialize_from_text!(
+    Timeout,
+    Patience,
+    ByteCount,
+    Listen,
+    NodeAddress,
+    Name,
+    Policy
+);

@@ -130,6 +130,14 @@ impl Occupancy {
         self.counts.get(group).copied().unwrap_or_default()
     }
 
+    /// How many sessions there are of all tenants.
+    pub fn total(&self) -> u64 {
+        let tenants = self
+            .iter()
+            .filter(|(group, _)| matches!(group, Group::Tenant { .. }));
+        tenants.map(|(_, count)| count).sum()
+    }
+
     /// The groups that have sessions, tenants first.
     pub fn iter(&self) -> impl Iterator<Item = (&Group, u64)> {
         self.counts.iter().map(|(group, &count)| (group, count))
@@ -194,6 +202,7 @@ mod tests {
         assert_eq!(occupancy.full(&app, &settings), Some(&app[1]));
         assert_eq!(occupancy.full(&other, &settings), None);
         occupancy.enter(&other);
+        assert_eq!(occupancy.total(), 3);
         assert_eq!(occupancy.full(&other, &settings), Some(&other[0]));
         // A limit that is raised holds at once, and one that is lowered ends nobody.
         settings.max_tenant_connections = None;

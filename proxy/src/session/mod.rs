@@ -95,8 +95,12 @@ pub struct Session {
     pub waits_for: Option<WaitReason>,
     /// How its two connections stand, where the wire joins them.
     pub below: Option<Below>,
+    /// The node of its bound server session, as the configuration names it.
+    pub node: Option<String>,
     /// Why it is still at a node that it should leave.
     pub stays: Option<String>,
+    /// Since when it is to leave a drained node, in milliseconds since the daemon's start.
+    pub leaves_since_ms: Option<u64>,
     /// What has moved.
     pub traffic: Traffic,
 }
@@ -196,7 +200,9 @@ impl Session {
             relay_reason: Some(RelayReason::Login),
             waits_for: None,
             below: None,
+            node: None,
             stays: None,
+            leaves_since_ms: None,
             traffic: Traffic::default(),
         }
     }

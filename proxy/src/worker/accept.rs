@@ -365,6 +365,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     session.login = login_of(&logged_in.identity.request.name);
     session.using_ssl = logged_in.client.is_tls();
     session.db = logged_in.identity.request.database_name();
+    session.node = Some(logged_in.target.node.to_string());
     session.reads_odp_errors = logged_in.identity.request.reads_odp_errors();
     let id = ConnectionId(logged_in.node_greeting.thread_id.into());
     let mut server = ServerSession::new(

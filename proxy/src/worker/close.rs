@@ -34,6 +34,10 @@ pub(super) enum End {
     Killed,
     /// `KILL` of its own id.
     KilledItself,
+    /// Its node is drained, and its time there is up.
+    Drained,
+    /// The daemon is about to stop.
+    Retired,
     /// The daemon stops.
     Stopped,
     /// The login failed.
@@ -77,7 +81,12 @@ impl End {
                 "client"
             }
             Self::NodeClosed | Self::NodeBroken(_) | Self::NodeHung => "node",
-            Self::Account | Self::Killed | Self::KilledItself | Self::Stopped => "proxy",
+            Self::Account
+            | Self::Killed
+            | Self::KilledItself
+            | Self::Drained
+            | Self::Retired
+            | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
         }
     }
@@ -95,6 +104,8 @@ impl End {
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",
+            Self::Drained => "node drained",
+            Self::Retired => "proxy stops",
             Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),
         }
@@ -145,6 +156,9 @@ pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &
         details.push("its query on the node was stopped".to_owned());
     }
     details.extend(entry.take_remark());
+    if matches!(end, End::Drained | End::Retired) {
+        details.extend(session.stays.clone());
+    }
     details.retain(|detail| !detail.is_empty());
     let detail = details.join("; ");
     macro_rules! line {

@@ -52,7 +52,10 @@ impl Process {
             origin: Arc::clone(&self.origin),
             host: Arc::clone(&self.host),
             no_splice: self.no_splice(),
-            is_stopping: self.is_stopping.load(Ordering::Relaxed),
+            is_stopping: self.is_retiring() || self.is_stopping.load(Ordering::Relaxed),
+            retires_at_ms: self
+                .is_retiring()
+                .then(|| self.retires_at_ms.load(Ordering::Relaxed)),
             client_count,
             refused_for_total,
             occupancy: self.occupancy().clone(),

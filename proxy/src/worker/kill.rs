@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, time::Duration};
 use bytes::BytesMut;
 use tokio::time::timeout;
 
-use super::{close::End, mailbox, serve::Serving};
+use super::{close::End, mailbox, serve::Serving, splice::Reclaimed};
 use crate::{
     admin::{AdminError, Privileges},
     node::MonitorError,
@@ -20,6 +20,8 @@ use crate::{
 /// How long a killed session waits for the kernel and its node, to be told only what it can read as an answer. The wait for the kernel's
 /// programs takes some milliseconds, but some hundred where every CPU is busy.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// The same for a session that nobody waits for.
+const LONG_FAREWELL: Duration = Duration::from_secs(3);
 
 /// How long the caller's own connection may take to kill another one: who is to be killed is gone by then.
 const NODE_KILL: Duration = Duration::from_secs(5);
@@ -55,6 +57,23 @@ pub(super) fn refusal(error: &MonitorError) -> AdminError {
             AdminError::of_node(*number, state, text)
         }
         other => AdminError::unknown_result(&other.to_string()),
+    }
+}
+
+/// What the client of a session that somebody ends is told: between two commands, and as the answer to one that was under way.
+fn last_words(end: End) -> Option<(MysqlError, MysqlError)> {
+    match end {
+        End::Killed => Some((
+            MysqlError::connection_killed(),
+            MysqlError::query_interrupted(),
+        )),
+        End::Drained | End::Retired => Some((
+            MysqlError::server_shutdown(),
+            MysqlError::outcome_unknown(end.text())
+                .readable()
+                .into_owned(),
+        )),
+        _ => None,
     }
 }
 
@@ -158,18 +177,36 @@ impl Serving<'_> {
 
     /// Tells the client of a session that was killed why it ends, if it can read that as an answer: an idle one as the answer to its next
     /// command, a waiting one as that to its last. In the middle of a response nothing can be said. Whether anything was.
-    pub(super) async fn farewell(&mut self) -> bool {
-        let (sequence, error) = match self.turn {
+    pub(super) async fn farewell(&mut self, end: End) -> bool {
+        let Some((between, within)) = last_words(end) else {
+            return false;
+        };
+        let turn = self.turn;
+        let (sequence, error) = match turn {
             Turn::Client if self.client_rest.is_empty() && self.node_rest.is_empty() => {
-                if !matches!(timeout(FAREWELL, self.is_idle()).await, Ok(Ok(true))) {
-                    return false;
+                match self.where_it_stands(end).await {
+                    Some(Reclaimed::Boundary) => (1, between),
+                    Some(Reclaimed::Outstanding) if end != End::Killed => (1, within),
+                    _ => return false,
                 }
-                (1, MysqlError::connection_killed())
             }
             Turn::Node { written, sequence }
                 if self.command.is_done() && self.client.written_bytes() == written =>
             {
-                (sequence, MysqlError::query_interrupted())
+                (sequence, within)
+            }
+            // The kernel was stopped behind a command, and its answer is waited for.
+            Turn::Nobody
+                if end != End::Killed
+                    && self.client_rest.is_empty()
+                    && self.node_rest.is_empty()
+                    && self.command.is_done()
+                    && self.response.is_done() =>
+            {
+                match self.where_it_stands(end).await {
+                    Some(Reclaimed::Outstanding) => (1, within),
+                    _ => return false,
+                }
             }
             Turn::Client | Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => return false,
         };
@@ -181,13 +218,25 @@ impl Serving<'_> {
         true
     }
 
-    /// Takes the session back from the kernel. Whether every command that the kernel has spliced is answered, and the answer where the client
-    /// reads it: else what is said next would be read as the answer, or come before it.
-    async fn is_idle(&mut self) -> Result<bool, End> {
-        if !self.reclaim().await? {
-            return Ok(false);
+    /// Takes the session back from the kernel. At a boundary: every command that the kernel has spliced is answered, and the answer where the client
+    /// reads it: else what is said next would be read as the answer, or come before it. Outstanding: one is with the node, and nothing has come of
+    /// it; nor will the client see what comes now.
+    async fn where_it_stands(&mut self, end: End) -> Option<Reclaimed> {
+        // Of a cursor's rows nobody knows whether some have come.
+        let has_cursors = self.entry.session.borrow().has_prepared;
+        if self.is_undecided() {
+            return (!has_cursors).then_some(Reclaimed::Outstanding);
         }
-        self.barrier().await?;
-        Ok(true)
+        let patience = if end == End::Killed {
+            FAREWELL
+        } else {
+            LONG_FAREWELL
+        };
+        let reclaimed = timeout(patience, self.reclaim_from_dead()).await;
+        let reclaimed = reclaimed.ok()?.ok()?;
+        if reclaimed == Reclaimed::Boundary {
+            timeout(patience, self.barrier()).await.ok()?.ok()?;
+        }
+        (reclaimed != Reclaimed::Outstanding || !has_cursors).then_some(reclaimed)
     }
 }

@@ -39,6 +39,10 @@ pub(super) enum Mail {
     StopSplicing(oneshot::Sender<()>),
     /// Replace this session's server session, if the session is one of its own.
     Switch(CsId, Switch),
+    /// Let nobody in any more, and have sessions end when they can.
+    Retire,
+    /// End all sessions.
+    EndAll(End),
     /// End.
     Stop,
 }
@@ -61,6 +65,13 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
             }
             Mail::ReadVariables(cs_id, reader) => worker.registry.read_variables(cs_id, reader),
             Mail::Switch(cs_id, switch) => worker.registry.switch(cs_id, switch),
+            Mail::Retire => {
+                if let Some(accepting) = worker.accepting.take() {
+                    accepting.abort();
+                }
+                worker.registry.tell_news();
+            }
+            Mail::EndAll(end) => worker.registry.end_all(end),
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.

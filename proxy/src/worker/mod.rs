@@ -17,6 +17,7 @@ mod configure;
 mod cover;
 mod daemon;
 mod defaults;
+mod drain;
 mod fleet;
 mod form;
 mod greeting;
@@ -41,7 +42,7 @@ mod variables;
 mod way;
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::VecDeque,
     io,
     net::SocketAddr,
@@ -54,7 +55,10 @@ use std::{
 
 use sluice_ebpf::reason::RelayReason;
 pub use start::run;
-use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::{
+    sync::{Notify, mpsc::UnboundedSender},
+    task::AbortHandle,
+};
 
 use self::{
     linger::Lingerers,
@@ -109,7 +113,10 @@ struct Process {
     log: LogHandle,
     /// Set while no session is to be spliced; looked at at command boundaries.
     splice_off: AtomicBool,
-    /// The daemon has been told to stop.
+    /// The daemon has been told to stop, and its sessions may end by themselves, until then (as [`Process::now_ms`]).
+    is_retiring: AtomicBool,
+    retires_at_ms: AtomicU64,
+    /// The daemon stops.
     is_stopping: AtomicBool,
     /// Where session records are, or why there are none.
     splicing: Result<Arc<Records>, RelayReason>,
@@ -252,6 +259,8 @@ struct Worker {
     /// Sessions that have ended, but whose connections have not.
     lingerers: RefCell<Lingerers>,
     scratch: RefCell<Box<[u8]>>,
+    /// The task that lets clients in.
+    accepting: Cell<Option<AbortHandle>>,
 }
 
 type SharedWorker = Rc<Worker>;

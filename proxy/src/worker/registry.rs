@@ -472,6 +472,15 @@ impl Registry {
         }
     }
 
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<Rc<Entry>> {
+        let entries = self.0.borrow();
+        entries
+            .values()
+            .filter_map(std::rc::Weak::upgrade)
+            .collect()
+    }
+
     /// Ends all sessions.
     pub(super) fn end_all(&self, end: End) {
         let ids: Vec<_> = self.0.borrow().keys().copied().collect();

@@ -145,12 +145,12 @@ impl<'a> Serving<'a> {
     /// Says what is left to say to the client and the node.
     async fn end(&mut self, served: Result<End, End>) -> End {
         match served {
-            Ok(end) => {
+            Ok(end) if end != End::Retired => {
                 self.arrived().await;
                 end
             }
-            Err(end) => {
-                if end == End::Killed && self.farewell().await {
+            Ok(end) | Err(end) => {
+                if self.farewell(end).await {
                     self.arrived().await;
                 }
                 end

@@ -8,7 +8,7 @@ use sluice_ebpf::{
     response::{Doubt, Outcome, Response, Status},
 };
 
-use super::{close::End, serve::Serving};
+use super::{close::End, kill::Turn, serve::Serving};
 use crate::{
     gate::{Left, Progress, Standing},
     kernel::quiesce::quiesce,
@@ -112,7 +112,11 @@ impl Serving<'_> {
                         return Ok(());
                     }
                 };
+                if is_ours {
+                    self.expect_handed_over();
+                }
                 self.exchange().await?;
+                self.turn = Turn::Nobody;
                 if is_ours {
                     self.entry.end_response(&self.response);
                 } else {
@@ -120,6 +124,18 @@ impl Serving<'_> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// The answer to a spliced command is the daemon's from here on: if none of it has come, the client can still be told something else.
+    fn expect_handed_over(&mut self) {
+        // Of a cursor's rows nobody knows whether some have come.
+        let has_cursors = self.entry.session.borrow().has_prepared;
+        if self.command.is_done() && !self.response.has_come() && !has_cursors {
+            self.turn = Turn::Node {
+                written: self.client.written_bytes(),
+                sequence: 1,
+            };
         }
     }
 
@@ -194,6 +210,23 @@ impl Serving<'_> {
         Ok(Reclaimed::Outstanding)
     }
 
+    /// Whether the regime has ended behind a command, its answer is waited for, and none of it has come.
+    pub(super) fn is_undecided(&self) -> bool {
+        let Some(slot) = self.entry.slot() else {
+            return false;
+        };
+        let progress = slot.progress();
+        let standing = self.entry.gate.get().standing(&progress);
+        let is_ended = matches!(
+            standing,
+            Standing::Ended {
+                command_remaining: 0,
+                left: Left::Undecided
+            }
+        );
+        is_ended && progress.commands == progress.answered + 1 && !progress.response.has_come()
+    }
+
     /// The kernel was inside a response when its regime ended: waits until it says that it has finished it or handed it over.
     async fn settle(&mut self, command_remaining: u32) -> Result<(), End> {
         self.command = Position::rest(command_remaining);
@@ -215,7 +248,9 @@ impl Serving<'_> {
                     ..
                 } => {
                     self.response = response;
+                    self.expect_handed_over();
                     self.exchange().await?;
+                    self.turn = Turn::Nobody;
                     self.entry.end_response(&self.response);
                     return Ok(());
                 }

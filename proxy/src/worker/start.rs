@@ -1,7 +1,7 @@
 //! From settings to running workers, and their end.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     net::{SocketAddr, TcpListener},
     num::NonZero,
     rc::Rc,
@@ -28,7 +28,7 @@ use tokio::{
 use super::{
     Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate,
     cover::{self, Cover},
-    daemon,
+    daemon, drain,
     keeper::Keeper,
     linger,
     mailbox::{self, Mail},
@@ -72,6 +72,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         log,
         splice_off: AtomicBool::new(settings.splice == Splice::Off),
         host: Arc::new(daemon::host(address, workers)),
+        is_retiring: AtomicBool::new(false),
+        retires_at_ms: AtomicU64::new(0),
         is_stopping: AtomicBool::new(false),
         splicing: settled.records.ok_or(splicing),
         has_wire: cover.is_ready(),
@@ -247,10 +249,13 @@ fn work(
         free_slots: RefCell::new(own.collect()),
         lingerers: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        accepting: Cell::default(),
         process,
     });
     let tasks = LocalSet::new();
-    tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
+    let accepting = tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
+    worker.accepting.set(Some(accepting.abort_handle()));
+    tasks.spawn_local(drain::enforce(Rc::clone(&worker)));
     tasks.spawn_local(nodes::follow(Rc::clone(&worker)));
     if worker.process.has_wire {
         tasks.spawn_local(linger::sweep(Rc::clone(&worker)));
@@ -292,12 +297,16 @@ fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(),
         };
         let hangup = signal(SignalKind::hangup()).map_err(failed)?;
         tokio::select! {
-            _ = terminate.recv() => Ok(()),
-            _ = interrupt.recv() => Ok(()),
-            () = certificate::look_after(process) => Ok(()),
-            () = keeper_ended => Err(failed("the thread that keeps the programs has ended")),
-            () = reload(hangup, process) => Ok(()),
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = certificate::look_after(process) => {}
+            () = keeper_ended => {
+                return Err(failed("the thread that keeps the programs has ended"));
+            }
+            () = reload(hangup, process) => {}
         }
+        process.retire(&mut terminate, &mut interrupt).await;
+        Ok(())
     })
 }
 

@@ -99,6 +99,9 @@ impl Serving<'_> {
     /// The node does not answer, or the session has ended.
     pub(super) async fn review(&mut self) -> Result<(), End> {
         self.news_seen = self.entry.news_count();
+        if self.worker.process.is_retiring() {
+            return self.retire().await;
+        }
         match verdict(&self.worker.process, self.entry, &self.target.node) {
             _ if self.lost.is_some() => Ok(()),
             Verdict::Stay => {
@@ -119,6 +122,9 @@ impl Serving<'_> {
     /// # Errors
     /// The session has ended.
     pub(super) async fn try_move(&mut self) -> Result<(), End> {
+        if self.leaving == Leaving::Now && self.worker.process.is_retiring() {
+            return self.retire().await;
+        }
         // What has kept it may be gone.
         if self.leaving == Leaving::Untied
             && self.entry.session.borrow().sticky_reasons().is_empty()
@@ -321,6 +327,12 @@ impl Serving<'_> {
                     }
                 }
                 () = entry.variables_wanted() => entry.variables_read(),
+                () = entry.news(self.news_seen) => {
+                    self.news_seen = entry.news_count();
+                    if self.worker.process.is_retiring() {
+                        return Err(End::Retired);
+                    }
+                }
                 wish = entry.switch_wanted() => {
                     // Who asked may be gone.
                     let _ = wish.outcome.send(Err(Stuck::Gone));

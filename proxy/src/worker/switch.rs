@@ -492,6 +492,8 @@ impl<'a> Serving<'a> {
             }
             session.bind(server);
             session.stays = None;
+            session.leaves_since_ms = None;
+            session.node = Some(self.target.node.to_string());
             let is_safe = session.relay_reason != Some(RelayReason::Charset);
             session.take_way(way, is_safe);
         }

@@ -7,6 +7,7 @@ use crate::config::{AdminPassword, Cluster, Settings};
 
 const SIZES: &str = "[4KiB, 1GiB]";
 pub(super) const TIMES: &str = "[1ms, 1h]";
+pub(super) const PATIENCE: &str = "[0s, 1day]";
 const NAMES: &str = "a name without @, #, : and blanks";
 const NEW_LOGINS: Option<&str> = Some("logins from now on");
 
@@ -150,6 +151,26 @@ pub const KEYS: &[Key] = &[
         change: live!(connect_timeout, NEW_LOGINS),
         value: |settings| time(settings.connect_timeout),
         is_given: |line| line.connect_timeout.is_some(),
+    },
+    Key {
+        name: "drain_timeout",
+        flag: None,
+        default: "0s",
+        range: PATIENCE,
+        help: "How long sessions may stay at a drained node; then they are ended with an error. 0s: as long as something ties them to it.",
+        change: live!(drain_timeout, None),
+        value: |settings| time(settings.drain_timeout),
+        is_given: |_| false,
+    },
+    Key {
+        name: "shutdown_timeout",
+        flag: None,
+        default: "0s",
+        range: PATIENCE,
+        help: "How long sessions may go on when the daemon is told to stop: each ends at a command boundary outside a transaction. 0s: not at all.",
+        change: live!(shutdown_timeout, None),
+        value: |settings| time(settings.shutdown_timeout),
+        is_given: |_| false,
     },
     Key {
         name: "keepalive_idle",

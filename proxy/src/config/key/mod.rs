@@ -66,7 +66,7 @@ impl Key {
 
     /// Whether the file may hold it as a number.
     pub fn is_number(&self) -> bool {
-        self.range.starts_with('[') && self.range != list::TIMES
+        self.range.starts_with('[') && self.range != list::TIMES && self.range != list::PATIENCE
     }
 
     /// Whether its value is a secret, which no statement may carry: clients keep statements in their histories.

@@ -1,0 +1,182 @@
+//! Sessions that are to leave: a node that is drained, or the daemon before it stops. They move, or end, as soon as that takes nothing from
+//! their clients; what is left at the deadline is ended with an error.
+
+use std::{
+    collections::BTreeSet,
+    future::pending,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use tokio::{signal::unix::Signal, time::timeout};
+
+use super::{
+    Process, SharedWorker, Worker, close::End, kill::Turn, mailbox::Mail, registry::Entry,
+    serve::Serving, survive::Leaving, switch::Stuck,
+};
+use crate::session::StickyReason;
+
+/// How often the main thread looks whether sessions are left.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long sessions may take to end after the deadline.
+const LAST_WORDS: Duration = Duration::from_secs(8);
+
+impl Process {
+    /// Whether the daemon lets nobody in any more, and its sessions are to end.
+    pub(super) fn is_retiring(&self) -> bool {
+        self.is_retiring.load(Ordering::Relaxed)
+    }
+
+    /// Client sessions that have a node.
+    fn session_total(&self) -> u64 {
+        self.occupancy().total()
+    }
+
+    /// Lets sessions end by themselves, if the settings give them time; a second signal ends that.
+    pub(super) async fn retire(&self, terminate: &mut Signal, interrupt: &mut Signal) {
+        let patience = self.settings().shutdown_timeout;
+        let sessions = self.session_total();
+        if patience.is_zero() || sessions == 0 {
+            return;
+        }
+        tracing::info!(
+            sessions,
+            seconds = patience.as_secs_f64(),
+            "stopping: sessions may end by themselves"
+        );
+        let deadline = Instant::now() + patience;
+        self.retires_at_ms.store(
+            self.now_ms() + u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+            Ordering::Relaxed,
+        );
+        self.is_retiring.store(true, Ordering::SeqCst);
+        self.tell_all(|| Mail::Retire);
+        tokio::select! {
+            () = self.emptied(deadline) => {}
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let sessions = self.session_total();
+        if sessions > 0 {
+            tracing::warn!(sessions, "stopping: sessions that are left are ended");
+            self.tell_all(|| Mail::EndAll(End::Retired));
+            self.emptied(Instant::now() + LAST_WORDS).await;
+        }
+    }
+
+    /// Waits until no session is left, but not beyond a deadline.
+    async fn emptied(&self, deadline: Instant) {
+        while self.session_total() > 0 && Instant::now() < deadline {
+            let _ = timeout(LOOK, pending::<()>()).await;
+        }
+    }
+
+    fn tell_all(&self, mail: impl Fn() -> Mail) {
+        for mailbox in &self.mailboxes {
+            // A worker that is gone has no sessions.
+            let _ = mailbox.send(mail());
+        }
+    }
+}
+
+/// Notes which sessions are to leave drained nodes, and ends those that are still there at the deadline. Never ends.
+pub(super) async fn enforce(worker: SharedWorker) {
+    let mut changes = worker.process.health.changes();
+    loop {
+        let next = look(&worker);
+        let change = changes.changed();
+        let changed = match next {
+            Some(next) => timeout(next, change).await.unwrap_or(Ok(())),
+            None => change.await,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// How long until the next session's time is up.
+fn look(worker: &Worker) -> Option<Duration> {
+    let now_ms = worker.process.now_ms();
+    let settings = worker.process.settings();
+    let drained = drained(&worker.process);
+    let patience = settings.drain_timeout;
+    let mut next: Option<Duration> = None;
+    for entry in worker.registry.all() {
+        let leaves = {
+            let session = entry.session.borrow();
+            let cluster = settings.cluster(&session.login.cluster);
+            let node = session.node.as_deref();
+            cluster.zip(node).is_some_and(|(cluster, node)| {
+                drained.contains(&(cluster.name.clone(), node.to_owned()))
+            })
+        };
+        let since_ms = note(&entry, leaves, now_ms);
+        let Some(since_ms) = since_ms.filter(|_| !patience.is_zero()) else {
+            continue;
+        };
+        let left = patience.saturating_sub(Duration::from_millis(now_ms.saturating_sub(since_ms)));
+        if left.is_zero() {
+            worker.registry.end(entry.cs_id, End::Drained, None);
+        } else {
+            next = Some(next.map_or(left, |next| next.min(left)));
+        }
+    }
+    next
+}
+
+/// Notes since when a session is to leave its node.
+fn note(entry: &Entry, leaves: bool, now_ms: u64) -> Option<u64> {
+    let mut session = entry.session.borrow_mut();
+    session.leaves_since_ms = leaves.then(|| session.leaves_since_ms.unwrap_or(now_ms));
+    session.leaves_since_ms
+}
+
+/// The drained nodes that sessions can leave for a better one, with their clusters.
+fn drained(process: &Process) -> BTreeSet<(String, String)> {
+    let settings = process.settings();
+    let book = process.health.book();
+    let mut drained = BTreeSet::new();
+    for cluster in &settings.clusters {
+        for node in cluster.nodes.iter().filter(|node| node.drain) {
+            if book.is_misplaced(cluster, &node.address) {
+                drained.insert((cluster.name.clone(), node.address.to_string()));
+            }
+        }
+    }
+    drained
+}
+
+impl Serving<'_> {
+    /// The daemon is to stop: the session ends once its client has nothing to lose by it.
+    ///
+    /// # Errors
+    /// It ends.
+    pub(super) async fn retire(&mut self) -> Result<(), End> {
+        // Until then the kernel is offered nothing, and it is looked at again soon.
+        self.leaving = Leaving::Now;
+        if self.lost.is_some() {
+            return Err(End::Retired);
+        }
+        if !self.reclaim().await? || !self.client_rest.is_empty() {
+            return Ok(());
+        }
+        let mut ties = self.entry.current().sticky_reasons();
+        ties.retain(|reason| is_worth_waiting(*reason));
+        if ties.is_empty() {
+            self.turn = Turn::Client;
+            return Err(End::Retired);
+        }
+        let why = Stuck::Sticky(ties).to_string();
+        self.entry.session.borrow_mut().stays = Some(why);
+        Ok(())
+    }
+}
+
+/// Whether a client is in the middle of something as long as this ties it; pools keep prepared statements and roles for ever.
+const fn is_worth_waiting(reason: StickyReason) -> bool {
+    !matches!(
+        reason,
+        StickyReason::PreparedStatement | StickyReason::Role | StickyReason::Routine
+    )
+}
