@@ -25,6 +25,8 @@ pub enum Trouble {
     NodeStops(Duration),
     /// Splicing is switched off for a while.
     SpliceOff(Duration),
+    /// The configuration is read again (SIGHUP).
+    DaemonReloads,
     /// New logins are relayed for a while.
     PathRelay(Duration),
     /// The bound of what a slow reader may leave is another from now on, in KiB.
@@ -46,10 +48,11 @@ pub enum Trouble {
 pub struct Chosen([bool; KINDS.len()]);
 
 /// The kinds by name.
-pub const KINDS: [&str; 10] = [
+pub const KINDS: [&str; 11] = [
     "daemon-stopped",
     "node-stopped",
     "splice-off",
+    "daemon-reloaded",
     "path-relay",
     "splice-limit",
     "routes-changed",
@@ -100,7 +103,8 @@ impl Trouble {
         match random.below(20) {
             0..3 => Self::DaemonStops(long),
             3 => Self::NodeStops(short),
-            4..8 => Self::SpliceOff(long),
+            4..7 => Self::SpliceOff(long),
+            7 => Self::DaemonReloads,
             8..10 => Self::PathRelay(long),
             10..12 => Self::SpliceLimit(64 + random.below(2000)),
             12..14 => Self::RoutesChange(short),
@@ -117,6 +121,7 @@ impl Trouble {
             Self::DaemonStops(_) => "daemon-stopped",
             Self::NodeStops(_) => "node-stopped",
             Self::SpliceOff(_) => "splice-off",
+            Self::DaemonReloads => "daemon-reloaded",
             Self::PathRelay(_) => "path-relay",
             Self::SpliceLimit(_) => "splice-limit",
             Self::RoutesChange(_) => "routes-changed",
@@ -281,6 +286,7 @@ fn happen(
             pause(span, is_over)?;
             set("splice", way.splice())?;
         }
+        Trouble::DaemonReloads => world.reload()?,
         Trouble::PathRelay(span) => {
             set("path", "relay")?;
             pause(span, is_over)?;
@@ -316,4 +322,27 @@ fn happen(
     }
     world.note_memory(tally)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_kind_is_drawn_and_no_other() {
+        let names = KINDS.map(str::to_owned);
+        let mut random = Random::new(1);
+        let mut drawn = |chosen| -> BTreeSet<_> {
+            (0..1000)
+                .map(|_| Trouble::draw(&mut random, chosen).kind())
+                .collect()
+        };
+        assert_eq!(drawn(Chosen::new(&names)), BTreeSet::from(KINDS));
+        assert_eq!(
+            drawn(Chosen::new(&["node-ended".to_owned()])),
+            BTreeSet::from(["node-ended"])
+        );
+        assert!(!Chosen::new(&[]).is_any());
+    }
 }

@@ -61,6 +61,9 @@ impl Way {
 /// What the daemon tells in `SHOW PROXYSTAT` that does not add up.
 const NOT_COUNTERS: [&str; 4] = ["current_", "latency_", "max_", "uptime_"];
 
+/// The daemon does nothing for longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// The node and the daemon.
 #[derive(Debug)]
 pub struct World {
@@ -161,6 +164,26 @@ impl World {
         Ok(())
     }
 
+    /// Has the daemon read its configuration again.
+    ///
+    /// # Errors
+    ///
+    /// When it does not say that it has.
+    pub fn reload(&self) -> Result<()> {
+        let daemon = self.daemon();
+        let read = || {
+            daemon
+                .log_text()
+                .matches("configuration read again")
+                .count()
+        };
+        let before = read();
+        daemon.signal(libc::SIGHUP)?;
+        crate::wait::until_true("the configuration is read again", PATIENCE, || {
+            Ok(read() > before)
+        })
+    }
+
     /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -221,7 +244,7 @@ impl World {
     /// When the login fails.
     pub fn operator(&self) -> Result<Connection> {
         let mut connection = Connection::greet(self.address)?;
-        connection.set_patience(crate::wait::in_time(Duration::from_secs(20)))?;
+        connection.set_patience(crate::wait::in_time(PATIENCE))?;
         connection.log_in(&Login::new(USER_ROOT, ""))?.ok()?;
         Ok(connection)
     }
