@@ -95,10 +95,14 @@ impl World {
             ),
         };
         // Committed is written: the node is killed, but not its host.
-        let options = [
+        let mut options = vec![
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-log-file-size=64M",
         ];
+        if faults > 0 {
+            // As `World::make_curious`, for connections of a daemon that was killed.
+            options.extend(["--tcp-keepalive-time=10", "--tcp-keepalive-interval=2"]);
+        }
         let node = mariadb::start(&options, &hosts.node)?;
         let cluster = Cluster::mysql("torture", &[node.address()]).monitor(USER_MONITOR, PASSWORD);
         let config = Config::new().cluster(cluster);
