@@ -16,7 +16,7 @@ use aya_ebpf::{
     macros::sock_ops,
     programs::SockOpsContext,
 };
-use sluice_ebpf::record::{Binding, Connection, Leg, Listener, Role, Tuple};
+use sluice_ebpf::record::{Binding, Connection, Leg, Listener, NODES, Role, Tuple};
 
 use crate::sys::{self, context, publish, shared, tuple};
 
@@ -76,7 +76,7 @@ fn node(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     let Some(connection) = sys::connection(tuple) else {
         return;
     };
-    if connection.binding.role != Role::Node as u32 {
+    if !Role::is_captured_node(connection.binding.role) {
         return;
     }
     let leg = Leg {
@@ -98,8 +98,9 @@ fn node(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     let Some((cookie, sock)) = keep(ops, leg) else {
         return;
     };
-    publish!(record.node.sock, sock);
-    publish!(record.node.cookie, cookie);
+    let end = &mut record.ends[Role::seat_of(leg.binding.role) as usize & (NODES - 1)];
+    publish!(end.sock, sock);
+    publish!(end.cookie, cookie);
 }
 
 /// A connection that one of our listeners accepted: says what its client must have.

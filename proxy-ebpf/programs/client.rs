@@ -2,11 +2,12 @@
 
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
+    aim::{self, Aim},
     automaton,
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
-    record::{self, HEAD_BYTES, Leg, STATEMENTS, Session, TRAPS},
-    response::{Expect, Window, format},
+    record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Session, TRAPS, takes},
+    response::{Expect, Status, Window, format},
 };
 
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
 pub(crate) const HEADER_BYTES: u32 = 4;
 /// Header and command byte.
 pub(crate) const COMMAND_BYTES: u32 = 5;
+/// Bytes of text that one call of the kernel's loop scans.
+const CHUNK: u32 = 64;
+/// Chunks of the longest text.
+const CHUNKS_MAX: u32 = (SCAN_BYTES_MAX as u32).div_ceil(CHUNK);
 /// Header, command byte and statement id.
 pub(crate) const STATEMENT_BYTES: u32 = 9;
 
@@ -38,7 +43,10 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
         return;
     }
     let regime = if live {
-        begun
+        Regime {
+            generation: begun,
+            seat: record.client.seat,
+        }
     } else {
         let Some(armed) = may_begin(leg, record, streams, begun, stopped) else {
             // The daemon has stopped the regime: said here, where every command of it has been counted, it is final.
@@ -49,10 +57,23 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
         };
         armed
     };
-    match command(msg, record, size, begun, regime) {
+    match command(msg, record, size, begun, &regime) {
         Ok(said) => leg.said = said,
         Err(reason) => trap(record, begun, reason),
     }
+}
+
+/// What a command is spliced by.
+struct Regime {
+    generation: u64,
+    /// Its node, a `record::Seat` as its number.
+    seat: u32,
+}
+
+/// The end of this node of the session's.
+#[inline(always)]
+fn node_end(record: &Session, seat: u32) -> &NodeEnd {
+    &record.ends[seat as usize & (NODES - 1)]
 }
 
 /// The regime that may begin with this very message, if it is the moment at which the daemon's offer holds: nothing under way or unread
@@ -64,18 +85,23 @@ fn may_begin(
     streams: &Streams,
     begun: u64,
     stopped: u64,
-) -> Option<u64> {
+) -> Option<Regime> {
     let armed = shared!(record.host.armed);
     if armed <= begun || armed <= stopped {
         return None;
     }
+    let seat = shared!(record.host.seat);
+    let end = node_end(record, seat);
     let (received, sent) = msg::moved(leg, streams);
     let holds = shared!(record.host.offsets.read_from_client) == sent
         && shared!(record.host.offsets.written_to_client) == received
-        && shared!(record.host.offsets.read_from_node) == shared!(record.node.passed)
-        && shared!(record.host.offsets.written_to_node) == shared!(record.node.consumed);
+        && shared!(record.host.offsets.read_from_node) == shared!(end.passed)
+        && shared!(record.host.offsets.written_to_node) == shared!(end.consumed);
     // The offer may have been replaced between these reads.
-    (holds && shared!(record.host.armed) == armed).then_some(armed)
+    (holds && shared!(record.host.armed) == armed).then_some(Regime {
+        generation: armed,
+        seat,
+    })
 }
 
 /// The rest of a command that was larger than one message.
@@ -83,7 +109,7 @@ fn may_begin(
 fn go_on(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, begun: u64, size: u32) {
     let remaining = record.client.remaining;
     let bytes = if size < remaining { size } else { remaining };
-    if let Err(reason) = send(msg, record) {
+    if let Err(reason) = send(msg, record, record.client.seat) {
         trap(record, begun, reason);
         return;
     }
@@ -104,11 +130,13 @@ fn command(
     record: &mut Session,
     size: u32,
     begun: u64,
-    regime: u64,
+    regime: &Regime,
 ) -> Result<u32, TrapReason> {
-    if regime == begun {
+    let begins = regime.generation != begun;
+    if !begins {
         has_ended_last(record, begun)?;
     }
+    let takes = shared!(record.host.takes);
     let mut data = Data::of(msg);
     let head = data.head(0).ok_or(TrapReason::Framing)?;
     let length = (head & 0x00ff_ffff) as u32;
@@ -117,14 +145,14 @@ fn command(
     if sequence != 0 || length == 0 || length == 0x00ff_ffff {
         return Err(TrapReason::Framing);
     }
-    // How much of the payload has been looked at, and thus lies in the window.
-    let seen = match classify::command_class(byte) {
+    // How much of the payload has been looked at, and thus lies in the window; and which node it is for.
+    let (seen, aim) = match classify::command_class(byte) {
         CommandClass::Trap(reason) => return Err(reason),
-        CommandClass::Simple(_) if length == 1 => 1,
+        CommandClass::Simple(_) if length == 1 => (1, Aim::Last),
         CommandClass::Simple(_) => return Err(TrapReason::Framing),
         CommandClass::Statement(command) => {
             statement(&data, record, command, length)?;
-            STATEMENT_BYTES - HEADER_BYTES
+            (STATEMENT_BYTES - HEADER_BYTES, Aim::Writer)
         }
         CommandClass::Text => {
             if size != length + HEADER_BYTES {
@@ -139,10 +167,23 @@ fn command(
                 }
                 data = Data::of(msg);
             }
-            text(&data, record, length)?;
-            length
+            let kind = text(&data, record, length)?;
+            let aim = if takes != takes::ALL && kind == automaton::code::READ {
+                aim_of(&data, record, length)
+            } else {
+                Aim::Writer
+            };
+            (length, aim)
         }
     };
+    let status = if begins {
+        Status::from_word(shared!(record.host.status))
+    } else {
+        record.node.response.status()
+    };
+    if !record::is_taken(takes, status, aim) {
+        return Err(TrapReason::OtherNode);
+    }
     let expect = Expect::of(byte);
     let mut bytes = size;
     let mut said = Leg::MARKED;
@@ -155,7 +196,7 @@ fn command(
         sys::apply_bytes(msg, bytes);
         said |= Leg::CUT;
     }
-    if let Err(reason) = send(msg, record) {
+    if let Err(reason) = send(msg, record, regime.seat) {
         sys::apply_bytes(msg, 0);
         return Err(reason);
     }
@@ -163,8 +204,9 @@ fn command(
     publish!(record.client.remaining, length + HEADER_BYTES - bytes);
     publish!(record.client.bytes, record.client.bytes + u64::from(bytes));
     publish!(record.client.expect, expect as u32);
-    if regime != begun {
-        publish!(record.client.begun, regime);
+    if begins {
+        publish!(record.client.seat, regime.seat);
+        publish!(record.client.begun, regime.generation);
     }
     if expect == Expect::Nothing {
         note_closed(record, closed_bit(&record.client.head));
@@ -232,11 +274,65 @@ fn statement(
     }
 }
 
-/// Runs the automaton over a statement's text.
+/// Whether a statement's text has its attributes in front.
 #[inline(always)]
-fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
-    let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
-    let mut state = if attributes {
+fn has_attributes(record: &Session) -> bool {
+    shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0
+}
+
+/// Which node a text is for that reads.
+#[inline(always)]
+fn aim_of(data: &Data, record: &mut Session, length: u32) -> Aim {
+    let start = if has_attributes(record) {
+        aim::START_WITH_ATTRIBUTES
+    } else {
+        aim::START
+    };
+    publish!(record.client.scanned, 0);
+    publish!(record.client.scan_state, u32::from(start));
+    let mut scan = Scan {
+        data: Data::clone(data),
+        scanned: &raw mut record.client.scanned,
+        state: &raw mut record.client.scan_state,
+        length: length - 1,
+    };
+    sys::repeat(CHUNKS_MAX, chunk, &mut scan);
+    aim::verdict(shared!(record.client.scan_state) as u8)
+}
+
+/// The second automaton's way over a text. What a loop changes lies in the record: a number on the stack is one that the verifier follows
+/// through every step.
+struct Scan {
+    data: Data,
+    scanned: *mut u32,
+    state: *mut u32,
+    /// Bytes of the text.
+    length: u32,
+}
+
+/// One chunk; called by the kernel's loop, so that the verifier looks at it once.
+extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
+    // SAFETY: both point into the session's record, which the verifier follows through the loop's context.
+    let (scanned, scan_state) = unsafe { (&mut *scan.scanned, &mut *scan.state) };
+    let start = shared!(*scanned);
+    let mut state = shared!(*scan_state) as u8;
+    for at in start..start + CHUNK {
+        if at >= scan.length {
+            break;
+        }
+        // What cannot be read is nobody's but the writer's.
+        let byte = scan.data.byte(COMMAND_BYTES + at).unwrap_or(0);
+        state = aim::step(state, byte);
+    }
+    publish!(*scan_state, u32::from(state));
+    publish!(*scanned, start + CHUNK);
+    i64::from(start + CHUNK >= scan.length)
+}
+
+/// Runs the automaton over a statement's text. Returns what it does, a number of [`automaton::code`].
+#[inline(always)]
+fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
+    let mut state = if has_attributes(record) {
         automaton::START_WITH_ATTRIBUTES
     } else {
         automaton::START
@@ -249,7 +345,7 @@ fn text(data: &Data, record: &Session, length: u32) -> Result<(), TrapReason> {
         state = automaton::step(state, byte);
     }
     match automaton::code(state) {
-        automaton::code::SPLICE.. => Ok(()),
+        kind @ automaton::code::SPLICE.. => Ok(kind),
         reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
     }
 }
@@ -272,14 +368,15 @@ pub(crate) fn note(record: &mut Session, from: usize, now: u64, length: u32, see
     publish!(record.client.head_sequence, sequence.wrapping_add(2));
 }
 
-/// Marks the message for the node's app socket, if that reads what it gets.
+/// Marks the message for this node's app socket, if that reads what it gets.
 #[inline(always)]
-fn send(msg: *mut sk_msg_md, record: &Session) -> Result<(), TrapReason> {
-    let outstanding = sys::outstanding(shared!(record.node.sock)).ok_or(TrapReason::PeerGone)?;
+fn send(msg: *mut sk_msg_md, record: &Session, seat: u32) -> Result<(), TrapReason> {
+    let end = node_end(record, seat);
+    let outstanding = sys::outstanding(shared!(end.sock)).ok_or(TrapReason::PeerGone)?;
     if outstanding > shared!(record.host.outstanding_bytes_max) {
         return Err(TrapReason::Outstanding);
     }
-    if sys::redirect(msg, shared!(record.node.cookie)) {
+    if sys::redirect(msg, shared!(end.cookie)) {
         Ok(())
     } else {
         Err(TrapReason::PeerGone)

@@ -19,6 +19,7 @@ use crate::{
 const WINDOW_BYTES_MAX: u32 = 0xf000;
 
 /// The part of a message that lies in one piece of memory, from its first byte on.
+#[derive(Clone)]
 pub(crate) struct Data {
     start: usize,
     end: usize,
@@ -115,7 +116,7 @@ fn judge(msg: *mut sk_msg_md, leg: &mut Leg) -> Option<()> {
     let record = sys::session(leg.binding.slot)?;
     // SAFETY: the verifier has bounded the record; fields of other writers are only touched through `shared!`.
     let record = unsafe { &mut *record };
-    let is_client = leg.binding.role != Role::Node as u32;
+    let is_client = leg.binding.role == Role::Client as u32;
     if is_client {
         bind_client(msg, leg, record);
     }

@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
     latency,
-    record::{Leg, Session},
+    record::{Leg, NODES, NodeEnd, Role, Session},
     response::Response,
 };
 
@@ -20,10 +20,16 @@ const STEPS_MAX: u32 = 8192;
 pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, streams: &Streams) {
     let size = context!((*msg).size);
     let (consumed, sent) = msg::moved(leg, streams);
-    publish!(record.node.consumed, consumed);
+    let seat = Role::seat_of(leg.binding.role);
+    // Another server session has taken this one's place in the record: what this one still says is for the daemon.
+    if shared!(end(record, seat).cookie) != leg.cookie {
+        return;
+    }
+    publish!(end(record, seat).consumed, consumed);
     let commands = shared!(record.client.commands);
-    if commands == record.node.answered {
-        publish!(record.node.passed, sent.wrapping_add(size));
+    // The session's other node has nothing to say either: what it says is for the daemon, and the response under way not its.
+    if commands == shared!(record.node.answered) || seat != shared!(record.client.seat) {
+        publish!(end(record, seat).passed, sent.wrapping_add(size));
         return;
     }
     if commands != record.node.started {
@@ -55,7 +61,7 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
             answered(record, commands, sys::now());
         }
     } else {
-        publish!(record.node.passed, sent.wrapping_add(size));
+        publish!(end(record, seat).passed, sent.wrapping_add(size));
         hand_over(record, commands);
     }
 }
@@ -68,6 +74,12 @@ pub(crate) fn resume(record: &mut Session) {
         record.node.response.resume(shared!(record.host.status));
         publish!(record.node.regime, begun);
     }
+}
+
+/// What the program writes of the socket of this node of the session's.
+#[inline(always)]
+fn end(record: &mut Session, seat: u32) -> &mut NodeEnd {
+    &mut record.ends[seat as usize & (NODES - 1)]
 }
 
 /// The response is complete. No helper is called here: on the wire the session's lock is held.

@@ -64,6 +64,8 @@ reasons! {
         Gap = 17 => "missing segment",
         /// On the wire: more bytes in one segment than the path to the other peer carries.
         Segment = 18 => "larger than a segment",
+        /// The session reads from one node and writes to another, and this statement is the other one's.
+        OtherNode = 19 => "for the other node",
     }
 }
 

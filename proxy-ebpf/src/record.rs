@@ -5,7 +5,12 @@
 //! `g == client.begun` and none of the three who may end it has: `client.ended < g`, `node.spilled < g`, `host.stopped < g`. So no
 //! field needs a second writer, and an end is final whoever else looks at the same moment.
 
-use crate::{latency::Histogram, response::Response, wire::Wire};
+use crate::{
+    aim::Aim,
+    latency::Histogram,
+    response::{Response, Status},
+    wire::Wire,
+};
 
 /// Entries of the statement table: prepared statements whose `EXECUTE` the kernel may splice, by `id % STATEMENTS`.
 pub const STATEMENTS: usize = 64;
@@ -66,6 +71,20 @@ pub mod listener {
     pub const CAPTURES: u32 = 1;
 }
 
+/// Connections to nodes that a session may have at once.
+pub const NODES: usize = 2;
+
+/// Which of its nodes a connection of a session's is with: an index of what the record has for each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(u32)]
+pub enum Seat {
+    /// The one that takes every statement.
+    #[default]
+    Writer = 0,
+    /// One that takes reads only.
+    Reader = 1,
+}
+
 /// Which end of a session an app socket is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -76,6 +95,28 @@ pub enum Role {
     Node = 2,
     /// The same of a session that cannot take the local path: it is not captured.
     NodeLeftAlone = 3,
+    /// The socket of the database server that takes the session's reads.
+    Reader = 4,
+    /// As [`Role::NodeLeftAlone`].
+    ReaderLeftAlone = 5,
+}
+
+impl Role {
+    /// The [`Seat`] of the node whose end the role with this number is; a client's means nothing.
+    #[inline]
+    pub const fn seat_of(role: u32) -> u32 {
+        if role >= Self::Reader as u32 {
+            Seat::Reader as u32
+        } else {
+            Seat::Writer as u32
+        }
+    }
+
+    /// Whether the socket of the role with this number is captured once it is established.
+    #[inline]
+    pub const fn is_captured_node(role: u32) -> bool {
+        role == Self::Node as u32 || role == Self::Reader as u32
+    }
 }
 
 /// Says which session an app socket belongs to.
@@ -143,10 +184,38 @@ pub struct Offsets {
     pub read_from_client: u32,
     /// Written by the daemon to the client.
     pub written_to_client: u32,
-    /// Read by the daemon from the node.
+    /// Read by the daemon from the regime's node.
     pub read_from_node: u32,
-    /// Written by the daemon to the node.
+    /// Written by the daemon to it.
     pub written_to_node: u32,
+}
+
+/// Values of [`Host::takes`]: what of a client's statements goes to the node of the regime. Anything else traps.
+pub mod takes {
+    /// Whatever may be spliced.
+    pub const ALL: u32 = 0;
+    /// What only the writer can answer, and everything in its transactions.
+    pub const WRITES: u32 = 1;
+    /// What a reader can answer, outside transactions.
+    pub const READS: u32 = 2;
+}
+
+/// Whether the node of a regime that takes `takes` takes a statement that is aimed so, where this is known of the session. In doubt
+/// it is the writer's.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one function for the verifier")]
+pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
+    if takes == takes::ALL {
+        return true;
+    }
+    if !status.is_outside_transaction() {
+        return takes == takes::WRITES;
+    }
+    match aim {
+        Aim::Reader => takes == takes::READS,
+        Aim::Writer => takes == takes::WRITES,
+        Aim::Last => true,
+    }
 }
 
 /// Values of [`Host::path`].
@@ -186,6 +255,10 @@ pub struct Host {
     pub stopped: u64,
     /// The one moment at which `armed` may begin.
     pub offsets: Offsets,
+    /// The node that its commands go to: a [`Seat`] as its number.
+    pub seat: u32,
+    /// Which statements that node takes: one of [`takes`].
+    pub takes: u32,
     /// Bytes outstanding towards a reader at which the kernel stops to splice.
     pub outstanding_bytes_max: u32,
     /// The session's [`format`](crate::response::format) bits.
@@ -194,12 +267,12 @@ pub struct Host {
     pub path: u32,
     /// What is known of the session as `armed` begins: a [`Status`](crate::response::Status) as one number. Written before it.
     pub status: u32,
-    /// Set before `path` says [`path::WIRE`], as are the next two.
-    pub joint: Joint,
+    /// By [`Seat`]. Set before `path` says [`path::WIRE`], as are the next two.
+    pub joint: [Joint; NODES],
     /// The client's connection, as the client sees it.
     pub client_end: Tuple,
-    /// The node's connection, as the node sees it.
-    pub node_end: Tuple,
+    /// The nodes' connections, as they see them, by [`Seat`].
+    pub node_end: [Tuple; NODES],
     /// What the daemon has seen of [`Client::closed`].
     pub closed_seen: u64,
     /// Prepared statements that may be spliced: `1 << 32 | id`, or 0. One that is closed may stay: the node answers its executions with an error. It
@@ -228,8 +301,14 @@ pub struct Client {
     /// A bit for each place of [`Host::statements`]: it differs from [`Host::closed_seen`] where a `COM_STMT_CLOSE` of that statement was spliced
     /// since the daemon looked. So no close is lost, however many there are, and none needs the daemon at once.
     pub closed: u64,
+    /// The node that commands of `begun` go to: a [`Seat`] as its number. Written before it.
+    pub seat: u32,
     /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
     pub trap: u32,
+    /// The program's own places to count in; they mean nothing between messages.
+    pub scanned: u32,
+    /// See `scanned`.
+    pub scan_state: u32,
     /// Bytes of the command under way that are still to come.
     pub remaining: u32,
     /// What the last spliced command is answered with: an [`Expect`](crate::response::Expect) as its number.
@@ -249,14 +328,24 @@ pub struct Client {
     pub head: [u8; HEAD_BYTES],
 }
 
-/// What the program on the node's app socket writes.
+/// One of a session's nodes: what the program on its app socket writes of that socket.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub struct Node {
+#[repr(C)]
+pub struct NodeEnd {
     /// Key of the node's app socket in the sock hash; 0 until it is captured.
     pub cookie: u64,
     /// Address of its `struct sock`; see [`Client::sock`].
     pub sock: u64,
+    /// Bytes that the node's server had read of its TCP stream when it last wrote.
+    pub consumed: u32,
+    /// Bytes that it had written to its TCP stream then, what it wrote at that moment included.
+    pub passed: u32,
+}
+
+/// What the program on the app socket of the regime's node writes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Node {
     /// The regime that a spill ended last.
     pub spilled: u64,
     /// The regime whose unfinished response was handed to the daemon last, `handed` saying where it stood.
@@ -279,10 +368,6 @@ pub struct Node {
     pub spills: u32,
     /// The program's own place to count in; means nothing between messages.
     pub position: u32,
-    /// Bytes that the node's server had read of its TCP stream when it last wrote.
-    pub consumed: u32,
-    /// Bytes that it had written to its TCP stream then, what it wrote at that moment included.
-    pub passed: u32,
     /// The response under way.
     pub response: Response,
     /// The response that was handed over, as it stood before its first byte that went to the daemon.
@@ -303,8 +388,10 @@ pub struct Session {
     pub host: Host,
     /// Written by the program on the client's app socket.
     pub client: Client,
-    /// Written by the program on the node's app socket.
+    /// Written by the program on the app socket of the regime's node.
     pub node: Node,
+    /// Written by the programs on the nodes' app sockets, each its own.
+    pub ends: [NodeEnd; NODES],
     /// Written by the `tc` programs, under the session's lock; on the wire they write `client` and `node` too.
     pub wire: Wire,
 }
@@ -313,7 +400,7 @@ const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 1920,
+    size_of::<Session>() == 1984,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

@@ -64,6 +64,7 @@ mod server_session;
 mod session;
 mod spill;
 mod spliced;
+mod split;
 mod spoofed;
 mod stalled;
 mod statements;
@@ -136,6 +137,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("torture", torture::CASES),
     ("limits", limits::CASES),
     ("nodes", nodes::CASES),
+    ("split", split::CASES),
     ("failover", failover::CASES),
     ("drain", drain::CASES),
     ("network", network::CASES),

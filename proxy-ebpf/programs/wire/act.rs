@@ -69,17 +69,17 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
     }
     let (end, ifindex, window_shift) = match side {
         Side::Client => (
-            shared!(record.host.node_end),
+            shared!(record.host.node_end[0]),
             shared!(record.wire.node.ifindex),
-            shared!(record.host.joint.window_to_node),
+            shared!(record.host.joint[0].window_to_node),
         ),
         Side::Node => (
             shared!(record.host.client_end),
             shared!(record.wire.client.ifindex),
-            shared!(record.host.joint.window_to_client),
+            shared!(record.host.joint[0].window_to_client),
         ),
     };
-    let keeps_ecn = shared!(record.host.joint.ecn) != 0;
+    let keeps_ecn = shared!(record.host.joint[0].ecn) != 0;
     let done = shift_sack(skb, scratch, sack_shift)
         && rewrite(skb, scratch, &end, window_shift)
         && (keeps_ecn || scratch.packet.clear_ecn(skb));

@@ -163,7 +163,7 @@ fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
     let record = unsafe { &*record };
     let (end, ifindex) = if shared!(scratch.found) != 0 {
         (
-            shared!(record.host.node_end),
+            shared!(record.host.node_end[0]),
             shared!(record.wire.node.ifindex),
         )
     } else {

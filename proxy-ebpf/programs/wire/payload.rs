@@ -37,8 +37,8 @@ pub(super) fn content(
     side: Side,
 ) -> Content {
     let limit = match side {
-        Side::Client => shared!(record.host.joint.segment_to_node),
-        Side::Node => shared!(record.host.joint.segment_to_client),
+        Side::Client => shared!(record.host.joint[0].segment_to_node),
+        Side::Node => shared!(record.host.joint[0].segment_to_client),
     };
     let pieces = context!((*skb).gso_size);
     let largest = if pieces == 0 {

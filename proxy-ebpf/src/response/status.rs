@@ -69,6 +69,13 @@ impl Status {
         !matches!(self.in_transaction(), Some(false))
     }
 
+    /// Whether the next statement is surely neither in a transaction nor begins one that lasts.
+    #[inline(always)]
+    pub const fn is_outside_transaction(self) -> bool {
+        self.flags & (Self::IN_TRANSACTION | Self::AUTOCOMMIT) == Self::AUTOCOMMIT
+            && matches!(self.doubt, Doubt::None)
+    }
+
     /// The flags for an answer of the proxy's own: those that are the session's, a transaction rather too often than not often enough.
     pub const fn lasting_flags(self) -> u16 {
         let flags = self.flags & Self::LASTING;
@@ -76,6 +83,19 @@ impl Status {
             flags | Self::IN_TRANSACTION
         } else {
             flags
+        }
+    }
+
+    /// What [`Status::to_word`] has made one number.
+    #[inline(always)]
+    pub const fn from_word(word: u32) -> Self {
+        Self {
+            flags: (word & 0xffff) as u16,
+            doubt: match word >> 16 & 0xff {
+                0 => Doubt::None,
+                1 => Doubt::Transaction,
+                _ => Doubt::All,
+            },
         }
     }
 

@@ -163,7 +163,7 @@ fn nodes() -> Book {
         lag: Some(Duration::from_secs(7)),
         ..Probe::default()
     };
-    book.probed(&down, replica, 3000);
+    book.probed(&down, replica, None, 3000);
     for at_ms in [5000, 6000, 7000] {
         book.probe_failed(&down, "connection refused", at_ms, 3);
     }

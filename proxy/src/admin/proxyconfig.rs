@@ -174,7 +174,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 34 + 2 * 9);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 34 + 2 * 10);
     }
 
     #[test]

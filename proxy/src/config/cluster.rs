@@ -1,12 +1,12 @@
 //! Clusters: `[[cluster]]` of the configuration file.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
 use super::node::Node;
 use super::tls::NodeTls;
-use super::value::{ClusterKind, HeaderVersion, Name, NodeAddress, Policy, TlsMode};
+use super::value::{ClusterKind, HeaderVersion, Name, NodeAddress, Policy, Timeout, TlsMode};
 
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +23,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Which of them serves a session.
     pub policy: Policy,
+    /// How far a replica may be behind that takes reads; none: however far.
+    pub max_lag: Option<Duration>,
     /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
     /// TLS towards its nodes.
@@ -84,6 +86,7 @@ impl Cluster {
             tenants: Vec::new(),
             nodes: vec![Node::at(node)],
             policy: Policy::Primary,
+            max_lag: None,
             monitor: None,
             tls: NodeTls::default(),
             proxy_protocol: None,
@@ -101,6 +104,7 @@ pub(super) struct ClusterTable {
     tenants: Vec<Name>,
     nodes: Vec<Node>,
     policy: Option<Policy>,
+    max_lag: Option<Timeout>,
     monitor: Option<Account>,
     tls: Option<TlsMode>,
     tls_ca: Option<PathBuf>,
@@ -126,6 +130,12 @@ impl ClusterTable {
         if let Some(tenant) = repeated(&tenants) {
             return Err(format!("cluster.tenants: \"{tenant}\" stands there twice"));
         }
+        if let Some(lag) = self.max_lag.filter(|_| self.monitor.is_none()) {
+            let lag = humantime::format_duration(lag.get());
+            return Err(format!(
+                "cluster.max_lag = \"{lag}\": nobody would ask a replica how far it is behind; give the cluster a monitor account"
+            ));
+        }
         let mode = self.tls.unwrap_or(TlsMode::Off);
         if mode != TlsMode::Verify && (self.tls_ca.is_some() || self.tls_server_name.is_some()) {
             return Err(format!(
@@ -145,6 +155,7 @@ impl ClusterTable {
             tenants,
             nodes: self.nodes.clone(),
             policy: self.policy.unwrap_or(Policy::Primary),
+            max_lag: self.max_lag.map(Timeout::get),
             monitor: self.monitor.clone().map(|account| Account {
                 tls: tls.clone(),
                 ..account

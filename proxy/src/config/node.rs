@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
-use super::value::{Name, NodeAddress, NodeRole};
+use super::value::{Name, NodeAddress, NodeRole, Weight};
+
+/// The weight of a node of which none is said.
+const DEFAULT_WEIGHT: u32 = 1;
 
 /// One database server of a cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,6 +20,8 @@ pub struct Node {
     pub role: NodeRole,
     /// Where it stands, for operators.
     pub zone: Option<String>,
+    /// How many sessions read from it, to those that read from others, where the cluster's policy has reads go to replicas; 0: none.
+    pub weight: u32,
     /// Sessions are to leave it, and no new ones to come, as long as another node can serve them.
     pub drain: bool,
 }
@@ -28,6 +33,7 @@ impl Node {
             address,
             role: NodeRole::Auto,
             zone: None,
+            weight: DEFAULT_WEIGHT,
             drain: false,
         }
     }
@@ -42,6 +48,7 @@ impl fmt::Display for Node {
             words.push(self.role.text().to_owned());
         }
         words.extend(self.zone.as_ref().map(|zone| format!("zone {zone}")));
+        words.extend((self.weight != DEFAULT_WEIGHT).then(|| format!("weight {}", self.weight)));
         words.extend(self.drain.then(|| "drain".to_owned()));
         if words.is_empty() {
             return Ok(());
@@ -57,6 +64,7 @@ struct NodeTable {
     address: NodeAddress,
     role: Option<NodeRole>,
     zone: Option<Name>,
+    weight: Option<Weight>,
     #[serde(default)]
     drain: bool,
 }
@@ -86,6 +94,7 @@ impl<'de> Visitor<'de> for TextOrTable {
             address: table.address,
             role: table.role.unwrap_or(NodeRole::Auto),
             zone: table.zone.map(Name::into_string),
+            weight: table.weight.map_or(DEFAULT_WEIGHT, Weight::get),
             drain: table.drain,
         })
     }

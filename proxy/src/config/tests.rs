@@ -357,15 +357,19 @@ fn clusters_must_fit_together() {
         ),
         (
             "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [{ adress = \"a:1\" }]".to_owned(),
-            "line 4: cluster.nodes: unknown field `adress`, expected one of `address`, `role`, `zone`, `drain`",
+            "line 4: cluster.nodes: unknown field `adress`, expected one of `address`, `role`, `zone`, `weight`, `drain`",
         ),
         (
             "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\"a\"]".to_owned(),
             "line 4: cluster.nodes: \"a\" is no HOST:PORT such as db1:3306, 10.0.0.7:2881 or [::1]:3306",
         ),
         (
-            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\npolicy = \"read-write-split\""),
-            "line 5: cluster.policy: \"read-write-split\": Sluice does not split reads from writes yet; write primary",
+            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\npolicy = \"split\""),
+            "line 5: cluster.policy: \"split\" is none of primary, read-write-split",
+        ),
+        (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\nmax_lag = \"5s\""),
+            "line 1: cluster.max_lag = \"5s\": nobody would ask a replica how far it is behind; give the cluster a monitor account",
         ),
         (
             format!("[[cluster]]\nkind = \"mysql\"\n{nodes}"),

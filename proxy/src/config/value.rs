@@ -177,34 +177,13 @@ choices! {
     }
 }
 
-/// Which nodes of a cluster serve its sessions.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Policy {
-    /// The primary serves all statements; where none is known, the first node that answers.
-    Primary,
-}
-
-impl Policy {
-    /// The text in the configuration.
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::Primary => "primary",
-        }
-    }
-}
-
-impl FromStr for Policy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "primary" => Ok(Self::Primary),
-            "read-write-split" => Err(
-                "\"read-write-split\": Sluice does not split reads from writes yet; write primary"
-                    .to_owned(),
-            ),
-            _ => Err(format!("\"{text}\" is none of primary")),
-        }
+choices! {
+    /// Which nodes of a cluster serve its sessions.
+    Policy {
+        /// The primary serves all statements; where none is known, the first node that answers.
+        Primary => "primary",
+        /// As [`Policy::Primary`], but for statements outside transactions that surely only read: a replica serves those.
+        ReadWriteSplit => "read-write-split",
     }
 }
 
@@ -219,6 +198,8 @@ impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
     }
 }
 
+/// How many reads a node takes, to those of others.
+pub(super) type Weight = Bounded<0, 1000>;
 /// Worker threads.
 pub type Workers = Bounded<1, 1024>;
 /// Client sessions that may live at once: as many as the 18 bits of an id's sequence tell apart.
@@ -432,12 +413,4 @@ impl FromStr for Name {
     }
 }
 
-deserialize_from_text!(
-    Timeout,
-    Patience,
-    ByteCount,
-    Listen,
-    NodeAddress,
-    Name,
-    Policy
-);
+deserialize_from_text!(Timeout, Patience, ByteCount, Listen, NodeAddress, Name);

@@ -16,8 +16,6 @@ use sluice_ebpf::{
 pub struct Progress {
     /// The client's app socket is captured.
     pub client_captured: bool,
-    /// The node's app socket is captured.
-    pub node_captured: bool,
     /// The regime that began last.
     pub begun: u64,
     /// The regime that a trap, or the first message behind a stop, ended last.

@@ -14,7 +14,7 @@ use std::{
 use sluice_ebpf::{
     latency::Histogram,
     reason::{TrapReason, WaitReason},
-    record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Session, TRAPS, Tuple, path},
+    record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes},
     response::Status,
     wire::Wire,
 };
@@ -92,6 +92,31 @@ macro_rules! half {
     };
 }
 
+/// What the kernel is offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Offer {
+    /// The one moment at which the regime may begin.
+    pub offsets: Offsets,
+    /// The node of the regime.
+    pub seat: Seat,
+    /// Which statements it takes: one of [`takes`].
+    pub takes: u32,
+    /// What is known of the session.
+    pub status: Status,
+}
+
+impl Offer {
+    /// To splice to a session's only node whatever may be spliced.
+    pub const fn at(offsets: Offsets) -> Self {
+        Self {
+            offsets,
+            seat: Seat::Writer,
+            takes: takes::ALL,
+            status: Status::of(0),
+        }
+    }
+}
+
 /// How often a command's head is read before it is given up.
 const COMMAND_READS_MAX: usize = 1000;
 
@@ -135,11 +160,17 @@ impl Slot {
         unsafe {
             std::ptr::write_bytes(&raw mut (*at).client, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).node, 0, 1);
+            std::ptr::write_bytes(&raw mut (*at).ends, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).wire, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).host, 0, 1);
             (&raw mut (*at).host.outstanding_bytes_max).write_volatile(outstanding_bytes_max);
         }
         word!(self, host.session).store(session, Ordering::SeqCst);
+    }
+
+    /// Whether the app socket of this node is captured.
+    pub fn is_captured(&self, seat: Seat) -> bool {
+        word!(self, ends[seat as usize].cookie).load(Ordering::Acquire) != 0
     }
 
     /// Sets the session's [`format`](sluice_ebpf::response::format) bits; before the first [`Slot::arm`].
@@ -148,15 +179,18 @@ impl Slot {
         unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
     }
 
-    /// Lets the session be spliced below the sockets. `client` and `node` are its two connections as those peers see them; before the first
-    /// [`Slot::arm`].
-    pub fn join(&self, joint: Joint, client: Tuple, node: Tuple) {
+    /// Lets the session be spliced below the sockets, between its client and the node at this place. `client` and `node` are the two connections
+    /// as those peers see them; before the first [`Slot::arm`].
+    pub fn join(&self, seat: Seat, joint: Joint, client: Tuple, node: Tuple) {
         let at = self.at();
-        // SAFETY: aligned, in the mapping; the programs read them only once `path` says so.
+        let place = seat as usize;
+        // SAFETY: aligned, in the mapping, and there are as many as seats; the programs read them only once `path` says so.
         unsafe {
-            (&raw mut (*at).host.joint).write_volatile(joint);
+            let joints = (&raw mut (*at).host.joint).cast::<Joint>();
+            let node_ends = (&raw mut (*at).host.node_end).cast::<Tuple>();
+            joints.add(place).write_volatile(joint);
             (&raw mut (*at).host.client_end).write_volatile(client);
-            (&raw mut (*at).host.node_end).write_volatile(node);
+            node_ends.add(place).write_volatile(node);
             fence(Ordering::Release);
             (&raw mut (*at).host.path).write_volatile(path::WIRE);
         }
@@ -199,14 +233,17 @@ impl Slot {
         word!(self, host.session).store(0, Ordering::SeqCst);
     }
 
-    /// Offers a regime that begins exactly at `offsets`, where this is known of the session.
-    pub fn arm(&self, generation: u64, offsets: Offsets, status: Status) {
+    /// Offers a regime.
+    pub fn arm(&self, generation: u64, offer: Offer) {
         // An offer that is half new must not be believed: the old one is withdrawn first.
         word!(self, host.armed).store(0, Ordering::SeqCst);
-        // SAFETY: aligned, in the mapping; the programs read them only while `armed` is not 0, or was when the regime began.
+        let at = self.at();
+        // SAFETY: aligned, in the mapping; the programs read them only while `armed` is not 0.
         unsafe {
-            (&raw mut (*self.at()).host.offsets).write_volatile(offsets);
-            (&raw mut (*self.at()).host.status).write_volatile(status.to_word());
+            (&raw mut (*at).host.offsets).write_volatile(offer.offsets);
+            (&raw mut (*at).host.seat).write_volatile(offer.seat as u32);
+            (&raw mut (*at).host.takes).write_volatile(offer.takes);
+            (&raw mut (*at).host.status).write_volatile(offer.status.to_word());
         }
         word!(self, host.armed).store(generation, Ordering::SeqCst);
     }
@@ -355,7 +392,6 @@ impl Slot {
         };
         Progress {
             client_captured: load(word!(self, client.cookie)) != 0,
-            node_captured: load(word!(self, node.cookie)) != 0,
             begun: self.begun(),
             ended: load(word!(self, client.ended)),
             spilled: load(word!(self, node.spilled)),

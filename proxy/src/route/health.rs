@@ -151,6 +151,12 @@ impl NodeHealth {
         }
     }
 
+    /// Whether it is at most so far behind its primary. One that does not say may be any far, and so may one that follows no more.
+    pub fn has_caught_up(&self, max: Option<Duration>) -> bool {
+        let is_near = max.is_none_or(|max| self.lag.is_some_and(|lag| lag <= max));
+        is_near && !self.is_replication_stopped
+    }
+
     /// Whether the monitor account has found it dead.
     pub const fn is_detected_dead(&self) -> bool {
         self.probes.listed_at_ms.is_some()
@@ -233,13 +239,21 @@ impl Book {
         was != health.logins.listed_at_ms
     }
 
-    /// The monitor account was answered. Whether sessions must look anew where they belong.
-    pub fn probed(&mut self, address: &NodeAddress, probe: Probe, now_ms: u64) -> bool {
+    /// The monitor account was answered. `max_lag`: how far the node may be behind if it is to take reads. Whether sessions must look anew
+    /// where they belong.
+    pub fn probed(
+        &mut self,
+        address: &NodeAddress,
+        probe: Probe,
+        max_lag: Option<Duration>,
+        now_ms: u64,
+    ) -> bool {
         let health = self.of(address);
         let before = (
             health.is_detected_dead(),
             health.unfit.map(|(unfit, _)| unfit),
             health.is_read_only,
+            health.has_caught_up(max_lag),
         );
         health.probes.reach(now_ms);
         health.is_read_only = Some(probe.is_read_only);
@@ -249,7 +263,13 @@ impl Book {
             (Some(unfit), Some((known, since))) if unfit == known => Some((unfit, since)),
             (unfit, _) => unfit.map(|unfit| (unfit, now_ms)),
         };
-        before != (false, probe.unfit, Some(probe.is_read_only))
+        let now = (
+            false,
+            probe.unfit,
+            Some(probe.is_read_only),
+            health.has_caught_up(max_lag),
+        );
+        before != now
     }
 
     /// The monitor account got no answer. Whether sessions must look anew where they belong.
@@ -351,11 +371,11 @@ mod tests {
     fn the_primary_comes_first_and_the_dead_last() {
         let (mut book, cluster, [a, b, c]) = three();
         assert_eq!(order(&book, &cluster), "abc");
-        assert!(book.probed(&a, READS, 10));
-        assert!(book.probed(&b, WRITES, 10));
+        assert!(book.probed(&a, READS, None, 10));
+        assert!(book.probed(&b, WRITES, None, 10));
         assert_eq!(order(&book, &cluster), "bca", "c is unknown");
         assert!(book.is_misplaced(&cluster, &a) && !book.is_misplaced(&cluster, &b));
-        assert!(book.probed(&c, READS, 10) && !book.probed(&c, READS, 20));
+        assert!(book.probed(&c, READS, None, 10) && !book.probed(&c, READS, None, 20));
         assert!(!book.probe_failed(&b, "refused", 30, 2));
         assert!(!book.is_misplaced(&cluster, &b), "once is not enough");
         assert!(
@@ -365,10 +385,10 @@ mod tests {
         assert_eq!(book.get(&b).probes.listed_at_ms, Some(40));
         assert_eq!(book.get(&b).cause.as_deref(), Some("refused"));
         // It was promoted.
-        assert!(book.probed(&c, WRITES, 60));
+        assert!(book.probed(&c, WRITES, None, 60));
         assert_eq!(order(&book, &cluster), "cab");
         // The old primary is back, and one success is enough.
-        assert!(book.probed(&b, WRITES, 70));
+        assert!(book.probed(&b, WRITES, None, 70));
         assert_eq!(order(&book, &cluster), "bca");
         assert!(
             !book.is_misplaced(&cluster, &c),
@@ -383,11 +403,11 @@ mod tests {
             unfit: Some(Unfit::Offline),
             ..WRITES
         };
-        assert!(book.probed(&a, offline, 10));
-        assert!(!book.probed(&a, offline, 20));
+        assert!(book.probed(&a, offline, None, 10));
+        assert!(!book.probed(&a, offline, None, 20));
         assert_eq!(book.get(&a).unfit, Some((Unfit::Offline, 10)));
         assert_eq!(order(&book, &cluster), "bca");
-        assert!(book.probed(&a, WRITES, 30));
+        assert!(book.probed(&a, WRITES, None, 30));
         assert_eq!(order(&book, &cluster), "abc");
     }
 
@@ -399,7 +419,7 @@ mod tests {
         );
         let mut book = Book::default();
         let a: NodeAddress = "a:1".parse().unwrap();
-        assert!(book.probed(&a, WRITES, 1));
+        assert!(book.probed(&a, WRITES, None, 1));
         assert_eq!(order(&book, &cluster), "bac");
         assert!(book.is_misplaced(&cluster, &"c:1".parse().unwrap()));
         assert!(book.is_misplaced(&cluster, &"gone:1".parse().unwrap()));
@@ -430,7 +450,7 @@ mod tests {
     #[test]
     fn who_left_the_configuration_is_forgotten() {
         let (mut book, _, [a, b, _]) = three();
-        assert!(book.probed(&a, WRITES, 1) && book.probed(&b, WRITES, 1));
+        assert!(book.probed(&a, WRITES, None, 1) && book.probed(&b, WRITES, None, 1));
         book.keep(|address| *address == b);
         assert_eq!(book.get(&a), NodeHealth::default());
         assert_ne!(book.get(&b), NodeHealth::default());

@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod occupancy;
+pub mod reader;
 
 use crate::config::{Cluster, Settings};
 use crate::session::{Login, PROXY_TENANT};

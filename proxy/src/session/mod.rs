@@ -2,6 +2,7 @@
 //! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
 pub mod activity;
+pub mod aim;
 pub mod auth_exchange;
 pub mod back_off;
 pub mod charset;
@@ -95,12 +96,14 @@ pub struct Session {
     pub waits_for: Option<WaitReason>,
     /// How its two connections stand, where the wire joins them.
     pub below: Option<Below>,
-    /// The node of its bound server session, as the configuration names it.
+    /// The node that takes its writes, as the configuration names it.
     pub node: Option<String>,
     /// Why it is still at a node that it should leave.
     pub stays: Option<String>,
     /// Since when it is to leave a drained node, in milliseconds since the daemon's start.
     pub leaves_since_ms: Option<u64>,
+    /// Where its reads go, or why they stay at the node of its writes; none where nobody has asked for more.
+    pub reads_at: Option<String>,
     /// What has moved.
     pub traffic: Traffic,
 }
@@ -203,6 +206,7 @@ impl Session {
             node: None,
             stays: None,
             leaves_since_ms: None,
+            reads_at: None,
             traffic: Traffic::default(),
         }
     }

@@ -53,6 +53,18 @@ fn question(names: &[String]) -> String {
     sql
 }
 
+/// The statement that tells the system variables alone; none where none has changed.
+///
+/// # Errors
+/// [`Untold`].
+pub fn system_statement(variables: &Variables) -> Result<Option<String>, Untold> {
+    Ok(set(&system_assignments(variables)?))
+}
+
+fn set(assignments: &[String]) -> Option<String> {
+    (!assignments.is_empty()).then(|| format!("SET {}", assignments.join(", ")))
+}
+
 /// The statement that tells them all, and the last insert id; none where there is nothing to tell. `answers` are those to [`questions`].
 ///
 /// # Errors
@@ -62,23 +74,7 @@ pub fn statement(
     answers: &[Rows],
     last_insert_id: u64,
 ) -> Result<Option<String>, Untold> {
-    if variables.unclear > 0 || variables.not_kept > 0 {
-        return Err(Untold::Unclear);
-    }
-    let mut system: Vec<_> = variables
-        .system()
-        .filter(|variable| !NOT_TOLD.contains(&&*variable.name))
-        .collect();
-    system.sort_by_key(|variable| is_told_late(&variable.name));
-    let mut assignments = Vec::new();
-    for variable in system {
-        let literal = known(Kind::System, variable)?;
-        assignments.push(format!(
-            "@@SESSION.{} = {}",
-            quoted(&variable.name),
-            portable(literal)
-        ));
-    }
+    let mut assignments = system_assignments(variables)?;
     for (at, variable) in variables.user().enumerate() {
         known(Kind::User, variable)?;
         let exact = answers
@@ -90,7 +86,27 @@ pub fn statement(
     if last_insert_id != 0 {
         assignments.push(format!("@@SESSION.last_insert_id = {last_insert_id}"));
     }
-    Ok((!assignments.is_empty()).then(|| format!("SET {}", assignments.join(", "))))
+    Ok(set(&assignments))
+}
+
+fn system_assignments(variables: &Variables) -> Result<Vec<String>, Untold> {
+    if variables.unclear > 0 || variables.not_kept > 0 {
+        return Err(Untold::Unclear);
+    }
+    let mut system: Vec<_> = variables
+        .system()
+        .filter(|variable| !NOT_TOLD.contains(&&*variable.name))
+        .collect();
+    system.sort_by_key(|variable| is_told_late(&variable.name));
+    let assignments = system.into_iter().map(|variable| {
+        let literal = known(Kind::System, variable)?;
+        Ok(format!(
+            "@@SESSION.{} = {}",
+            quoted(&variable.name),
+            portable(literal)
+        ))
+    });
+    assignments.collect()
 }
 
 /// Whether a variable is another after one that is told before: a character set brings its collation, a bound for joins the leave to exceed it.

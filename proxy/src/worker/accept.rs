@@ -386,7 +386,12 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     };
     let collation = logged_in.identity.request.packet.collation();
     session.take_way(
-        way::choose(worker, &entry.place(), &connections),
+        way::choose(
+            worker,
+            &entry.place(),
+            &connections,
+            sluice_ebpf::record::Seat::Writer,
+        ),
         charset::is_safe_collation(collation),
     );
     if let Some(slot) = entry.slot() {

@@ -101,8 +101,21 @@ impl Asked<'_> {
     /// # Errors
     /// The connection has ended, or what came is no response.
     pub(super) async fn ask(&mut self, sql: &str) -> Result<Option<BytesMut>, End> {
-        let packet = query_packet(sql, self.capabilities);
-        self.node.write_all(&packet).await.map_err(End::of_node)?;
+        let packet = self.packet(sql);
+        self.ask_packet(&packet).await
+    }
+
+    /// A statement as a command.
+    pub(super) fn packet(&self, sql: &str) -> BytesMut {
+        query_packet(sql, self.capabilities)
+    }
+
+    /// The same as [`Asked::ask`] with a command that is answered as a statement is.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn ask_packet(&mut self, packet: &[u8]) -> Result<Option<BytesMut>, End> {
+        self.node.write_all(packet).await.map_err(End::of_node)?;
         self.read_answer().await
     }
 

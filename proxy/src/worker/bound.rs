@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
 };
 
-use sluice_ebpf::record::Role;
+use sluice_ebpf::record::{Role, Seat};
 
 use super::{
     Worker,
@@ -96,6 +96,8 @@ pub(super) struct Capture<'a> {
     pub(super) cs_id: CsId,
     /// Where its session is, or will be.
     pub(super) place: Place,
+    /// What the node is to the session.
+    pub(super) seat: Seat,
     /// Payload bytes that the node's segments may carry at most.
     pub(super) segment_max: Option<u32>,
     /// The client is known to be captured. Else its own record says so, as it has spoken before a node is dialled.
@@ -110,6 +112,7 @@ impl<'a> Capture<'a> {
             worker,
             cs_id: entry.cs_id,
             place: entry.place(),
+            seat: Seat::Writer,
             is_client_captured: false,
         }
     }
@@ -118,10 +121,12 @@ impl<'a> Capture<'a> {
     fn role(&self, slot: &Slot) -> Role {
         let path = self.worker.process.settings().path;
         let is_chosen = matches!(path, PathChoice::Auto | PathChoice::Local);
-        if is_chosen && (self.is_client_captured || slot.progress().client_captured) {
-            Role::Node
-        } else {
-            Role::NodeLeftAlone
+        let is_captured = is_chosen && (self.is_client_captured || slot.progress().client_captured);
+        match (self.seat, is_captured) {
+            (Seat::Writer, true) => Role::Node,
+            (Seat::Writer, false) => Role::NodeLeftAlone,
+            (Seat::Reader, true) => Role::Reader,
+            (Seat::Reader, false) => Role::ReaderLeftAlone,
         }
     }
 }
@@ -150,6 +155,10 @@ impl Announce for Capture<'_> {
 
     fn dialling(&self, socket: BorrowedFd<'_>) {
         if let (Some(bindings), Some(slot)) = (&self.worker.bindings, &self.place.slot) {
+            // The wire joins a client with one node; the other one's connection is none of its business.
+            if self.seat == Seat::Reader && slot.is_joined() {
+                return;
+            }
             let mut bindings = bindings.borrow_mut();
             warn(
                 self.cs_id,

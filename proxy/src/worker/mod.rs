@@ -27,6 +27,7 @@ mod linger;
 mod login;
 mod mailbox;
 mod nodes;
+mod reader;
 mod registry;
 mod relay;
 mod report;

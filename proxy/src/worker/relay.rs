@@ -8,6 +8,7 @@ use std::{io, time::Duration};
 use bytes::BytesMut;
 use sluice_ebpf::{
     packet::Position,
+    record::Seat,
     response::{Expect, Response},
 };
 use tokio::time::Instant;
@@ -61,7 +62,11 @@ impl Serving<'_> {
                     match self.read_node()? {
                         // The program says that it hands over before its bytes travel: what is here is that, or said unasked.
                         Got::Bytes(_) if self.has_ended_regime() => return Ok(()),
-                        Got::Bytes(_) if self.is_shutdown_notice() => {
+                        // A reader that speaks unasked leaves, which is not the client's business.
+                        Got::Bytes(_)
+                            if self.is_shutdown_notice()
+                                || self.reading.seat == Seat::Reader =>
+                        {
                             self.node_rest.clear();
                             return Err(End::NodeClosed);
                         }

@@ -21,6 +21,7 @@ use super::{
     close::End,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
+    reader::Reading,
     registry::Entry,
     seat,
     survive::{Leaving, Lost},
@@ -88,6 +89,8 @@ pub(super) struct Serving<'a> {
     pub(super) lost: Option<Lost>,
     /// Whether the session is to move to a fitter node.
     pub(super) leaving: Leaving,
+    /// Where its reads go.
+    pub(super) reading: Reading<'a>,
     /// What is known of nodes has been looked at up to this count.
     pub(super) news_seen: u64,
     /// The node has said that it ends this session.
@@ -129,6 +132,7 @@ impl<'a> Serving<'a> {
             identity: from.identity,
             lost: None,
             leaving: Leaving::No,
+            reading: Reading::default(),
             // What has become known during the login concerns it, too.
             news_seen: 0,
             is_dismissed: false,
@@ -181,6 +185,7 @@ impl<'a> Serving<'a> {
 
     /// Lets the client in: the first offer to the kernel is there before its first command.
     async fn welcome(&mut self) -> Result<(), End> {
+        self.look_at_policy();
         let welcome = std::mem::take(&mut self.welcome);
         if self.client_rest.is_empty() {
             self.offer(welcome.len());
@@ -193,6 +198,9 @@ impl<'a> Serving<'a> {
     async fn boundary(&mut self) -> Result<(), End> {
         if self.lost.is_some() {
             return self.boundary_without_node().await;
+        }
+        if self.reading.is_due {
+            Box::pin(self.review_reader()).await?;
         }
         if self.client_rest.is_empty() {
             self.try_move().await?;
@@ -222,7 +230,10 @@ impl<'a> Serving<'a> {
                 }
             }
             Plan::Quit => self.quit(),
-            Plan::Stream => Box::pin(self.stream()).await,
+            Plan::Stream => {
+                self.turn_to_writer().await?;
+                Box::pin(self.stream()).await
+            }
             Plan::Forward(effect) => self.forward(effect).await,
             Plan::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
             Plan::Prepare(effect) => Box::pin(self.prepare(effect)).await,
@@ -283,10 +294,11 @@ impl<'a> Serving<'a> {
             .get(packet::HEADER_LEN)
             .copied()
             .unwrap_or_default();
+        let foreseen = self.foresee().await?;
+        self.turn().await?;
         if self.node.has_ended().map_err(End::of_node)? {
             return Err(End::NodeClosed);
         }
-        let foreseen = self.foresee().await?;
         self.command = Position::command();
         self.anticipate(&effect);
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
@@ -299,7 +311,9 @@ impl<'a> Serving<'a> {
         self.prepares = (byte == command::STMT_PREPARE)
             .then_some(matches!(effect, Effect::Prepared { spliceable: true }));
         self.expect_response();
+        self.reading.note_change(!knots.is_empty());
         let relayed = self.exchange().await;
+        self.reading.is_changing = false;
         // Where it failed, the turn says what the client may still be told.
         if relayed.is_ok() {
             self.turn = Turn::Nobody;
@@ -373,6 +387,7 @@ impl<'a> Serving<'a> {
     fn forget(&mut self) {
         self.statements.clear();
         self.tracking.clear();
+        self.reset_reader();
         self.entry.prepared.borrow_mut().forget_all();
         {
             let mut session = self.entry.session.borrow_mut();
@@ -416,6 +431,7 @@ impl<'a> Serving<'a> {
 
     /// `COM_CHANGE_USER`.
     async fn change_user(&mut self, payload: &[u8]) -> Result<(), End> {
+        self.turn_to_writer().await?;
         self.begin_command(AnsweredBy::Node);
         let packet = self
             .client_rest
@@ -437,6 +453,7 @@ impl<'a> Serving<'a> {
         } = changed;
         self.note_status(Status::of(ok.status));
         self.collation = collation;
+        self.drop_reader();
         self.forget();
         {
             let mut session = self.entry.session.borrow_mut();

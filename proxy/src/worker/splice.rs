@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use sluice_ebpf::{
     packet::Position,
-    record::Offsets,
+    record::{Offsets, takes},
     response::{Doubt, Outcome, Response, Status},
 };
 
 use super::{close::End, kill::Turn, serve::Serving};
 use crate::{
     gate::{Left, Progress, Standing},
-    kernel::quiesce::quiesce,
+    kernel::{quiesce::quiesce, record::Offer},
     session::{Mode, Path},
 };
 
@@ -38,7 +38,11 @@ impl Serving<'_> {
         let Some(slot) = self.entry.slot() else {
             return;
         };
-        if !self.may_splice() || self.is_held() {
+        let takes = self.takes();
+        // On the wire a regime has one node yet.
+        let is_split = takes != takes::ALL && self.entry.session.borrow().way == Path::Wire;
+        let waits = is_split || self.reading.is_changing || self.reading.is_due;
+        if !self.may_splice() || self.is_held() || waits {
             if self.offered.is_some() {
                 slot.withdraw();
                 if self.entry.gate.get().standing(&slot.progress()) == Standing::Closed {
@@ -69,7 +73,15 @@ impl Serving<'_> {
         gate.count(slot.begun());
         let generation = gate.offer();
         self.entry.gate.set(gate);
-        slot.arm(generation, offsets, self.status);
+        slot.arm(
+            generation,
+            Offer {
+                offsets,
+                seat: self.reading.seat,
+                takes,
+                status: self.status,
+            },
+        );
         self.entry.session.borrow_mut().mode = Mode::Armed;
         self.offered = Some(offsets);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sluice_ebpf::packet::Position;
+use sluice_ebpf::record::Seat;
 use sluice_ebpf::response::{Response, Status};
 use tokio::time::timeout;
 
@@ -102,8 +103,13 @@ impl Serving<'_> {
         if self.worker.process.is_retiring() {
             return self.retire().await;
         }
-        match verdict(&self.worker.process, self.entry, &self.target.node) {
+        if self.lost.is_none() {
+            self.review_reader().await?;
+        }
+        match verdict(&self.worker.process, self.entry, &self.writer().node) {
             _ if self.lost.is_some() => Ok(()),
+            // It is found dead when it is needed.
+            Verdict::Dead if self.reading.seat == Seat::Reader => Ok(()),
             Verdict::Stay => {
                 self.leaving = Leaving::No;
                 self.entry.session.borrow_mut().stays = None;
@@ -133,6 +139,12 @@ impl Serving<'_> {
         }
         if self.leaving != Leaving::Now || self.lost.is_some() {
             return Ok(());
+        }
+        if self.reading.seat == Seat::Reader {
+            if !self.reclaim().await? {
+                return Ok(());
+            }
+            self.turn_to_writer().await?;
         }
         let candidates = self.candidates(true);
         let stuck = if candidates.is_empty() {
@@ -206,6 +218,9 @@ impl Serving<'_> {
         if !self.is_drained().await {
             return Err(end);
         }
+        if self.reading.seat == Seat::Reader {
+            return self.survive_reader(&end, outstanding).await;
+        }
         let session = self.entry.current();
         let mut ties = session.sticky_reasons();
         let transaction = ties.contains(&StickyReason::Transaction);
@@ -248,16 +263,40 @@ impl Serving<'_> {
         Ok(())
     }
 
+    /// The reader is gone, which the client hears of only where it waits for an answer: the writer goes on.
+    async fn survive_reader(&mut self, end: &End, outstanding: Option<u8>) -> Result<(), End> {
+        let cause = format!("{} ({})", self.target.node, end.text());
+        tracing::info!(
+            cs_id = self.entry.cs_id.0,
+            node = %self.target.node,
+            reason = end.text(),
+            outstanding = outstanding.is_some(),
+            "reader lost"
+        );
+        if let Some(sequence) = outstanding {
+            self.say_error(sequence, &MysqlError::outcome_unknown(&cause))
+                .await?;
+        }
+        self.forget_exchange();
+        self.drop_reader();
+        Ok(())
+    }
+
     fn lose(&mut self, lost: Lost) {
         self.lost = Some(lost);
         self.leaving = Leaving::No;
+        self.forget_exchange();
+        self.note_status(Status::of(self.status.flags & !Status::IN_TRANSACTION));
+    }
+
+    /// What was under way with the node comes to nothing.
+    fn forget_exchange(&mut self) {
         self.command = Position::DONE;
         self.response = Response::DONE;
         self.in_file = false;
         self.after_splice = false;
         self.node_rest.clear();
         self.tracking.forget_command();
-        self.note_status(Status::of(self.status.flags & !Status::IN_TRANSACTION));
         self.entry.end_command();
     }
 

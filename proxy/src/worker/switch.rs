@@ -35,16 +35,16 @@ use crate::{
         replay::{LAST_INSERT_ID, Untold, questions, statement},
     },
 };
-use sluice_ebpf::reason::RelayReason;
+use sluice_ebpf::{reason::RelayReason, record::Seat};
 
 /// From the dialling of the node to its last answer, at most.
-const SWITCH_TIME: Duration = Duration::from_secs(5);
+pub(super) const SWITCH_TIME: Duration = Duration::from_secs(5);
 /// How long to wait for a client's acknowledgements, which come within its delay (40 ms on Linux, up to 500 elsewhere).
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// How often to look for them.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 /// `COM_QUIT` as a packet.
-const QUIT: [u8; 5] = [1, 0, 0, 0, command::QUIT];
+pub(super) const QUIT: [u8; 5] = [1, 0, 0, 0, command::QUIT];
 
 /// Why a session keeps its server session.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -76,11 +76,11 @@ impl fmt::Display for Stuck {
 /// A server session that is logged in to and serves nobody yet.
 pub(super) struct Fresh<'a> {
     /// First, so that it is dropped before the leg: no stale entry meets a reused port.
-    bound: Bound<'a>,
-    leg: Leg,
-    rest: BytesMut,
-    greeting: Greeting,
-    target: Target,
+    pub(super) bound: Bound<'a>,
+    pub(super) leg: Leg,
+    pub(super) rest: BytesMut,
+    pub(super) greeting: Greeting,
+    pub(super) target: Target,
 }
 
 /// Why a node does not have a session.
@@ -116,6 +116,9 @@ impl<'a> Serving<'a> {
         ss_id: SsId,
         own: bool,
     ) -> Result<Result<(), AdminError>, End> {
+        if own && self.end_reader(ss_id).await? {
+            return Ok(Ok(()));
+        }
         let switched = if own {
             self.switch(self.candidates(false)).await?.map(drop)
         } else {
@@ -132,8 +135,10 @@ impl<'a> Serving<'a> {
         let bound = self.entry.session.borrow().bound;
         let outcome = if wish.outcome.is_closed() {
             return Ok(());
-        } else if bound == Some(wish.ss_id) {
+        } else if bound == Some(wish.ss_id) && self.reading.seat == Seat::Writer {
             self.switch(self.candidates(false)).await?.map(drop)
+        } else if self.end_reader(wish.ss_id).await? {
+            Ok(())
         } else {
             Err(Stuck::Gone)
         };
@@ -153,6 +158,7 @@ impl<'a> Serving<'a> {
         if !self.reclaim().await? {
             return Ok(Err(Stuck::Busy));
         }
+        self.turn_to_writer().await?;
         if !self.is_drained().await {
             return Ok(Err(Stuck::Busy));
         }
@@ -267,7 +273,8 @@ impl<'a> Serving<'a> {
                 worker: self.worker,
                 place: Some(place.clone()),
             };
-            match self.open_one(candidate, &place, credential, told).await {
+            let opened = self.open_one(candidate, &place, Seat::Writer, credential, told);
+            match opened.await {
                 Ok(fresh) => {
                     spare.place = None;
                     return Ok((fresh, place));
@@ -280,16 +287,31 @@ impl<'a> Serving<'a> {
         Err(failure.unwrap_or_else(|| "its cluster is gone".to_owned()))
     }
 
-    async fn open_one(
+    /// Opens a server session at a node, for this seat of the record at `place`.
+    ///
+    /// # Errors
+    /// Why the node has not the session.
+    pub(super) async fn open_one(
         &self,
         candidate: Candidate,
         place: &Place,
+        seat: Seat,
         credential: &Credential,
         told: Option<&str>,
     ) -> Result<Fresh<'a>, String> {
         let deadline = Instant::now() + SWITCH_TIME;
         let node = candidate.node.clone();
-        let opened = self.log_in_at(candidate, place, credential, deadline).await;
+        let capture = Capture {
+            worker: self.worker,
+            cs_id: self.entry.cs_id,
+            place: place.clone(),
+            seat,
+            segment_max: segment_max(self.worker, &self.client),
+            is_client_captured: self.entry.session.borrow().way == Path::Local,
+        };
+        let opened = self
+            .log_in_at(candidate, capture, credential, deadline)
+            .await;
         let process = &self.worker.process;
         match &opened {
             Ok(_) => process.health.login_answered(&node),
@@ -338,17 +360,10 @@ impl<'a> Serving<'a> {
     async fn log_in_at(
         &self,
         candidate: Candidate,
-        place: &Place,
+        capture: Capture<'a>,
         credential: &Credential,
         deadline: Instant,
     ) -> Result<Fresh<'a>, Refusal> {
-        let capture = Capture {
-            worker: self.worker,
-            cs_id: self.entry.cs_id,
-            place: place.clone(),
-            segment_max: segment_max(self.worker, &self.client),
-            is_client_captured: self.entry.session.borrow().way == Path::Local,
-        };
         let ends = sender::ends(self.entry.session.borrow().client, &self.client);
         // Another node may be as good as one that does not even greet in time.
         let connect_timeout = self.worker.process.settings().connect_timeout;
@@ -404,7 +419,7 @@ impl<'a> Serving<'a> {
         let rest = node.into_rest();
         let leg = greeted.dialled.keep();
         Ok(Fresh {
-            bound: Bound::node(self.worker, place.clone(), &leg),
+            bound: Bound::node(self.worker, capture.place.clone(), &leg),
             leg,
             rest,
             greeting: greeted.greeting,
@@ -449,6 +464,8 @@ impl<'a> Serving<'a> {
 
     /// Makes a fresh server session the session's.
     pub(super) async fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
+        // Its connection belongs to the record that the session leaves.
+        self.drop_reader();
         self.node_capabilities = fresh.greeting.capabilities;
         self.target = fresh.target;
         self.is_dismissed = false;
@@ -476,7 +493,7 @@ impl<'a> Serving<'a> {
             // Its socket stays captured; the program looks it up anew with its next message.
             is_client_captured: self.entry.session.borrow().way == Path::Local,
         };
-        let way = way::choose(self.worker, &place, &connections);
+        let way = way::choose(self.worker, &place, &connections, Seat::Writer);
         let kind = ConnectionKind::Connected(ss_id);
         self.entry.watch(kind, &fresh.leg);
         self.entry.move_to(place);

@@ -4,7 +4,7 @@ use std::{future::pending, sync::atomic::Ordering, time::Duration};
 
 use sluice_ebpf::{
     reason::RelayReason,
-    record::Joint,
+    record::{Joint, Seat},
     wire::{self, Side, flag},
 };
 use tokio::time::{Instant, timeout};
@@ -37,6 +37,7 @@ pub(super) fn choose(
     worker: &Worker,
     place: &Place,
     connections: &Connections<'_>,
+    seat: Seat,
 ) -> Result<Path, RelayReason> {
     // The kernel cannot read what is encrypted for the daemon.
     if connections.client.is_tls() || connections.node.is_tls() {
@@ -50,7 +51,11 @@ pub(super) fn choose(
     if choice == PathChoice::Relay {
         return Err(RelayReason::NotChosen);
     }
-    let local = local(slot, connections);
+    let local = local(slot, connections, seat);
+    // Both of a session's nodes are reached by one way, or the second one through the daemon.
+    if seat == Seat::Reader && (slot.is_joined() || local.is_err()) {
+        return Err(local.err().unwrap_or(RelayReason::NoWire));
+    }
     if choice != PathChoice::Wire && local.is_ok() {
         return Ok(Path::Local);
     }
@@ -69,7 +74,7 @@ pub(super) fn choose(
         let _ = leg.reset_on_close(true);
     }
     let end = |leg: &Leg| tuple(leg.peer_addr(), leg.local_addr());
-    slot.join(joint, end(connections.client), end(connections.node));
+    slot.join(seat, joint, end(connections.client), end(connections.node));
     Ok(Path::Wire)
 }
 
@@ -107,7 +112,7 @@ fn is_owed(slot: &Slot, side: Side) -> bool {
 }
 
 /// Whether both ends are sockets of this host's programs.
-fn local(slot: &Slot, connections: &Connections<'_>) -> Result<(), RelayReason> {
+fn local(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> Result<(), RelayReason> {
     if !connections.is_client_captured {
         // One of this host is left alone where no node is here.
         let is_here = is_local(connections.client.peer_addr().ip().to_canonical());
@@ -116,7 +121,7 @@ fn local(slot: &Slot, connections: &Connections<'_>) -> Result<(), RelayReason> 
         } else {
             RelayReason::ClientRemote
         })
-    } else if !slot.progress().node_captured {
+    } else if !slot.is_captured(seat) {
         Err(RelayReason::NodeRemote)
     } else {
         Ok(())

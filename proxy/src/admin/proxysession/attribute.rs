@@ -177,6 +177,9 @@ fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
         "stays_reason",
         session.stays.as_deref().unwrap_or_default(),
     );
+    if let Some(reads_at) = session.reads_at.as_deref() {
+        rows.add(info, "reads_at", reads_at);
+    }
 }
 
 /// What the responses of the server session in use tell of it. ODP has of this `server_trans_stat` alone.

@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 9] = [
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 10] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -34,13 +34,18 @@ pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 9] = [
     ),
     (
         "nodes",
-        "HOST:PORT, or tables of address, role, zone and drain",
+        "HOST:PORT, or tables of address, role, zone, weight and drain",
         "The cluster's nodes.",
     ),
     (
         "policy",
-        "primary",
-        "Which node serves a session: the primary, or the first that answers where none is known.",
+        "primary, read-write-split",
+        "Which nodes serve a session: the primary, or the first that answers where none is known; with a split, replicas its reads.",
+    ),
+    (
+        "max_lag",
+        "1ms to 1h",
+        "How far a replica may be behind that takes reads; empty: however far.",
     ),
     (
         "monitor",
@@ -92,6 +97,9 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.tenants.join(", "),
             nodes.join(", "),
             cluster.policy.text().to_owned(),
+            cluster.max_lag.map_or_else(String::new, |lag| {
+                humantime::format_duration(lag).to_string()
+            }),
             monitor.map_or_else(String::new, |account| account.user.clone()),
             cluster.tls.mode.text().to_owned(),
             path(cluster.tls.ca.as_ref()),

@@ -12,12 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sluice_ebpf::{
-    record::{Offsets, Role},
-    response::Status,
-};
+use sluice_ebpf::record::{Offsets, Role};
 
-use super::{Kernel, KernelError, capture::Bindings, record::Slot};
+use super::{
+    Kernel, KernelError,
+    capture::Bindings,
+    record::{Offer, Slot},
+};
 use crate::{
     gate::{Gate, Left, Standing},
     net::path::limit_segments,
@@ -177,10 +178,10 @@ impl TestSession {
     fn run(&self) -> Result<(), SelfTestError> {
         self.log_in()?;
         let mut gate = Gate::default();
-        self.slot.arm(gate.offer(), AFTER_LOGIN, Status::default());
+        self.slot.arm(gate.offer(), Offer::at(AFTER_LOGIN));
         self.splice(gate, ROW_BYTES)?;
         self.trap(gate)?;
-        self.slot.arm(gate.offer(), AFTER_TRAP, Status::default());
+        self.slot.arm(gate.offer(), Offer::at(AFTER_TRAP));
         self.splice(gate, ROW_BYTES)
     }
 

@@ -7,15 +7,16 @@ use std::{
     time::Instant,
 };
 
-use sluice_ebpf::response::Status;
-
 use super::{AFTER_LOGIN, AFTER_TRAP, STEP_TIMEOUT, SelfTestError, TestSession, socket, wrong};
+use sluice_ebpf::record::Seat;
+
 use crate::{
     gate::Gate,
     kernel::{
         Kernel,
         capture::tuple,
         interfaces::{LOOPBACK, State},
+        record::Offer,
     },
     net::facts::{Facts, joint},
 };
@@ -69,7 +70,7 @@ impl TestSession {
         self.log_in()?;
         self.join()?;
         let mut gate = Gate::default();
-        self.slot.arm(gate.offer(), AFTER_LOGIN, Status::default());
+        self.slot.arm(gate.offer(), Offer::at(AFTER_LOGIN));
         self.splice(gate, ROW_BYTES)?;
         if can_loop {
             // Where it may not be written there is nothing to be seen.
@@ -77,7 +78,7 @@ impl TestSession {
             self.splice(gate, ROW_BYTES)?;
         }
         self.trap(gate)?;
-        self.slot.arm(gate.offer(), AFTER_TRAP, Status::default());
+        self.slot.arm(gate.offer(), Offer::at(AFTER_TRAP));
         self.splice(gate, ROW_BYTES)?;
         self.close()
     }
@@ -89,7 +90,7 @@ impl TestSession {
         let joint = joint(&client, &node).map_err(|error| wrong("join", error.to_string()))?;
         let [(client, front), (node, back)] = self.tuples;
         self.slot
-            .join(joint, tuple(client, front), tuple(node, back));
+            .join(Seat::Writer, joint, tuple(client, front), tuple(node, back));
         Ok(())
     }
 

@@ -36,6 +36,7 @@ struct Subject {
     node: NodeAddress,
     account: Account,
     kind: ClusterKind,
+    max_lag: Option<Duration>,
     settings: HealthSettings,
 }
 
@@ -56,6 +57,7 @@ impl Watches {
                     node: node.clone(),
                     account: account.clone(),
                     kind: cluster.kind,
+                    max_lag: cluster.max_lag,
                     settings: settings.health,
                 };
                 let known = earlier.iter().position(|(known, _)| *known == subject);
@@ -95,7 +97,7 @@ fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>
     let (node, now_ms) = (&subject.node, health.now_ms());
     match outcome {
         Ok(probe) => {
-            if health.note(|book| book.probed(node, probe, now_ms)) {
+            if health.note(|book| book.probed(node, probe, subject.max_lag, now_ms)) {
                 let unfit = probe.unfit.map(Unfit::text);
                 tracing::info!(%node, read_only = probe.is_read_only, unfit, "node answers");
             }

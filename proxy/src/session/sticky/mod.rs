@@ -172,6 +172,11 @@ pub struct Knots {
 }
 
 impl Knots {
+    /// Whether it neither ties nor unties anything, however it goes.
+    pub const fn is_empty(&self) -> bool {
+        self.knots.is_empty()
+    }
+
     /// Those that hold after the command's last response. Of a batch that has failed the statements before the failed one have been executed:
     /// what they may have tied holds.
     pub fn after(self, is_ok: bool) -> Vec<Knot> {

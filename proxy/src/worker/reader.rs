@@ -1,0 +1,487 @@
+//! A session's reads at another node than its writes. The server session that was used last is [`Serving`]'s own; the other one stands aside, and
+//! the two change places at a command boundary, when a command comes that is for the other node. The reader is opened for the first such command,
+//! and told before each use what has changed in the session meanwhile. Where it cannot be had, or not be told, the writer reads.
+
+use std::mem::swap;
+
+use bytes::BytesMut;
+use sluice_ebpf::{
+    aim::Aim,
+    reason::RelayReason,
+    record::{Seat, takes},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    accept::candidate,
+    ask::Asked,
+    bound::Bound,
+    clock,
+    close::End,
+    login::Target,
+    relay::{Got, read_into},
+    serve::Serving,
+    survive::Leaving,
+    switch::{Fresh, QUIT, SWITCH_TIME},
+    way::{self, Connections},
+};
+use crate::{
+    admin::ConnectionKind,
+    config::Policy,
+    net::Leg,
+    protocol::{capability::Capabilities, command, rows::Rows},
+    route::reader::{is_reader, readers},
+    session::{
+        ConnectionId, Path, ServerSession, ServerState, SsId, StickyReason, Versions, aim::aim_of,
+        replay::system_statement,
+    },
+};
+
+/// `COM_RESET_CONNECTION` as a packet.
+const RESET: [u8; 5] = [1, 0, 0, 0, command::RESET_CONNECTION];
+
+/// Whether a session's reads go to replicas.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Wish {
+    /// Its cluster's policy does not want it.
+    #[default]
+    None,
+    /// It does.
+    Wanted,
+    /// It does, but no replica can be had, and none is asked again before something becomes known of nodes.
+    Refused,
+}
+
+/// Where a session's reads go.
+#[derive(Default)]
+pub(super) struct Reading<'a> {
+    wish: Wish,
+    /// What the server session is that the session uses.
+    pub(super) seat: Seat,
+    /// The other one.
+    aside: Option<Box<Aside<'a>>>,
+    /// What has become known of nodes is yet to be looked at: a command was under way. Nothing is offered to the kernel before.
+    pub(super) is_due: bool,
+    /// The command under way may change what decides where reads go: nothing is offered to the kernel before it has.
+    pub(super) is_changing: bool,
+    /// The client has reset the session, and the reader has not heard of it.
+    must_reset: bool,
+}
+
+impl Reading<'_> {
+    /// A command is about to be relayed that ties or unties something, or not.
+    pub(super) fn note_change(&mut self, changes: bool) {
+        self.is_changing = self.wish != Wish::None && changes;
+    }
+}
+
+/// A server session that is not used now.
+struct Aside<'a> {
+    /// First, so that it is dropped before the leg: no stale entry meets a reused port.
+    bound: Bound<'a>,
+    leg: Leg,
+    rest: BytesMut,
+    node_capabilities: Capabilities,
+    target: Target,
+    ss_id: SsId,
+    way: Result<Path, RelayReason>,
+}
+
+impl Drop for Aside<'_> {
+    /// The node closes when it reads this, or finds us gone.
+    fn drop(&mut self) {
+        let _ = self.leg.finish(&QUIT);
+    }
+}
+
+impl<'a> Serving<'a> {
+    /// Looks at the policy of the session's cluster.
+    pub(super) fn look_at_policy(&mut self) {
+        let settings = self.worker.process.settings();
+        let name = self.entry.session.borrow().login.cluster.clone();
+        let cluster = settings.cluster(&name);
+        let is_wanted = cluster.is_some_and(|cluster| cluster.policy == Policy::ReadWriteSplit);
+        self.reading.wish = if is_wanted { Wish::Wanted } else { Wish::None };
+    }
+
+    /// Which statements the kernel may take to the node that the session uses.
+    pub(super) fn takes(&self) -> u32 {
+        match self.reading.seat {
+            Seat::Reader => takes::READS,
+            // A tie of the next transaction goes with that one, which the daemon may not see.
+            Seat::Writer if self.may_read_elsewhere(&[StickyReason::NextTransaction]) => {
+                takes::WRITES
+            }
+            Seat::Writer => takes::ALL,
+        }
+    }
+
+    /// The node that takes the session's writes.
+    pub(super) fn writer(&self) -> &Target {
+        match (&self.reading.aside, self.reading.seat) {
+            (Some(aside), Seat::Reader) => &aside.target,
+            _ => &self.target,
+        }
+    }
+
+    /// Whether reads outside transactions go to another node: nothing that the session has lives in the writer's connection alone, but for these.
+    fn may_read_elsewhere(&self, but: &[StickyReason]) -> bool {
+        if self.reading.wish != Wish::Wanted
+            || self.lost.is_some()
+            || self.leaving != Leaving::No
+            || self.is_held()
+        {
+            return false;
+        }
+        let session = self.entry.session.borrow();
+        if session.db.as_deref().is_some_and(is_each_nodes_own) {
+            return false;
+        }
+        let ties = session.ties.reasons();
+        // Executions of prepared statements go to the node that has them.
+        ties.iter()
+            .all(|tie| *tie == StickyReason::PreparedStatement || but.contains(tie))
+    }
+
+    /// Turns to the node that the command at the front of `client_rest` is for.
+    ///
+    /// # Errors
+    /// The session has ended, or the node that it has used has.
+    pub(super) async fn turn(&mut self) -> Result<(), End> {
+        if self.reading.wish == Wish::None {
+            return Ok(());
+        }
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        match aim_of(&self.client_rest, attributes) {
+            Aim::Last => Ok(()),
+            Aim::Reader if self.status.is_outside_transaction() && self.may_read_elsewhere(&[]) => {
+                Box::pin(self.turn_to_reader()).await
+            }
+            Aim::Reader | Aim::Writer => self.turn_to_writer().await,
+        }
+    }
+
+    /// Has the session use the writer, at a boundary and with no regime live.
+    ///
+    /// # Errors
+    /// As [`Serving::turn`].
+    pub(super) async fn turn_to_writer(&mut self) -> Result<(), End> {
+        if self.reading.seat == Seat::Reader {
+            self.barrier().await?;
+            self.change_places();
+        }
+        Ok(())
+    }
+
+    async fn turn_to_reader(&mut self) -> Result<(), End> {
+        if self.reading.seat == Seat::Reader {
+            return Ok(());
+        }
+        if !self.is_reader_alive() {
+            self.reading.aside = None;
+        }
+        self.forget_gone_readers();
+        let ready = match self.reading.aside {
+            Some(_) => self.bring_up().await,
+            None => self.open_reader().await,
+        };
+        if let Err(why) = ready {
+            self.refuse_reader(&why);
+            return Ok(());
+        }
+        self.barrier().await?;
+        self.change_places();
+        Ok(())
+    }
+
+    /// Whether the reader that stands aside is still there; what it says unasked is that it leaves.
+    fn is_reader_alive(&mut self) -> bool {
+        let worker = self.worker;
+        let Some(aside) = &mut self.reading.aside else {
+            return true;
+        };
+        matches!(
+            read_into(&mut aside.rest, &aside.leg, worker),
+            Ok(Got::Nothing)
+        )
+    }
+
+    /// The server session that is used and the one that stands aside change places.
+    fn change_places(&mut self) {
+        let Some(aside) = &mut self.reading.aside else {
+            return;
+        };
+        swap(&mut self.bound, &mut aside.bound);
+        swap(&mut self.node, &mut aside.leg);
+        swap(&mut self.node_rest, &mut aside.rest);
+        swap(&mut self.node_capabilities, &mut aside.node_capabilities);
+        swap(&mut self.target, &mut aside.target);
+        let mut session = self.entry.session.borrow_mut();
+        session.set_bound_state(ServerState::KeepAlivePooled);
+        if let Some(used) = session.bound.replace(aside.ss_id) {
+            aside.ss_id = used;
+        }
+        session.set_bound_state(ServerState::KeepAliveBound);
+        let own = session.relay_reason.filter(|_| session.way == Path::Relay);
+        let way = std::mem::replace(&mut aside.way, own.map_or(Ok(session.way), Err));
+        let is_safe = session.relay_reason != Some(RelayReason::Charset);
+        session.take_way(way, is_safe);
+        self.reading.seat = match self.reading.seat {
+            Seat::Writer => Seat::Reader,
+            Seat::Reader => Seat::Writer,
+        };
+    }
+
+    /// The reader does not live any more, or is not needed: the session uses the writer, whatever it was about to do.
+    pub(super) fn drop_reader(&mut self) {
+        if self.reading.seat == Seat::Reader {
+            self.change_places();
+        }
+        self.reading.aside = None;
+        self.reading.must_reset = false;
+        self.forget_gone_readers();
+        self.entry.session.borrow_mut().reads_at = None;
+    }
+
+    /// Takes server sessions whose connection is gone out of the session.
+    fn forget_gone_readers(&self) {
+        let mut session = self.entry.session.borrow_mut();
+        let kept = [
+            session.bound,
+            self.reading.aside.as_ref().map(|aside| aside.ss_id),
+        ];
+        let gone: Vec<_> = session
+            .servers
+            .iter()
+            .map(|server| server.ss_id)
+            .filter(|ss_id| !kept.contains(&Some(*ss_id)))
+            .collect();
+        for ss_id in gone {
+            session.remove_server(ss_id);
+        }
+    }
+
+    fn refuse_reader(&mut self, why: &str) {
+        tracing::info!(
+            cs_id = self.entry.cs_id.0,
+            reason = why,
+            "reads stay at the session's own node"
+        );
+        self.drop_reader();
+        self.reading.wish = Wish::Refused;
+        self.entry.session.borrow_mut().reads_at = Some(format!("own node: {why}"));
+    }
+
+    /// The client has reset the session.
+    pub(super) const fn reset_reader(&mut self) {
+        self.reading.must_reset = self.reading.aside.is_some();
+    }
+
+    /// Whether this is the reader's id; if so it is ended, and another opened when one is needed.
+    ///
+    /// # Errors
+    /// As [`Serving::turn`].
+    pub(super) async fn end_reader(&mut self, ss_id: SsId) -> Result<bool, End> {
+        let id = match self.reading.seat {
+            Seat::Reader => self.entry.session.borrow().bound,
+            Seat::Writer => self.reading.aside.as_ref().map(|aside| aside.ss_id),
+        };
+        if id != Some(ss_id) || !self.reclaim().await? {
+            return Ok(false);
+        }
+        self.turn_to_writer().await?;
+        self.drop_reader();
+        Ok(true)
+    }
+
+    /// Something has become known of nodes: whether the session's reader may go on to take reads, or one is to be looked for.
+    ///
+    /// # Errors
+    /// As [`Serving::turn`].
+    pub(super) async fn review_reader(&mut self) -> Result<(), End> {
+        let before = self.reading.wish;
+        self.look_at_policy();
+        let reader = match self.reading.seat {
+            Seat::Reader => Some(&self.target.node),
+            Seat::Writer => self.reading.aside.as_ref().map(|aside| &aside.target.node),
+        };
+        let process = &self.worker.process;
+        let settings = process.settings();
+        let name = self.entry.session.borrow().login.cluster.clone();
+        let cluster = settings.cluster(&name);
+        let is_fit = reader.is_none_or(|node| {
+            cluster.is_some_and(|cluster| is_reader(&process.health.book(), cluster, node))
+        });
+        let was_due = std::mem::take(&mut self.reading.is_due);
+        let is_changed = was_due || !is_fit || before != self.reading.wish;
+        // What the kernel was offered may not hold any more.
+        if is_changed {
+            if !self.reclaim().await? {
+                self.reading.is_due = true;
+            } else if is_fit {
+                self.entry.session.borrow_mut().reads_at = None;
+            } else {
+                self.turn_to_writer().await?;
+                self.drop_reader();
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a server session at the first replica that has the session. The inner error says why there is none.
+    async fn open_reader(&mut self) -> Result<(), String> {
+        let told = self.told()?;
+        let candidates = {
+            let process = &self.worker.process;
+            let settings = process.settings();
+            let session = self.entry.session.borrow();
+            let cluster = settings
+                .cluster(&session.login.cluster)
+                .ok_or("its cluster is gone")?;
+            let book = process.health.book();
+            let found = readers(&book, cluster, self.entry.cs_id.0.into());
+            let nodes = found.map_err(|none| none.text().to_owned())?;
+            let candidates = nodes
+                .into_iter()
+                .filter(|node| node.address != *self.target.node)
+                .filter_map(|node| candidate(process, cluster, node).ok());
+            candidates.collect::<Vec<_>>()
+        };
+        let credential = self.credential().await?;
+        let place = self.entry.place();
+        let mut failure = None;
+        for candidate in candidates {
+            let opened = self.open_one(
+                candidate,
+                &place,
+                Seat::Reader,
+                &credential,
+                told.as_deref(),
+            );
+            match opened.await {
+                Ok(fresh) => {
+                    self.stand_aside(fresh);
+                    return Ok(());
+                }
+                Err(why) => {
+                    failure.get_or_insert(why);
+                }
+            }
+        }
+        Err(failure.unwrap_or_else(|| "no replica is fit".to_owned()))
+    }
+
+    /// A fresh server session is the session's reader.
+    fn stand_aside(&mut self, fresh: Fresh<'a>) {
+        let mut session = self.entry.session.borrow_mut();
+        let ss_id = self.worker.process.server_session_id();
+        let connections = Connections {
+            client: &self.client,
+            node: &fresh.leg,
+            is_client_captured: session.way == Path::Local,
+        };
+        let way = way::choose(self.worker, &self.entry.place(), &connections, Seat::Reader);
+        let versions = known_by_reader(session.versions);
+        session.servers.push(ServerSession {
+            state: ServerState::KeepAlivePooled,
+            opened_at_ns: clock::now_ns(),
+            versions,
+            ..ServerSession::new(
+                ss_id,
+                fresh.target.address,
+                ConnectionId(fresh.greeting.thread_id.into()),
+            )
+        });
+        session.reads_at = Some(fresh.target.node.to_string());
+        drop(session);
+        self.entry
+            .watch(ConnectionKind::Connected(ss_id), &fresh.leg);
+        self.reading.must_reset = false;
+        self.reading.aside = Some(Box::new(Aside {
+            bound: fresh.bound,
+            leg: fresh.leg,
+            rest: fresh.rest,
+            node_capabilities: fresh.greeting.capabilities,
+            target: fresh.target,
+            ss_id,
+            way,
+        }));
+    }
+
+    /// What a reader must be told of the session's variables; its user variables it never needs.
+    fn told(&self) -> Result<Option<String>, String> {
+        system_statement(&self.entry.session.borrow().variables).map_err(|why| why.to_string())
+    }
+
+    /// Tells the reader what has changed since it was used last. The error says why it cannot be used.
+    async fn bring_up(&mut self) -> Result<(), String> {
+        let Some(aside) = &mut self.reading.aside else {
+            return Ok(());
+        };
+        let (versions, db) = {
+            let session = self.entry.session.borrow();
+            let known = session.server(aside.ss_id).map(|server| server.versions);
+            let wanted = known_by_reader(session.versions);
+            if known == Some(wanted) && !self.reading.must_reset {
+                return Ok(());
+            }
+            let is_elsewhere = known.is_none_or(|known| known.db_name != wanted.db_name);
+            (wanted, session.db.clone().filter(|_| is_elsewhere))
+        };
+        let set = system_statement(&self.entry.session.borrow().variables)
+            .map_err(|why| why.to_string())?;
+        let mut asked = Asked {
+            worker: self.worker,
+            node: &aside.leg,
+            rest: &mut aside.rest,
+            capabilities: self.capabilities,
+        };
+        let deadline = Instant::now() + SWITCH_TIME;
+        let mut packets = Vec::new();
+        if std::mem::take(&mut self.reading.must_reset) {
+            packets.push(BytesMut::from(&RESET[..]));
+        }
+        let used = db.map(|db| format!("USE `{}`", db.replace('`', "``")));
+        for sql in used.into_iter().chain(set) {
+            packets.push(asked.packet(&sql));
+        }
+        for packet in packets {
+            let answer = timeout_at(deadline, asked.ask_packet(&packet)).await;
+            let answer = answer.map_err(|_elapsed| "the replica does not answer in time")?;
+            let answer = answer.map_err(|_end| "the replica has closed the connection")?;
+            let rows = answer.map(|bytes| Rows::parse(bytes, self.capabilities));
+            match rows {
+                Some(Ok(Ok(_))) => {}
+                Some(Ok(Err(error))) => {
+                    return Err(format!(
+                        "the replica does not take the session's state: error {}: {}",
+                        error.number,
+                        error.message_lossy()
+                    ));
+                }
+                Some(Err(_)) | None => return Err("the replica's answer cannot be read".to_owned()),
+            }
+        }
+        let ss_id = aside.ss_id;
+        if let Some(server) = self.entry.session.borrow_mut().server_mut(ss_id) {
+            server.versions = versions;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a schema's tables are about the node itself: what a text reads there without naming the schema, its writer must answer.
+fn is_each_nodes_own(schema: &str) -> bool {
+    ["mysql", "performance_schema", "information_schema", "sys"]
+        .iter()
+        .any(|own| schema.eq_ignore_ascii_case(own))
+}
+
+/// What of a session's state a reader is told.
+const fn known_by_reader(versions: Versions) -> Versions {
+    Versions {
+        user_var: 0,
+        last_insert_id: 0,
+        ..versions
+    }
+}

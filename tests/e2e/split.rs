@@ -1,0 +1,357 @@
+//! Reads at a replica, everything else at the primary: which node a statement reaches, what a session takes along, and what becomes of it when the
+//! replica goes.
+
+use crate::{
+    attribute,
+    case::Case,
+    nodes::{known, watchful},
+};
+use anyhow::{Result, ensure};
+use sluice_tests::{
+    cluster::Cluster,
+    path::Path,
+    server::{PASSWORD, USER},
+    stage::{Front, Stage},
+    wait,
+    wire::{Connection, command, frame},
+};
+use std::time::Duration;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("reads_and_writes", reads_and_writes).daemon(),
+    Case::new("state_follows", state_follows).daemon(),
+    Case::new("ties_keep_reads_at_the_primary", ties).daemon(),
+    Case::new("about_the_last_statement", about_the_last).daemon(),
+    Case::new("pipelined", pipelined).daemon(),
+    Case::new("a_replica_goes", a_replica_goes).daemon(),
+    Case::new("a_replica_falls_behind", falls_behind).daemon(),
+    Case::new("kills", kills).daemon(),
+    Case::new("most_is_spliced", most_is_spliced).only(Path::Spliced),
+];
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A read that tells which node has answered: 1 is the primary, 2 its replica.
+const NODE: &str = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
+
+/// A primary and a replica with a table, and a daemon in front of them that splits reads from writes.
+struct Site {
+    cluster: Cluster,
+    front: Front,
+}
+
+impl Site {
+    fn new(stage: &Stage) -> Result<Self> {
+        Self::with(stage, "")
+    }
+
+    fn with(stage: &Stage, line: &str) -> Result<Self> {
+        let cluster = Cluster::start(&stage.hosts().node, 1)?;
+        stage.hosts().node.enter(|| {
+            let mut primary = cluster.open(0)?;
+            primary.run("CREATE DATABASE shop")?;
+            primary.run("CREATE TABLE shop.t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)")?;
+            primary.run("CREATE DATABASE other")?;
+            primary.run("CREATE TABLE other.t (at TIMESTAMP)")?;
+            primary.run("INSERT INTO other.t VALUES (FROM_UNIXTIME(1000000000))")?;
+            cluster.catch_up(1, 0)
+        })??;
+        let configured = cluster
+            .configured("east")
+            .line("policy = \"read-write-split\"")
+            .line(line);
+        let front = stage.private_with_config(&watchful(configured), &[])?;
+        known(&front, "primary;replica")?;
+        Ok(Self { cluster, front })
+    }
+
+    fn client(&self) -> Result<Connection> {
+        self.front.open(USER, PASSWORD)
+    }
+}
+
+/// Which node answers a read.
+fn node(client: &mut Connection) -> Result<String> {
+    client.run(NODE)?.text()
+}
+
+fn at(client: &mut Connection, wanted: &str) -> Result<()> {
+    let found = node(client)?;
+    ensure!(found == wanted, "read from node {found}, not {wanted}");
+    Ok(())
+}
+
+fn reads_and_writes(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    for _ in 0..3 {
+        at(&mut client, "2")?;
+        client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+        at(&mut client, "2")?;
+        at(&mut client, "2")?;
+        client.run("BEGIN")?;
+        at(&mut client, "1")?;
+        client.run("UPDATE shop.t SET a = a + 1")?;
+        at(&mut client, "1")?;
+        client.run("COMMIT")?;
+        at(&mut client, "2")?;
+        client.run("SET autocommit = 0")?;
+        at(&mut client, "1")?;
+        client.run("ROLLBACK")?;
+        at(&mut client, "1")?;
+        client.run("SET autocommit = 1")?;
+        at(&mut client, "2")?;
+        // What reads but locks, or may write, is the primary's.
+        let locked = client.run("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID' FOR UPDATE")?;
+        assert_eq!(locked.text()?, "1");
+    }
+    stage.hosts().node.enter(|| site.cluster.catch_up(1, 0))??;
+    assert_eq!(
+        client.run("SELECT SUM(a) FROM shop.t")?.text()?,
+        (4 + 3 + 2).to_string()
+    );
+    let shown = client.run("SHOW PROXYSESSION")?.texts()?;
+    ensure!(
+        shown
+            .iter()
+            .flatten()
+            .any(|cell| cell.as_deref() == Some("2")),
+        "{shown:?}"
+    );
+    let reads_at = attribute::splice(&mut client)?.text("reads_at")?.to_owned();
+    assert_eq!(reads_at, site.cluster.address(1)?.to_string());
+    Ok(())
+}
+
+fn state_follows(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    client.run("USE shop")?;
+    assert_eq!(client.run("SELECT COUNT(*) FROM t")?.text()?, "0");
+    at(&mut client, "2")?;
+    client.run("USE other")?;
+    assert_eq!(client.run("SELECT COUNT(*) FROM t")?.text()?, "1");
+    at(&mut client, "2")?;
+    let read = "SELECT at FROM t";
+    client.run("SET time_zone = '+05:00'")?;
+    assert_eq!(client.run(read)?.text()?, "2001-09-09 06:46:40");
+    at(&mut client, "2")?;
+    client.run("SET time_zone = '+01:00', sql_mode = 'PIPES_AS_CONCAT'")?;
+    assert_eq!(
+        client.run("SELECT at || 'x' FROM t")?.text()?,
+        "2001-09-09 02:46:40x"
+    );
+    at(&mut client, "2")?;
+    // Each node has tables of its own about itself.
+    client.run("USE mysql")?;
+    at(&mut client, "1")?;
+    client.run("USE other")?;
+    at(&mut client, "2")?;
+    // A session that is reset has nothing of it any more, at either node.
+    client.command(b"\x1f")?.outcome.ok()?;
+    let direct = stage.hosts().node.enter(|| {
+        let mut primary = site.cluster.open(0)?;
+        primary.run("USE other")?;
+        primary.run(read)?.text()
+    })??;
+    assert_eq!(client.run(read)?.text()?, direct);
+    at(&mut client, "2")?;
+    client.change_user(USER, PASSWORD, "shop")?.ok()?;
+    assert_eq!(client.run("SELECT COUNT(*) FROM t")?.text()?, "0");
+    at(&mut client, "2")
+}
+
+fn ties(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    for (tie, untie) in [
+        (
+            "CREATE TEMPORARY TABLE shop.mine (a INT)",
+            "DROP TEMPORARY TABLE shop.mine",
+        ),
+        ("SELECT GET_LOCK('a', 1)", "SELECT RELEASE_LOCK('a')"),
+        ("LOCK TABLES shop.t READ", "UNLOCK TABLES"),
+    ] {
+        at(&mut client, "2")?;
+        client.run(tie)?;
+        if !tie.starts_with("LOCK") {
+            at(&mut client, "1")?;
+        }
+        client.run(untie)?;
+        at(&mut client, "2")?;
+    }
+    // Prepared statements are executed where they were prepared, and tie no reads.
+    let prepared = client.prepare(NODE)?;
+    at(&mut client, "2")?;
+    let execution = command::execute(prepared.id, 0, &[]);
+    client.command(&execution)?.outcome.ok()?;
+    at(&mut client, "2")
+}
+
+fn about_the_last(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    at(&mut client, "2")?;
+    client.run("INSERT INTO shop.t (a) VALUES (7)")?;
+    let id = client.run("SELECT LAST_INSERT_ID()")?.text()?;
+    at(&mut client, "2")?;
+    assert_eq!(client.run("SELECT LAST_INSERT_ID()")?.text()?, id);
+    stage.hosts().node.enter(|| site.cluster.catch_up(1, 0))??;
+    // The replica has warned, and counted.
+    client.run("SELECT CAST('x' AS SIGNED)")?;
+    assert_eq!(client.run("SHOW WARNINGS")?.texts()?.len(), 1);
+    client.run("SELECT a FROM shop.t WHERE a = 7")?;
+    assert_eq!(client.run("SELECT FOUND_ROWS()")?.text()?, "1");
+    client.run("UPDATE shop.t SET a = 8 WHERE a = 7")?;
+    assert_eq!(client.run("SELECT ROW_COUNT()")?.text()?, "1");
+    Ok(())
+}
+
+/// Commands for both nodes in one go: the answers come in their order.
+fn pipelined(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    client.run("INSERT INTO shop.t (a) VALUES (0)")?;
+    let rounds = 20;
+    for round in 0..rounds {
+        let texts = [
+            NODE.to_owned(),
+            "UPDATE shop.t SET a = a + 1".to_owned(),
+            NODE.to_owned(),
+            NODE.to_owned(),
+            format!("SELECT {round}"),
+            "BEGIN".to_owned(),
+            NODE.to_owned(),
+            "COMMIT".to_owned(),
+            NODE.to_owned(),
+        ];
+        let bytes: Vec<u8> = texts
+            .iter()
+            .flat_map(|text| frame(&command::query(text.as_bytes()), 0).0)
+            .collect();
+        client.send_raw(&bytes)?;
+        let mut answers = Vec::new();
+        for _ in &texts {
+            client.expect_answer(1);
+            answers.push(client.read_response(&[])?);
+        }
+        for (answer, wanted) in answers.iter().zip([
+            Some("2".to_owned()),
+            None,
+            Some("2".to_owned()),
+            Some("2".to_owned()),
+            Some(round.to_string()),
+            None,
+            Some("1".to_owned()),
+            None,
+            Some("2".to_owned()),
+        ]) {
+            match wanted {
+                Some(text) => assert_eq!(answer.text()?, text, "round {round}"),
+                None => answer.outcome.ok()?,
+            }
+        }
+    }
+    let counted = client.run("SELECT a FROM shop.t FOR UPDATE")?.text()?;
+    assert_eq!(counted, rounds.to_string());
+    Ok(())
+}
+
+fn a_replica_goes(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let (mut reads, mut writes) = (site.client()?, site.client()?);
+    at(&mut reads, "2")?;
+    at(&mut writes, "2")?;
+    writes.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    site.cluster.server(1)?.kill()?;
+    // Neither was at a command: neither hears of it.
+    at(&mut reads, "1")?;
+    at(&mut writes, "1")?;
+    writes.run("INSERT INTO shop.t (a) VALUES (2)")?;
+    assert_eq!(reads.run("SELECT COUNT(*) FROM shop.t")?.text()?, "2");
+    let shown = attribute::splice(&mut reads)?.text("reads_at")?.to_owned();
+    ensure!(shown.starts_with("own node: "), "{shown}");
+    Ok(())
+}
+
+fn falls_behind(stage: &Stage) -> Result<()> {
+    let site = Site::with(stage, "max_lag = \"10s\"")?;
+    let mut client = site.client()?;
+    let mut until = |wanted: &str| {
+        wait::until_true(&format!("node {wanted} reads"), DEADLINE, || {
+            Ok(node(&mut client)? == wanted)
+        })
+    };
+    until("2")?;
+    // One that stands still may be any far behind.
+    stage
+        .hosts()
+        .node
+        .enter(|| site.cluster.open(1)?.run("STOP SLAVE"))??;
+    until("1")?;
+    stage
+        .hosts()
+        .node
+        .enter(|| site.cluster.open(1)?.run("START SLAVE"))??;
+    until("2")
+}
+
+fn kills(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut victim = site.client()?;
+    let mut other = site.client()?;
+    at(&mut victim, "2")?;
+    let id = crate::kill::id(&victim);
+    // What runs at the replica is stopped there.
+    let long = "SELECT COUNT(*) FROM information_schema.COLUMNS a, information_schema.COLUMNS b, information_schema.COLUMNS c, information_schema.COLUMNS d";
+    victim.send_command(&command::query(long.as_bytes()))?;
+    wait::until_true("it runs at the replica", DEADLINE, || {
+        stage.hosts().node.enter(|| {
+            let running = site
+                .cluster
+                .open(1)?
+                .run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT COUNT(*) FROM information_schema.COLUMNS a%'")?
+                .text()?;
+            Ok(running == "1")
+        })?
+    })?;
+    other.run(&format!("KILL QUERY {id}"))?;
+    victim.expect_answer(1);
+    assert_eq!(victim.read_response(&[])?.outcome.code(), 1317);
+    at(&mut victim, "2")?;
+    other.run(&format!("KILL {id}"))?;
+    let gone = victim.run(NODE);
+    ensure!(gone.is_err(), "alive after KILL: {gone:?}");
+    Ok(())
+}
+
+/// Runs of statements for one node trap once.
+fn most_is_spliced(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    at(&mut client, "2")?;
+    client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    let before = attribute::splice(&mut client)?;
+    for _ in 0..4 {
+        for _ in 0..25 {
+            at(&mut client, "2")?;
+        }
+        for _ in 0..5 {
+            client.run("BEGIN")?;
+            at(&mut client, "1")?;
+            client.run("UPDATE shop.t SET a = a + 1")?;
+            client.run("COMMIT")?;
+        }
+    }
+    let after = attribute::splice(&mut client)?;
+    let (spliced, relayed) = (
+        after.grown(&before, "spliced_commands")?,
+        after.grown(&before, "relayed_commands")?,
+    );
+    ensure!(
+        spliced + relayed == 4 * (25 + 20) + 1,
+        "{spliced} + {relayed}"
+    );
+    ensure!(relayed <= 12, "{relayed} of {} relayed", spliced + relayed);
+    Ok(())
+}
