@@ -51,14 +51,14 @@ refused! {
     ["SHOW", "PROXYINFO", "IDC"], "SHOW PROXYINFO IDC",
         "Sluice knows no data centres; SHOW PROXYCLUSTER lists clusters and nodes.", "SHOW PROXYINFO IDC";
     ["SHOW", "PROXYSESSION", "READ_STALE"], "SHOW PROXYSESSION READ_STALE [LIKE 'pattern']",
-        "Sluice reads from no stale replicas, so it keeps no list of them.", "SHOW PROXYSESSION READ_STALE";
+        "Sluice keeps no list of stale replicas; SHOW PROXYCONGESTION ALL says how far each is behind.", "SHOW PROXYSESSION READ_STALE";
 }
 
 /// Anyone may ask ODP for it.
 const EXPLAIN_ROUTE: Spec = Spec {
     words: &["EXPLAIN", "ROUTE"],
     grammar: "EXPLAIN ROUTE statement",
-    help: "Sluice does not choose a node for each statement: a session stays with its own, which SHOW PROXYSESSION ATTRIBUTE names.",
+    help: "A statement goes to the session's own node, or where reads go; SHOW PROXYSESSION ATTRIBUTE names both.",
     who: Who::Anyone,
     scope: Scope::Own,
     example: "EXPLAIN ROUTE SELECT 1",
