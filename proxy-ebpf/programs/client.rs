@@ -329,7 +329,10 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
     i64::from(start + CHUNK >= scan.length)
 }
 
-/// Runs the automaton over a statement's text. Returns what it does, a number of [`automaton::code`].
+const _: () = assert!(SCAN_BYTES_MAX.is_power_of_two());
+
+/// Runs the automaton over a statement's text: all of the payload, which has at most [`SCAN_BYTES_MAX`] bytes, but its first byte. Returns what it does, a
+/// number of [`automaton::code`].
 #[inline(always)]
 fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
     let mut state = if has_attributes(record) {
@@ -337,10 +340,11 @@ fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
     } else {
         automaton::START
     };
-    for at in 0..SCAN_BYTES_MAX as u32 {
-        if at + 1 >= length {
-            break;
-        }
+    // Read back, and bounded by a mask: the verifiers of kernels before 6.8 know no bounds of a length that lay on the stack when it was compared, so that
+    // the loop would have no end for them (Debian's 6.1: "the sequence of 8193 jumps is too complex").
+    // SAFETY: a local value.
+    let bytes = unsafe { (&raw const length).read_volatile() }.wrapping_sub(1);
+    for at in 0..bytes & (SCAN_BYTES_MAX as u32 - 1) {
         let byte = data.byte(COMMAND_BYTES + at).ok_or(TrapReason::Framing)?;
         state = automaton::step(state, byte);
     }
