@@ -6,12 +6,15 @@ use sluice_tests::{
     path::Path,
     server::{Kind, PASSWORD, USER, USER_ROOT},
     stage::Stage,
+    wait,
     wire::Connection,
 };
+use std::{thread, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("histogram", histogram).with(&Kind::ALL).daemon(),
     Case::new("in_total", in_total).daemon(),
+    Case::new("short_sessions_in_total", short_sessions_in_total).daemon(),
 ];
 
 /// Longer than 2^16 microseconds.
@@ -108,5 +111,78 @@ fn in_total(stage: &Stage) -> Result<()> {
     ensure!(p99 >= 1 << 17, "{line:?}");
     // What has ended still counts.
     assert_eq!(totals(&mut operator)?, during);
+    Ok(())
+}
+
+/// Sessions of [`short_sessions_in_total`]: clients at once, sessions of each, and commands of each session.
+const CLIENTS: u64 = 4;
+const SESSIONS: u64 = 40;
+const COMMANDS: u64 = 5;
+
+/// A counter of the whole daemon.
+fn total(operator: &mut Connection, name: &str) -> Result<u64> {
+    let answer = operator.run(&format!("SHOW PROXYSTAT LIKE '{name}'"))?;
+    let row = answer.texts()?.into_iter().next();
+    let value = row.and_then(|row| row.into_iter().nth(1).flatten());
+    Ok(value.with_context(|| format!("no {name}"))?.parse()?)
+}
+
+/// Commands are in the totals once, be their sessions alive, ending or gone, however they end.
+fn short_sessions_in_total(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let sessions_before = total(&mut operator, "total_client_sessions")?;
+    let wanted = CLIENTS * SESSIONS * COMMANDS;
+    let client = |number: u64| -> Result<()> {
+        for session in 0..SESSIONS {
+            let mut connection = front.open(USER, PASSWORD)?;
+            for command in 0..COMMANDS {
+                connection.run(&format!("SELECT {number}, {session}, {command}"))?;
+            }
+            // Every other one leaves without a word, right behind its last answer.
+            if session % 2 == 0 {
+                connection.send_command(&[0x01])?;
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| -> Result<()> {
+        let client = &client;
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        let mut last = 0;
+        while clients.iter().any(|client| !client.is_finished()) {
+            let (all, _) = totals(&mut operator)?;
+            ensure!(
+                (last..=wanted).contains(&all),
+                "{all} after {last} of {wanted}"
+            );
+            last = all;
+        }
+        for client in clients {
+            wait::joined(client.join(), "a client")??;
+        }
+        Ok(())
+    })?;
+    // What is relayed is counted right behind its answer.
+    let names = ["total_client_sessions", "total_transaction_count"];
+    wait::until_true("all is counted", Duration::from_secs(30), || {
+        let (all, _) = totals(&mut operator)?;
+        ensure!(all <= wanted, "{all} commands of {wanted}");
+        let [sessions, transactions] = names.map(|name| total(&mut operator, name));
+        let (sessions, transactions) = (sessions? - sessions_before, transactions?);
+        ensure!(sessions <= CLIENTS * SESSIONS && transactions <= wanted);
+        Ok((all, sessions, transactions) == (wanted, CLIENTS * SESSIONS, wanted))
+    })?;
+    if stage.path().splices() {
+        let spliced = total(&mut operator, "spliced_commands")?;
+        ensure!(spliced > wanted / 2, "{spliced} of {wanted} spliced");
+    }
+    // And again when every session has gone.
+    wait::until_true("every session is gone", Duration::from_secs(30), || {
+        Ok(operator.run("SHOW PROXYSESSION")?.texts()?.len() == 1)
+    })?;
+    assert_eq!(totals(&mut operator)?.0, wanted);
     Ok(())
 }
