@@ -36,6 +36,7 @@ mod failover;
 mod fixtures;
 mod fleet;
 mod foreign_sockets;
+mod frameworks;
 mod hostile;
 mod insert_id;
 mod kill;
@@ -107,6 +108,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("multi", multi::CASES),
     ("session", session::CASES),
     ("variables", variables::CASES),
+    ("frameworks", frameworks::CASES),
     ("spliced", spliced::CASES),
     ("spill", spill::CASES),
     ("lo", lo::CASES),
