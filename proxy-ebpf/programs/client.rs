@@ -154,27 +154,10 @@ fn command(
             statement(&data, record, command, length)?;
             (STATEMENT_BYTES - HEADER_BYTES, Aim::Writer)
         }
-        CommandClass::Text => {
-            if size != length + HEADER_BYTES {
-                return Err(TrapReason::Framing);
-            }
-            if length > SCAN_BYTES_MAX as u32 {
-                return Err(TrapReason::TooLong);
-            }
-            if data.byte(size - 1).is_none() {
-                if !sys::pull(msg, size) {
-                    return Err(TrapReason::Framing);
-                }
-                data = Data::of(msg);
-            }
-            let kind = text(&data, record, length)?;
-            let aim = if takes != takes::ALL && kind == automaton::code::READ {
-                aim_of(&data, record, length)
-            } else {
-                Aim::Writer
-            };
-            (length, aim)
-        }
+        CommandClass::Text => (
+            length,
+            statement_text(msg, &mut data, record, size, length)?,
+        ),
     };
     let status = if begins {
         Status::from_word(shared!(record.host.status))
@@ -327,6 +310,35 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
     publish!(*scan_state, u32::from(state));
     publish!(*scanned, start + CHUNK);
     i64::from(start + CHUNK >= scan.length)
+}
+
+/// A command that is a text: which node it is for, if it may be spliced.
+#[inline(always)]
+fn statement_text(
+    msg: *mut sk_msg_md,
+    data: &mut Data,
+    record: &mut Session,
+    size: u32,
+    length: u32,
+) -> Result<Aim, TrapReason> {
+    if size != length + HEADER_BYTES {
+        return Err(TrapReason::Framing);
+    }
+    if length > SCAN_BYTES_MAX as u32 {
+        return Err(TrapReason::TooLong);
+    }
+    if data.byte(size - 1).is_none() {
+        if !sys::pull(msg, size) {
+            return Err(TrapReason::Framing);
+        }
+        *data = Data::of(msg);
+    }
+    let kind = text(data, record, length)?;
+    if shared!(record.host.takes) != takes::ALL && kind == automaton::code::READ {
+        Ok(aim_of(data, record, length))
+    } else {
+        Ok(Aim::Writer)
+    }
 }
 
 const _: () = assert!(SCAN_BYTES_MAX.is_power_of_two());

@@ -265,7 +265,7 @@ pub struct Host {
     pub format: u32,
     /// By which way the session may be spliced: one of [`path`].
     pub path: u32,
-    /// What is known of the session as `armed` begins: a [`Status`](crate::response::Status) as one number. Written before it.
+    /// What is known of the session as `armed` begins: a [`Status`] as one number. Written before it.
     pub status: u32,
     /// By [`Seat`]. Set before `path` says [`path::WIRE`], as are the next two.
     pub joint: [Joint; NODES],
