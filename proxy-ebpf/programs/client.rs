@@ -3,7 +3,7 @@
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
     aim::{self, Aim},
-    automaton,
+    automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
     record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Session, TRAPS, takes},
@@ -347,6 +347,7 @@ const _: () = assert!(SCAN_BYTES_MAX.is_power_of_two());
 /// number of [`automaton::code`].
 #[inline(always)]
 fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
+    let backslash = Backslash::of_format(shared!(record.host.format));
     let mut state = if has_attributes(record) {
         automaton::START_WITH_ATTRIBUTES
     } else {
@@ -358,7 +359,7 @@ fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
     let bytes = unsafe { (&raw const length).read_volatile() }.wrapping_sub(1);
     for at in 0..bytes & (SCAN_BYTES_MAX as u32 - 1) {
         let byte = data.byte(COMMAND_BYTES + at).ok_or(TrapReason::Framing)?;
-        state = automaton::step(state, byte);
+        state = automaton::step_with(backslash, state, byte);
     }
     match automaton::code(state) {
         kind @ automaton::code::SPLICE.. => Ok(kind),

@@ -8,7 +8,8 @@ use std::collections::hash_map::Entry;
 
 use reference::{Reference, Server};
 use sluice_ebpf::automaton::{
-    self, BYTE_CLASSES, Kind, START, START_WITH_ATTRIBUTES, STATES, TABLE_BYTES, TextVerdict,
+    self, BYTE_CLASSES, Backslash, Kind, START, START_WITH_ATTRIBUTES, STATES, TABLE_BYTES,
+    TextVerdict,
 };
 
 type Pair = (u8, Reference);
@@ -65,19 +66,28 @@ fn text(seen: &HashMap<Pair, (Pair, u8)>, start: Pair, mut pair: Pair) -> String
     text.escape_ascii().to_string()
 }
 
+/// All servers, with what may be known of their backslashes: that they escape only where they do.
+fn known() -> impl DoubleEndedIterator<Item = (Server, Backslash)> {
+    let escaping = Server::all().filter(|server| server.escapes);
+    Server::all()
+        .map(|server| (server, Backslash::UNKNOWN))
+        .chain(escaping.map(|server| (server, Backslash::ESCAPES)))
+}
+
 #[test]
 fn nothing_is_spliced_against_the_reference() {
     let mut pairs = 0;
     let mut reached = [false; 256];
-    for server in Server::all() {
-        match prove(server, automaton::step) {
+    for (server, backslash) in known() {
+        let step = |state, byte| automaton::step_with(backslash, state, byte);
+        match prove(server, step) {
             Ok(seen) => {
                 pairs += seen.len();
                 for (state, _) in seen.keys() {
                     reached[usize::from(*state)] = true;
                 }
             }
-            Err(text) => panic!("{server:?}: {text}"),
+            Err(text) => panic!("{server:?}, {backslash:?}: {text}"),
         }
     }
     let reached = reached.iter().filter(|reached| **reached).count();
@@ -112,6 +122,45 @@ fn query_attributes_only_come_before() {
     ));
 }
 
+/// Where backslashes are said to escape and do not, the proof says so.
+#[test]
+fn what_is_known_of_backslashes_matters() {
+    for server in Server::all().filter(|server| !server.escapes) {
+        let step = |state, byte| automaton::step_with(Backslash::ESCAPES, state, byte);
+        let found = prove(server, step);
+        println!("{server:?}: {found:?}");
+        assert!(found.is_err(), "{server:?}");
+    }
+}
+
+/// Where a string behind DATE is taken for any other, the proof finds OceanBase's.
+#[test]
+fn strings_behind_date_matter() {
+    let behind = |text: &[u8]| {
+        text.iter()
+            .fold(START, |state, &byte| automaton::step(state, byte))
+    };
+    let [plain, dated] = [b"SELECT x'", b"SELECT t'"].map(|text| behind(text));
+    assert_ne!(plain, dated);
+    let mutant = |state, byte| match automaton::step_with(Backslash::ESCAPES, state, byte) {
+        to if to == dated => plain,
+        to => to,
+    };
+    let (oceanbase, other): (Vec<_>, Vec<_>) = Server::all()
+        .filter(|server| server.escapes)
+        .partition(|server| server.oceanbase);
+    for server in oceanbase {
+        let found = prove(server, mutant);
+        println!("{server:?}: {found:?}");
+        assert!(found.is_err(), "{server:?}");
+    }
+    assert!(
+        other
+            .into_iter()
+            .all(|server| prove(server, mutant).is_ok())
+    );
+}
+
 /// Each mutant takes one byte for another, as if a rule were missing; all must be found out.
 #[test]
 fn the_proof_finds_what_is_wrong() {
@@ -136,11 +185,13 @@ fn the_proof_finds_what_is_wrong() {
         (b'-', b'+'),
     ];
     for &(byte, taken_for) in mutants {
-        let mutant =
-            |state, read| automaton::step(state, if read == byte { taken_for } else { read });
-        let found = Server::all()
-            .rev()
-            .find_map(|server| prove(server, mutant).err());
+        let found = known().rev().find_map(|(server, backslash)| {
+            let mutant = |state, read| {
+                let read = if read == byte { taken_for } else { read };
+                automaton::step_with(backslash, state, read)
+            };
+            prove(server, mutant).err()
+        });
         println!(
             "{} for {}: {found:?}",
             byte.escape_ascii(),

@@ -21,6 +21,7 @@ mod abandoned;
 mod admin_prepared;
 mod after_error;
 mod attribute;
+mod backslash;
 mod broken_node;
 mod busy;
 mod bystanders;
@@ -110,6 +111,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("variables", variables::CASES),
     ("frameworks", frameworks::CASES),
     ("spliced", spliced::CASES),
+    ("backslash", backslash::CASES),
     ("spill", spill::CASES),
     ("lo", lo::CASES),
     ("stalled", stalled::CASES),

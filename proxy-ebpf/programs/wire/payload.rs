@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
-    automaton,
+    automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
     record::{self, STATEMENTS, Session},
@@ -200,6 +200,7 @@ fn command(
 /// through every step.
 struct Scan {
     scratch: *mut Scratch,
+    record: *const Session,
 }
 
 /// Runs the automaton over the text of a command of `length` bytes.
@@ -216,6 +217,7 @@ fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<(), Trap
     publish!(scratch.found, u32::from(start));
     let mut scan = Scan {
         scratch: &raw mut *scratch,
+        record: core::ptr::from_ref(record),
     };
     sys::repeat(CHUNKS_MAX, chunk, &mut scan);
     match automaton::code(shared!(scratch.found) as u8) {
@@ -226,8 +228,9 @@ fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<(), Trap
 
 /// One chunk; called by the kernel's loop, so that the verifier looks at it once.
 extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
-    // SAFETY: this CPU's scratch memory, which the verifier follows through the loop's context.
-    let scratch = unsafe { &mut *scan.scratch };
+    // SAFETY: this CPU's scratch memory and the session's record, which the verifier follows through the loop's context.
+    let (scratch, record) = unsafe { (&mut *scan.scratch, &*scan.record) };
+    let backslash = Backslash::of_format(shared!(record.host.format));
     let mut state = shared!(scratch.found) as u8;
     let (start, end) = (shared!(scratch.position), shared!(scratch.end));
     for offset in 0..CHUNK {
@@ -236,7 +239,7 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
             break;
         }
         let byte = scratch.text[at as usize & (TEXT_BYTES - 1)];
-        state = automaton::step(state, byte);
+        state = automaton::step_with(backslash, state, byte);
     }
     publish!(scratch.found, u32::from(state));
     publish!(scratch.position, start + CHUNK);

@@ -14,7 +14,7 @@ mod text;
 mod words;
 
 use crate::table::builder::{Builder, STATES_MAX};
-use crate::table::{self, NEXT_LEN};
+use crate::table::{self, Backslash, NEXT_LEN};
 
 /// Which node a statement that reads should go to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
@@ -54,11 +54,18 @@ static CODE: [u8; STATES_MAX] = BUILT.code;
 
 const _: () = assert!(STATES <= 255);
 
-/// The state after one more byte.
+/// The state after one more byte, where nothing is known of backslashes.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one loop body for the verifier")]
 pub const fn step(state: u8, byte: u8) -> u8 {
-    table::step(&NEXT, state, byte)
+    step_with(Backslash::UNKNOWN, state, byte)
+}
+
+/// The state after one more byte.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one loop body for the verifier")]
+pub const fn step_with(backslash: Backslash, state: u8, byte: u8) -> u8 {
+    table::step(&NEXT, backslash, state, byte)
 }
 
 /// The aim of a text that ends in this state, as the byte of an [`Aim`].

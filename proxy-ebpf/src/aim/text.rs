@@ -194,18 +194,21 @@ const fn answers(b: &mut Builder) -> u8 {
     open
 }
 
-/// A string. Which backslash escapes depends on `sql_mode`: one that would escape the closing quote means the writer. A doubled
-/// quote is the end of one string and the begin of the next.
+/// A string. Which backslash escapes depends on `sql_mode`: one that would escape the closing quote means the writer, unless it is known to
+/// escape (OceanBase's `DATE '…'`, where it does not, the first automaton has looked at), and in `"…"`, where `ANSI_QUOTES` matters as well, any
+/// does: no state is left for more. A doubled quote is the end of one string and the begin of the next.
 const fn string(b: &mut Builder, s: States, quote: u8, after: u8) {
     let inside = b.inside();
     b.on(inside, quote, after);
+    b.on(inside, BACKSLASH, WRITER);
     if quote == QUOTE {
         b.on(inside, NUL, inside);
+        let escape = b.like(inside);
+        b.on(escape, BACKSLASH, inside);
+        b.on(escape, quote, WRITER);
+        b.on(inside, BACKSLASH, escape);
+        b.escapes(inside);
     }
-    let escape = b.like(inside);
-    b.on(escape, BACKSLASH, inside);
-    b.on(escape, quote, WRITER);
-    b.on(inside, BACKSLASH, escape);
     b.on(s.between, quote, inside);
 }
 

@@ -4,8 +4,8 @@
 use super::trap;
 use crate::table::builder::Builder;
 use crate::table::class::{
-    AT, BACKSLASH, BACKTICK, DASH, DIGIT, DOLLAR, DOUBLE_QUOTE, HASH, HIGH, NUL, ONE, PARENTHESIS,
-    QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
+    self, AT, BACKSLASH, BACKTICK, DASH, DIGIT, DOLLAR, DOUBLE_QUOTE, HASH, HIGH, NUL, ONE,
+    PARENTHESIS, QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
 };
 
 /// The states of a statement's text after its verb that the rest of the rules must know.
@@ -29,9 +29,6 @@ const FUNCTIONS: [&[u8]; 5] = [
     b"PROXY_VE",
     b"PROXY_ST",
 ];
-
-/// Words by which a statement that begins with SELECT or WITH locks rows or is none that reads.
-const WRITES: [&[u8]; 3] = [b"UPDATE", b"DELETE", b"SHARE"];
 
 /// The states of a statement's text after its verb. The end of the text has the verdict `code`; `tail` is what follows a `;`.
 /// A statement that reads has `writes`: the states that it goes over to once a word says that it writes.
@@ -110,22 +107,52 @@ const fn words(b: &mut Builder, body: Body, word_dash: u8, writes: Option<Body>)
         b.word(between, FUNCTIONS[i], word, trap::FUNCTION);
         i += 1;
     }
+    let [dated, blank] = dates(b, body);
     if let Some(write) = writes {
         let end = b.like(write.word);
         b.on_word(end, word);
         b.on(end, DIGIT, between);
-        let mut i = 0;
-        while i < WRITES.len() {
-            b.word(between, WRITES[i], word, end);
-            i += 1;
-        }
+        b.word(between, b"UPDATE", word, end);
+        // Words that end alike share states.
+        let [updat, upda] = [b.walk(between, b"UPDAT"), b.walk(between, b"UPDA")];
+        b.word(between, b"DELE", dated, upda);
+        b.word(between, b"SHAR", word, updat);
     }
+    // All words may follow.
+    let date = b.next(blank, QUOTE);
+    b.copy(between, blank);
+    b.on_each(blank, &SPACES, blank);
+    b.on(blank, QUOTE, date);
+}
+
+/// In a word that begins with `D` or `T`, and behind it and white space. OceanBase knows tokens `Date{whitespace}?'[^']*'`, also with TIME and
+/// TIMESTAMP, in which no backslash escapes: behind such a word a string that has one traps. (A comment in between is none of that token, and
+/// a line comment traps.)
+const fn dates(
+    b: &mut Builder,
+    Body {
+        between,
+        word,
+        quoted,
+    }: Body,
+) -> [u8; 2] {
+    let [dated, blank] = [b.like(word), b.like(between)];
+    b.on_each(between, &[class::of(b'D'), class::of(b'T')], dated);
+    b.on_word(dated, dated);
+    b.on_each(dated, &SPACES, blank);
+    let date = b.inside();
+    b.on(date, NUL, date);
+    b.on(date, BACKSLASH, trap::BACKSLASH);
+    b.on(date, QUOTE, quoted);
+    b.on(dated, QUOTE, date);
+    b.on(blank, QUOTE, date);
+    [dated, blank]
 }
 
 /// Strings and quoted identifiers. A doubled quote is the end of one and the begin of the next: for what is inside, the same.
 ///
 /// Backslashes escape in `'…'` and `"…"` (`get_text()` in `sql_lex.cc`), but not with `NO_BACKSLASH_ESCAPES`, nor in `"…"` with
-/// `ANSI_QUOTES`: one that would escape the closing quote traps. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
+/// `ANSI_QUOTES`: one that would escape the closing quote traps, unless it is known to escape, in `'…'`. Quoted identifiers end at the byte 0 (`scan_ident_delimited()`).
 const fn quotes(
     b: &mut Builder,
     Body {
@@ -145,6 +172,9 @@ const fn quotes(
             b.on(escape, BACKSLASH, inside);
             b.on(escape, quotes[i], trap::BACKSLASH);
             b.on(inside, BACKSLASH, escape);
+        }
+        if quotes[i] == QUOTE {
+            b.escapes(inside);
         }
         b.on(between, quotes[i], inside);
         i += 1;

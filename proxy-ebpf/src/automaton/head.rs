@@ -35,7 +35,9 @@ pub(super) const fn head(b: &mut Builder, read: Body, write: Body, tail: u8) -> 
     b.word(start, b"WITH", other, reads);
     let writes = verb(b, write);
     b.word(start, b"UPDATE", other, writes);
-    b.word(start, b"DELETE", other, writes);
+    // Words that end alike share states, as below.
+    let upda = b.walk(start, b"UPDA");
+    b.word(start, b"DELE", other, upda);
     let inserts = insert(b, write);
     b.word(start, b"INSERT", other, inserts);
     b.word(start, b"REPLACE", other, inserts);
@@ -122,10 +124,12 @@ const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     b.on(rest, BACKTICK, name);
     b.word(start, b"COMMIT", other, verb);
     b.word(start, b"ROLLBACK", other, verb);
-    b.word(start, b"SAVEPOINT", other, verb);
+    let commi = b.walk(start, b"COMMI");
+    b.word(start, b"SAVEPOIN", other, commi);
     let starts = before(b, b"TRANSACTION", verb);
     b.word(start, b"START", other, starts);
-    let releases = before(b, b"SAVEPOINT", verb);
+    let sa = b.walk(start, b"SA");
+    let releases = before(b, b"SA", sa);
     b.word(start, b"RELEASE", other, releases);
 
     let end = b.like(verb);
@@ -138,7 +142,7 @@ const fn transaction(b: &mut Builder, start: u8, tail: u8) {
     b.word(start, b"BEGIN", other, begin);
 }
 
-/// The state at the end of a word that white space and this word must follow, whose end is `verb`.
+/// The state at the end of a word that white space and this word, or the front of it, must follow, which leads to `verb`.
 const fn before(b: &mut Builder, word: &[u8], verb: u8) -> u8 {
     let end = b.state(trap::VERB, NO_VERB);
     let blank = b.state(trap::VERB, NO_VERB);

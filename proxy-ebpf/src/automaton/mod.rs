@@ -16,6 +16,7 @@ mod tests;
 mod trap;
 
 use crate::reason::TrapReason;
+pub use crate::table::Backslash;
 use crate::table::builder::{Builder, STATES_MAX};
 use crate::table::class::{CLASSES, COLUMNS};
 use crate::table::{self, CLASS, NEXT_LEN};
@@ -87,11 +88,18 @@ static CODE: [u8; STATES_MAX] = BUILT.code;
 
 const _: () = assert!(STATES_MAX == 256 && STATES <= 255 && BYTE_CLASSES <= COLUMNS);
 
-/// The state after one more byte.
+/// The state after one more byte, where nothing is known of backslashes.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one loop body for the verifier")]
 pub const fn step(state: u8, byte: u8) -> u8 {
-    table::step(&NEXT, state, byte)
+    step_with(Backslash::UNKNOWN, state, byte)
+}
+
+/// The state after one more byte.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one loop body for the verifier")]
+pub const fn step_with(backslash: Backslash, state: u8, byte: u8) -> u8 {
+    table::step(&NEXT, backslash, state, byte)
 }
 
 /// Whether no further byte changes the verdict: a loop may stop.
@@ -117,9 +125,15 @@ pub const fn verdict(state: u8) -> TextVerdict {
     TextVerdict::from_code(code(state))
 }
 
-/// The verdict of a whole text, from its first state ([`START`] or [`START_WITH_ATTRIBUTES`]).
+/// The verdict of a whole text, from its first state ([`START`] or [`START_WITH_ATTRIBUTES`]), where nothing is known of backslashes.
 pub fn scan(start: u8, text: &[u8]) -> TextVerdict {
-    verdict(text.iter().fold(start, |state, &byte| step(state, byte)))
+    scan_with(Backslash::UNKNOWN, start, text)
+}
+
+/// The verdict of a whole text.
+pub fn scan_with(backslash: Backslash, start: u8, text: &[u8]) -> TextVerdict {
+    let step = |state, &byte| step_with(backslash, state, byte);
+    verdict(text.iter().fold(start, step))
 }
 
 struct Built {

@@ -282,3 +282,37 @@ fn final_states_stay() {
         );
     }
 }
+
+#[test]
+fn known_escapes() {
+    use TrapReason::{Backslash as Escape, MultiStatement, Unterminated, Variable};
+    let known = |text: &str| scan_with(Backslash::ESCAPES, START, text.as_bytes());
+    for text in [
+        "SELECT 'it\\'s'",
+        "SELECT '\\'', 1",
+        "SELECT 'a\\\\', 'b'",
+        "SELECT LIKE 'a\\'; x'",
+        "SELECT 'a''\\'b' FROM t",
+        "SELECT '\\\0'",
+    ] {
+        assert_eq!(known(text), TextVerdict::Splice(Read), "{text}");
+    }
+    assert_eq!(
+        known("INSERT INTO t VALUES ('a\\'b', 'it\\'s \\\"x\\\"')"),
+        TextVerdict::Splice(Write)
+    );
+    for (text, reason) in [
+        ("SELECT 'a\\'", Unterminated),
+        ("SELECT 'a\\\\'@", Variable),
+        ("SELECT 'it\\'s'; x", MultiStatement),
+        // In double quotes it depends on ANSI_QUOTES, too.
+        ("SELECT \"a\\\"b\"", Escape),
+        // OceanBase reads `DATE '\'` as a whole token.
+        ("SELECT DATE'\\'", Escape),
+        ("SELECT time \t'a\\'b'", Escape),
+        ("SELECT TIMESTAMP\n'\\n'", Escape),
+        ("SELECT a.date '\\'b'", Escape),
+    ] {
+        assert_eq!(known(text), TextVerdict::Trap(reason), "{text}");
+    }
+}

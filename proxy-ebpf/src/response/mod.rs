@@ -93,6 +93,8 @@ pub mod format {
     pub const CACHE_METADATA: u8 = 2;
     /// `CLIENT_QUERY_ATTRIBUTES`: a statement's text has its attributes in front (of interest to the classifier alone).
     pub const QUERY_ATTRIBUTES: u8 = 4;
+    /// No capability: a backslash in `'…'` is known to escape (of interest to the classifier alone).
+    pub const BACKSLASH_ESCAPES: u8 = 8;
 }
 
 /// `SERVER_MORE_RESULTS_EXISTS` of the status flags: another response follows.

@@ -8,8 +8,8 @@
 
 use super::NEXT_LEN;
 use super::class::{
-    self, BACKSLASH, BACKTICK, CLASS_BITS, COLUMNS, DASH, DOLLAR, NUL, ONE, QUOTE, SLASH, STAR,
-    STRANGE, UNDERSCORE,
+    self, BACKSLASH, BACKTICK, CLASS_BITS, COLUMNS, DASH, DOLLAR, ESCAPE, NUL, ONE, QUOTE, SLASH,
+    STAR, STRANGE, UNDERSCORE,
 };
 
 /// States that fit a `u8`.
@@ -110,6 +110,27 @@ impl Builder {
 
     pub(crate) const fn on(&mut self, state: u8, class: u8, target: u8) {
         self.next[state as usize][class as usize] = target;
+        if class == BACKSLASH {
+            self.next[state as usize][ESCAPE as usize] = target;
+        }
+    }
+
+    /// The state of a string, `inside`, in which a backslash that is known to escape passes over the next byte, whatever it is.
+    pub(crate) const fn escapes(&mut self, inside: u8) {
+        let escaped = self.inside();
+        self.fill(escaped, inside);
+        self.next[inside as usize][ESCAPE as usize] = escaped;
+    }
+
+    /// The state behind these letters, from `from` on.
+    pub(crate) const fn walk(&self, from: u8, letters: &[u8]) -> u8 {
+        let mut state = from;
+        let mut i = 0;
+        while i < letters.len() {
+            state = self.next(state, class::of(letters[i]));
+            i += 1;
+        }
+        state
     }
 
     pub(crate) const fn on_each(&mut self, state: u8, classes: &[u8], target: u8) {

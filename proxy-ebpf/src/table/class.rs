@@ -63,8 +63,10 @@ pub(crate) const STRANGE: u8 = 51;
 pub(crate) const HIGH: u8 = 52;
 /// `)`.
 pub(crate) const CLOSE: u8 = 53;
+/// The backslash where it is known to escape ([`Backslash`](super::Backslash)); elsewhere it is a [`BACKSLASH`].
+pub(crate) const ESCAPE: u8 = 54;
 /// Number of classes in use.
-pub(crate) const CLASSES: usize = 54;
+pub(crate) const CLASSES: usize = 55;
 
 const _: () = assert!(CLASSES <= COLUMNS);
 
@@ -107,18 +109,20 @@ pub(crate) const fn of(byte: u8) -> u8 {
     }
 }
 
-/// `of` for every byte.
+/// `of` for every byte, then the same for texts in which a backslash is known to escape.
 #[expect(
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
     reason = "evaluated at compile time, bounded by the loop"
 )]
-pub(crate) const fn table() -> [u8; 256] {
-    let mut table = [0; 256];
+pub(crate) const fn table() -> [u8; 512] {
+    let mut table = [0; 512];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = of(byte as u8);
+        table[256 + byte] = of(byte as u8);
         byte += 1;
     }
+    table[256 + b'\\' as usize] = ESCAPE;
     table
 }

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Server {
     /// Backslashes escape in strings; not so with `sql_mode` `NO_BACKSLASH_ESCAPES`.
-    escapes: bool,
+    pub(crate) escapes: bool,
     /// `"` quotes identifiers (`sql_mode` `ANSI_QUOTES`).
     ansi_quotes: bool,
     /// Bytes from 0x80 up are white space, not part of identifiers.

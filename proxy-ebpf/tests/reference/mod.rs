@@ -40,6 +40,11 @@ impl Server {
         matches!(byte, b' ' | 9..=13) || byte >= 0x80 && self.high_is_space
     }
 
+    /// Whether this quote is of identifiers.
+    fn names(self, quote: u8) -> bool {
+        quote == b'`' || quote == b'"' && self.ansi_quotes
+    }
+
     fn is_word(self, byte: u8) -> bool {
         byte.is_ascii_alphanumeric()
             || matches!(byte, b'_' | b'$')
@@ -95,7 +100,6 @@ enum Mode {
     Closed {
         quote: u8,
         name: Word,
-        escapes: bool,
     },
 }
 
@@ -214,7 +218,10 @@ impl Reference {
     /// `state_map` in MySQL's `sql_chars.cc`, MariaDB's `charset.c`.
     fn between(self, server: Server, date: bool, byte: u8) -> Self {
         match byte {
-            _ if server.is_space(byte) => self,
+            // OceanBase: space [ \t\n\r\f]
+            _ if server.is_space(byte) => self.with(Mode::Between {
+                date: date && matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0c),
+            }),
             // MySQL 9: $$ … $$ quotes.
             b'$' => self.offend(Offence::Unclear),
             b'0'..=b'9' => self.with(Mode::Number(Number::Integer)),
@@ -224,7 +231,7 @@ impl Reference {
             }),
             b'\'' | b'"' | b'`' => {
                 // OceanBase: Date{whitespace}?'[^']*'
-                let identifier = byte == b'`' || byte == b'"' && server.ansi_quotes;
+                let identifier = server.names(byte);
                 let escapes = server.escapes && !identifier && !(server.oceanbase && date);
                 let name = if identifier { Word::EMPTY } else { Word::Other };
                 self.with(Mode::Quoted {
@@ -324,20 +331,14 @@ impl Reference {
             Mode::Quoted {
                 quote,
                 name,
-                escapes,
-            } if byte == quote => self.with(Mode::Closed {
-                quote,
-                name,
-                escapes,
-            }),
+                escapes: _,
+            } if byte == quote => self.with(Mode::Closed { quote, name }),
             Mode::Quoted {
                 quote,
                 escapes: true,
                 ..
             } if byte == b'\\' => self.with(Mode::Escaped { quote }),
-            Mode::Quoted { quote, .. }
-                if byte == 0 && (quote == b'`' || quote == b'"' && server.ansi_quotes) =>
-            {
+            Mode::Quoted { quote, .. } if byte == 0 && server.names(quote) => {
                 self.offend(Offence::Unclear)
             }
             Mode::Quoted {
@@ -354,10 +355,11 @@ impl Reference {
                 name: Word::Other,
                 escapes: true,
             }),
-            Mode::Closed { quote, escapes, .. } if byte == quote => self.with(Mode::Quoted {
+            // Behind OceanBase's DATE '…' the next quote begins another string, not of that token.
+            Mode::Closed { quote, .. } if byte == quote => self.with(Mode::Quoted {
                 quote,
                 name: Word::Other,
-                escapes,
+                escapes: server.escapes && !server.names(quote),
             }),
             // OceanBase joins strings with {whitespace} between them, which may be a comment that does not end with its line.
             Mode::Closed {

@@ -5,13 +5,21 @@ use crate::parser::parser_approves;
 use sluice::admin::prepared::Template;
 use sluice::session::sticky::{self, Knot, StickyReason};
 use sluice::sql::assigned::Assigned;
-use sluice_ebpf::automaton::{self, START, START_WITH_ATTRIBUTES, TextVerdict};
+use sluice_ebpf::automaton::{self, Backslash, START, START_WITH_ATTRIBUTES, TextVerdict};
 use sluice_ebpf::classify::{self, Verdict};
+use sluice_ebpf::reason::TrapReason;
 
 /// A text is classified the same whole and in portions; and one that is spliced has nothing in it that the daemon must see.
 pub fn statement(text: &[u8]) {
     let verdict = classify::classify_text(START, text);
     in_portions(text, verdict);
+    let known = automaton::scan_with(Backslash::ESCAPES, START, text);
+    assert!(
+        known == verdict || verdict == TextVerdict::Trap(TrapReason::Backslash),
+        "{known:?} where backslashes are known to escape, else {verdict:?}: {}",
+        text.escape_ascii()
+    );
+    // The daemon's own readers take both readings where a text has two.
     let TextVerdict::Splice(kind) = verdict else {
         return;
     };

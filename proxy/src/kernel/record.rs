@@ -15,7 +15,7 @@ use sluice_ebpf::{
     latency::Histogram,
     reason::{TrapReason, WaitReason},
     record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes},
-    response::Status,
+    response::{Status, format},
     wire::Wire,
 };
 
@@ -103,6 +103,8 @@ pub struct Offer {
     pub takes: u32,
     /// What is known of the session.
     pub status: Status,
+    /// Backslashes in strings are known to escape.
+    pub escapes: bool,
 }
 
 impl Offer {
@@ -113,6 +115,7 @@ impl Offer {
             seat: Seat::Writer,
             takes: takes::ALL,
             status: Status::of(0),
+            escapes: false,
         }
     }
 }
@@ -173,7 +176,7 @@ impl Slot {
         word!(self, ends[seat as usize].cookie).load(Ordering::Acquire) != 0
     }
 
-    /// Sets the session's [`format`](sluice_ebpf::response::format) bits; before the first [`Slot::arm`].
+    /// Sets the session's [`format`] bits; before the first [`Slot::arm`].
     pub fn set_format(&self, format: u8) {
         // SAFETY: aligned, in the mapping; the programs read it only in a regime.
         unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
@@ -244,6 +247,10 @@ impl Slot {
             (&raw mut (*at).host.seat).write_volatile(offer.seat as u32);
             (&raw mut (*at).host.takes).write_volatile(offer.takes);
             (&raw mut (*at).host.status).write_volatile(offer.status.to_word());
+            let bits = &raw mut (*at).host.format;
+            let known = u32::from(format::BACKSLASH_ESCAPES);
+            let others = bits.read_volatile() & !known;
+            bits.write_volatile(others | if offer.escapes { known } else { 0 });
         }
         word!(self, host.armed).store(generation, Ordering::SeqCst);
     }

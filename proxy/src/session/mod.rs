@@ -8,6 +8,7 @@ pub mod back_off;
 pub mod charset;
 pub mod command;
 pub mod credential;
+pub mod escapes;
 pub mod id;
 pub mod latency;
 pub mod login_end;

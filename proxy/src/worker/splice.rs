@@ -80,6 +80,8 @@ impl Serving<'_> {
                 seat: self.reading.seat,
                 takes,
                 status: self.status,
+                // Of a second node nobody has asked it.
+                escapes: takes == takes::ALL && self.tracking.escapes.is_known(),
             },
         );
         self.entry.session.borrow_mut().mode = Mode::Armed;
@@ -312,6 +314,9 @@ impl Serving<'_> {
 
     /// This is known of the session by now.
     pub(super) fn note_status(&mut self, status: Status) {
+        if status.flags & Status::NO_BACKSLASH_ESCAPES != 0 {
+            self.tracking.escapes.denied();
+        }
         self.status = status;
         self.entry.session.borrow_mut().note_status(status);
     }

@@ -32,6 +32,7 @@ use crate::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
         auth_exchange::Scramble,
         credential::Credential,
+        escapes::Escapes,
         replay::{LAST_INSERT_ID, Untold, questions, statement},
     },
 };
@@ -469,6 +470,8 @@ impl<'a> Serving<'a> {
         self.node_capabilities = fresh.greeting.capabilities;
         self.target = fresh.target;
         self.is_dismissed = false;
+        // Another node may have another `sql_mode`.
+        self.tracking.escapes = Escapes::default();
         self.leaving = Leaving::No;
         let server = ServerSession {
             state: ServerState::KeepAliveBound,

@@ -22,6 +22,8 @@ use crate::{
     },
     session::{
         Session, Versions,
+        command::{Text, text},
+        escapes::{self, Escapes},
         trace::{Statements, Trace, needs_asking},
         variable::{
             AUTOCOMMIT, Kind, Value, Variables,
@@ -52,6 +54,8 @@ const MARIADB_NAMES: [(&str, &str); 2] = [
 #[derive(Debug, Default)]
 pub(super) struct Tracking {
     statements: Statements,
+    /// Whether backslashes escape.
+    pub(super) escapes: Escapes,
     /// The command under way may make names stale: nothing is offered to the kernel behind it.
     watches: bool,
     /// The response of the command under way, as long as it is short and of interest.
@@ -121,13 +125,43 @@ impl Serving<'_> {
         if is_stale && self.tracking.statements.overwrites(&trace) {
             Box::pin(self.read_variables(false)).await?;
         }
+        self.look_at_backslashes(&trace).await?;
         let changes = self.tracking.statements.changes(&trace);
+        let is_read = is_text_read(&self.client_rest);
         let tracking = &mut self.tracking;
+        tracking.escapes.forwarded(changes.as_ref(), is_read);
         tracking.is_quiet = false;
-        tracking.may_stop_midway = may_stop_midway(&self.client_rest, changes.as_ref());
+        tracking.may_stop_midway = !is_read || changes.as_ref().is_some_and(runs_others);
         tracking.watches = changes.as_ref().is_some_and(needs_asking);
         tracking.answer = changes.is_some().then(BytesMut::new);
         Ok(Foreseen { trace, changes })
+    }
+
+    /// The command at the front of `client_rest` may have trapped for its backslashes alone: then the server is asked whether they escape, where
+    /// nobody can tell that it was asked.
+    async fn look_at_backslashes(&mut self, trace: &Trace) -> Result<(), End> {
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        let is_query = self.client_rest.get(packet::HEADER_LEN) == Some(&command::QUERY);
+        let Some(Text::Whole(text)) = text(&self.client_rest, attributes).filter(|_| is_query)
+        else {
+            return Ok(());
+        };
+        if self.may_splice()
+            && self.tracking.statements.overwrites(trace)
+            && self.tracking.escapes.trapped(text)
+        {
+            Box::pin(self.ask_for_escapes()).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_for_escapes(&mut self) -> Result<(), End> {
+        let answer = self.ask(escapes::QUESTION).await?.ok();
+        let mode = answer
+            .as_ref()
+            .and_then(|rows| rows.rows.first()?.first()?.as_deref());
+        self.tracking.escapes.answered(mode);
+        Ok(())
     }
 
     /// Whether the next command must be the daemon's to see.
@@ -234,15 +268,16 @@ impl Serving<'_> {
     }
 }
 
-/// Whether the command at the front of `bytes` may begin or end a transaction, or change autocommit, and then fail. It runs other statements
-/// (`CALL`), is a SET (OceanBase keeps what a failed one has set before), or a text of which not all has come.
-fn may_stop_midway(bytes: &[u8], changes: Option<&Assigned>) -> bool {
-    let is_text = bytes.get(packet::HEADER_LEN) == Some(&command::QUERY);
-    let is_whole = bytes.len() >= packet::HEADER_LEN + payload_length(bytes);
-    let runs = |changes: &Assigned| {
-        changes.unclear || !changes.executed.is_empty() || !changes.system.is_empty()
-    };
-    (is_text && !is_whole) || changes.is_some_and(runs)
+/// Whether all of the text of the `COM_QUERY` at the front of `bytes` is there to be read; of other commands it is.
+fn is_text_read(bytes: &[u8]) -> bool {
+    let is_query = bytes.get(packet::HEADER_LEN) == Some(&command::QUERY);
+    !is_query || bytes.len() >= packet::HEADER_LEN + payload_length(bytes)
+}
+
+/// Whether a command with these changes may begin or end a transaction, or change autocommit, and then fail: it runs other statements (`CALL`), or
+/// is a SET (OceanBase keeps what a failed one has set before).
+fn runs_others(changes: &Assigned) -> bool {
+    changes.unclear || !changes.executed.is_empty() || !changes.system.is_empty()
 }
 
 /// The value of autocommit, if the session has changed it.
