@@ -10,6 +10,7 @@ mod bench;
 mod build;
 mod demo;
 mod fuzz;
+mod ha;
 mod lint;
 mod place;
 mod run;
@@ -55,6 +56,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Torture Sluice with random sessions from a seed, in every topology
     Torture(torture::Arguments),
+    /// Prove that nothing is lost while nodes are killed, hang and change roles
+    Ha(ha::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -69,6 +72,7 @@ fn main() -> ExitCode {
         Task::VmTest(arguments) => vm::run(&arguments),
         Task::Bench(arguments) => bench::run(arguments),
         Task::Torture(arguments) => torture::run(&arguments),
+        Task::Ha(arguments) => ha::run(&arguments),
     };
     if let Err(error) = done {
         // Without anyhow's backtrace: the message says which command failed, and that is where to look.

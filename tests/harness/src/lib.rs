@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod faults;
 pub mod frames;
+pub mod ha;
 pub mod host;
 pub mod java;
 pub mod mariadb;
