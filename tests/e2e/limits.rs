@@ -1,7 +1,7 @@
 //! How many sessions there may be: of each user, of each tenant. (Of all: `fixtures::f14` and `proxysys`.)
 
 use crate::case::Case;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
     place,
@@ -20,6 +20,9 @@ pub(crate) const CASES: &[Case] = &[
         .daemon()
         .local(),
     Case::new("only_who_is_let_in_counts", only_who_is_let_in)
+        .daemon()
+        .local(),
+    Case::new("wrong_passwords_must_wait", wrong_passwords)
         .daemon()
         .local(),
 ];
@@ -203,4 +206,30 @@ fn only_who_is_let_in(stage: &Stage) -> Result<()> {
     let mut app = site.front.open(USER, PASSWORD)?;
     app.run("SELECT 1")?;
     counted(&mut operator, "app#east", "1", "1")
+}
+
+/// Who guesses is kept from the node for a while, and only he.
+fn wrong_passwords(stage: &Stage) -> Result<()> {
+    const WAITS: &str = "too many wrong passwords of this user";
+    let site = Site::new(stage, &["max_login_failures = 2"])?;
+    let daemon = site.front.daemon()?;
+    let waits = || {
+        let mut details = daemon.lines().into_iter();
+        details.any(|line| {
+            line.field("detail")
+                .is_some_and(|text| text.starts_with(WAITS))
+        })
+    };
+    for _ in 0..2 {
+        assert_eq!(site.refused(USER, "wrong")?.split(' ').next(), Some("1045"));
+    }
+    ensure!(!waits(), "a person mistypes");
+    wait::until_true("the user must wait", DEADLINE, || {
+        let refused = site.refused(USER, "wrong")?;
+        assert_eq!(refused.split(' ').next(), Some("1045"), "{refused}");
+        Ok(waits())
+    })?;
+    site.front.open(USER_OPEN, "")?.run("SELECT 1")?;
+    site.open_soon(USER, PASSWORD)?.run("SELECT 1")?;
+    Ok(())
 }

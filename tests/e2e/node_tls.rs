@@ -21,6 +21,9 @@ use std::{net::SocketAddr, time::Duration};
 pub(crate) const CASES: &[Case] = &[
     Case::new("modes", modes).splicing().local(),
     Case::new("verify", verify).splicing().local(),
+    Case::new("of_a_single_server", single_server)
+        .splicing()
+        .local(),
     Case::new("native_and_ed25519", native_and_ed25519)
         .splicing()
         .local(),
@@ -94,6 +97,43 @@ fn modes(stage: &Stage) -> Result<()> {
     refused(
         &said,
         "the server offers no TLS, and the cluster's tls asks for it",
+    )?;
+    Ok(())
+}
+
+/// Of a configuration that names one server only, and where it shows.
+fn single_server(stage: &Stage) -> Result<()> {
+    const SHOWN: &str = "SHOW PROXYSESSION SERVER";
+    let safe = Safe::start(stage)?;
+    let server = safe.server.address();
+    let with = |lines: &[&str]| {
+        let config = Config::new().line(&format!("server = \"{server}\""));
+        let config = lines.iter().fold(config, |config, line| config.line(line));
+        let file = config.write()?.display().to_string();
+        stage.private_of_file(&file, &[])
+    };
+    let using_ssl = |front: &Front| -> Result<Option<String>> {
+        let mut client = front.open(USER, PASSWORD)?;
+        client.run("SELECT 1")?;
+        let rows = client.run(SHOWN)?.texts()?;
+        Ok(rows.first().and_then(|row| row.last().cloned().flatten()))
+    };
+    let off = with(&[])?;
+    assert_eq!(using_ssl(&off)?.as_deref(), Some("0"));
+    let ca = format!("server_tls_ca = '{}'", safe.authority.file().display());
+    let verified = with(&["server_tls = \"verify\"", &ca])?;
+    assert_eq!(using_ssl(&verified)?.as_deref(), Some("1"));
+    let said = plain(&verified, USER, PASSWORD, HOW)?;
+    assert_eq!(
+        printed(&said)?,
+        "Ssl_version\tTLSv1.3\nrelay_reason\tTLS\tsplice"
+    );
+    let other = Authority::new()?;
+    let ca = format!("server_tls_ca = '{}'", other.file().display());
+    let stranger = with(&["server_tls = \"verify\"", &ca])?;
+    refused(
+        &plain(&stranger, USER, PASSWORD, WHO)?,
+        "TLS: invalid peer certificate",
     )?;
     Ok(())
 }

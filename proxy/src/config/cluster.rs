@@ -77,6 +77,18 @@ impl Cluster {
         self.nodes.iter().map(|node| &node.address)
     }
 
+    /// The same with this monitor account, and with TLS towards the nodes.
+    pub(super) fn with(self, monitor: Option<Account>, tls: NodeTls) -> Self {
+        Self {
+            monitor: monitor.map(|account| Account {
+                tls: tls.clone(),
+                ..account
+            }),
+            tls,
+            ..self
+        }
+    }
+
     /// The cluster of a proxy that was told of one server only.
     pub(super) fn of_one_node(name: &str, node: NodeAddress) -> Self {
         Self {
@@ -136,18 +148,12 @@ impl ClusterTable {
                 "cluster.max_lag = \"{lag}\": nobody would ask a replica how far it is behind; give the cluster a monitor account"
             ));
         }
-        let mode = self.tls.unwrap_or(TlsMode::Off);
-        if mode != TlsMode::Verify && (self.tls_ca.is_some() || self.tls_server_name.is_some()) {
-            return Err(format!(
-                "cluster.tls = \"{}\": tls_ca and tls_server_name need tls = \"verify\"",
-                mode.text()
-            ));
-        }
-        let tls = NodeTls {
-            mode,
-            ca: self.tls_ca.clone(),
-            server_name: self.tls_server_name.clone(),
-        };
+        let tls = NodeTls::check(
+            "cluster.",
+            self.tls,
+            self.tls_ca.as_ref(),
+            self.tls_server_name.as_ref(),
+        )?;
         Ok(Cluster {
             name: self.name.as_str().to_owned(),
             takes_any_name: false,

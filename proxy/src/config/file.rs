@@ -1,5 +1,7 @@
 //! The configuration file as it is written: TOML, every key optional, an unknown one an error.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -7,10 +9,11 @@ use super::admin::{AdminPassword, AdminTable};
 use super::cluster::{Account, Cluster, ClusterTable};
 use super::fleet::{Fleet, FleetTable};
 use super::proxy_protocol::ProxyProtocolTable;
-use super::tls::{ClientTls, TlsTable};
+use super::tls::{ClientTls, NodeTls, TlsTable};
 use super::value::{
-    ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, MaxConnections, Name, Namespaces,
-    NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout, Workers,
+    ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, LoginFailures, MaxConnections,
+    Name, Namespaces, NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout, TlsMode,
+    Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -20,6 +23,9 @@ pub(super) struct File {
     pub(super) listen: Option<Listen>,
     server: Option<Spanned<NodeAddress>>,
     monitor: Option<Spanned<Account>>,
+    server_tls: Option<Spanned<TlsMode>>,
+    server_tls_ca: Option<PathBuf>,
+    server_tls_server_name: Option<String>,
     pub(super) splice: Option<Splice>,
     pub(super) namespaces: Option<Namespaces>,
     pub(super) path: Option<PathChoice>,
@@ -29,6 +35,7 @@ pub(super) struct File {
     pub(super) max_user_connections: Option<GroupLimit>,
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
+    pub(super) max_login_failures: Option<LoginFailures>,
     pub(super) drain_timeout: Option<Patience>,
     pub(super) shutdown_timeout: Option<Patience>,
     pub(super) keepalive_idle: Option<Timeout>,
@@ -81,6 +88,10 @@ impl File {
             let message = "monitor: stands beside [[cluster]]; give the account in that cluster";
             return Err(at(text, key, message.to_owned()));
         }
+        if let (Some(key), [_, ..]) = (&self.server_tls, &*self.cluster) {
+            let message = "server_tls: stands beside [[cluster]]; give tls in that cluster";
+            return Err(at(text, key, message.to_owned()));
+        }
         if let Some(node) = server.or_else(|| self.server.as_ref().map(|key| key.get_ref().clone()))
         {
             let name = self
@@ -88,10 +99,20 @@ impl File {
                 .as_ref()
                 .map_or(CLUSTER_DEFAULT, |name| name.get_ref().as_str());
             let monitor = self.monitor.as_ref().map(|key| key.get_ref().clone());
-            return Ok(vec![Cluster {
-                monitor,
-                ..Cluster::of_one_node(name, node)
-            }]);
+            let tls = NodeTls::check(
+                "server_",
+                self.server_tls.as_ref().map(|key| *key.get_ref()),
+                self.server_tls_ca.as_ref(),
+                self.server_tls_server_name.as_ref(),
+            );
+            let tls = tls.map_err(|message| ConfigError {
+                line: self
+                    .server_tls
+                    .as_ref()
+                    .and_then(|key| line_of(text, key.span().start)),
+                message,
+            })?;
+            return Ok(vec![Cluster::of_one_node(name, node).with(monitor, tls)]);
         }
         if self.cluster.is_empty() {
             let message = "no node to connect to: give --server HOST:PORT, or server or [[cluster]] in the file";

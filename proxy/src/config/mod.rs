@@ -26,8 +26,8 @@ pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
 pub use value::{
     ByteCount, ClusterKind, Failures, GroupLimit, HeaderVersion, LogFormat, LogLevel,
-    MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Patience, Policy, ProxyId,
-    Splice, Timeout, TlsMode, Workers,
+    LoginFailures, MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Patience, Policy,
+    ProxyId, Splice, Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -53,6 +53,8 @@ pub struct Settings {
     pub login_timeout: Duration,
     /// For a TCP connection to a node.
     pub connect_timeout: Duration,
+    /// Wrong passwords in a row, of one user from one address, that have no consequence. None: any number.
+    pub max_login_failures: Option<u32>,
     /// How long sessions may stay at a drained node. Zero: as long as they must.
     pub drain_timeout: Duration,
     /// How long sessions may go on when the daemon is told to stop. Zero: not at all.
@@ -203,6 +205,10 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .connect_timeout
             .or(file.connect_timeout)
             .map_or(CONNECT_TIMEOUT_DEFAULT, Timeout::get),
+        max_login_failures: file
+            .max_login_failures
+            .map(LoginFailures::get)
+            .filter(|limit| *limit > 0),
         drain_timeout: file.drain_timeout.map_or(Duration::ZERO, Patience::get),
         shutdown_timeout: file.shutdown_timeout.map_or(Duration::ZERO, Patience::get),
         keepalive_idle: file

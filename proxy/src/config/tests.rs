@@ -205,6 +205,25 @@ fn one_server_may_have_a_monitor_account() {
 }
 
 #[test]
+fn one_server_may_have_tls() {
+    let text = "server = \"db1:3306\"\nserver_tls = \"verify\"\nserver_tls_ca = \"/ca\"\n[monitor]\nuser = \"m\"";
+    let settings = settings(text, Overrides::default()).unwrap();
+    let [cluster] = &*settings.clusters else {
+        panic!("one cluster")
+    };
+    assert_eq!(cluster.tls.mode, TlsMode::Verify);
+    assert_eq!(cluster.monitor.as_ref().unwrap().tls, cluster.tls);
+    check_error(
+        "server = \"a:1\"\nserver_tls = \"required\"\nserver_tls_ca = \"/ca\"",
+        "line 2: server_tls = \"required\": server_tls_ca and server_tls_server_name need server_tls = \"verify\"",
+    );
+    check_error(
+        "server_tls = \"required\"\n[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\"a:1\"]",
+        "line 1: server_tls: stands beside [[cluster]]; give tls in that cluster",
+    );
+}
+
+#[test]
 fn the_first_cluster_is_the_default() {
     let text = FULL.replace("default_cluster = \"east\"", "");
     assert_eq!(

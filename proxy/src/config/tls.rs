@@ -30,6 +30,30 @@ pub struct NodeTls {
     pub server_name: Option<String>,
 }
 
+impl NodeTls {
+    /// What three keys say of it, or what is wrong with them; `of` is written in front of their names: `cluster.`, or `server_`.
+    pub(super) fn check(
+        of: &str,
+        mode: Option<TlsMode>,
+        ca: Option<&PathBuf>,
+        server_name: Option<&String>,
+    ) -> Result<Self, String> {
+        let mode = mode.unwrap_or(TlsMode::Off);
+        let name = of.strip_prefix("cluster.").unwrap_or(of);
+        if mode != TlsMode::Verify && (ca.is_some() || server_name.is_some()) {
+            return Err(format!(
+                "{of}tls = \"{}\": {name}tls_ca and {name}tls_server_name need {name}tls = \"verify\"",
+                mode.text()
+            ));
+        }
+        Ok(Self {
+            mode,
+            ca: ca.cloned(),
+            server_name: server_name.cloned(),
+        })
+    }
+}
+
 impl Default for NodeTls {
     /// None.
     fn default() -> Self {

@@ -206,6 +206,8 @@ pub type Workers = Bounded<1, 1024>;
 pub type MaxConnections = Bounded<1, 262_143>;
 /// Client sessions of one tenant or user that may live at once; 0: any number.
 pub type GroupLimit = Bounded<0, 262_143>;
+/// Wrong passwords in a row after which waits begin; 0: never.
+pub type LoginFailures = Bounded<0, 1000>;
 /// How often in a row a node must fail.
 pub type Failures = Bounded<1, 100>;
 /// A proxy's number in its fleet: 13 bits.

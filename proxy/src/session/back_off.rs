@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-/// Wrong passwords in a row that have no consequence: a person mistypes.
-const FREE_FAILURES: u32 = 3;
 /// The first wait; it doubles with every further failure.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -20,44 +18,54 @@ struct Failures {
 }
 
 impl Failures {
-    /// Until when nobody may try.
-    fn until(&self) -> Duration {
-        match self.count.checked_sub(FREE_FAILURES) {
-            None | Some(0) => Duration::ZERO,
-            Some(further) => {
-                let wait = FIRST_WAIT.saturating_mul(1 << (further - 1).min(16));
-                self.last.saturating_add(wait.min(WAIT_MAX))
-            }
+    /// Until when nobody may try, if so many have no consequence.
+    fn until(&self, free: u32) -> Duration {
+        match self.count.saturating_sub(free) {
+            0 => Duration::ZERO,
+            further => self.last.saturating_add(wait_after(further)),
         }
     }
 }
 
-/// The failures of each address. Times are those of a monotonic clock, from any point.
+/// How long to wait after so many failures in a row: a second, twice as long with every further one, a minute at most.
+pub fn wait_after(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => Duration::ZERO,
+        Some(further) => FIRST_WAIT
+            .saturating_mul(1 << further.min(16))
+            .min(WAIT_MAX),
+    }
+}
+
+/// Who guesses: an address, and whose password it is, where that makes a difference.
+type Guesser = (IpAddr, String);
+
+/// The failures of each address, or of each address and user. Times are those of a monotonic clock, from any point.
 #[derive(Debug, Default)]
-pub struct BackOff(BTreeMap<IpAddr, Failures>);
+pub struct BackOff(BTreeMap<Guesser, Failures>);
 
 impl BackOff {
-    /// How long this address must wait still, zero if it may try.
-    pub fn wait(&self, address: IpAddr, now: Duration) -> Duration {
-        let failures = self.0.get(&group(address));
+    /// How long somebody must wait still, zero if he may try. `free`: failures in a row that have no consequence, as a person mistypes.
+    pub fn wait(&self, address: IpAddr, user: &str, free: u32, now: Duration) -> Duration {
+        let failures = self.0.get(&guesser(address, user));
         failures.map_or(Duration::ZERO, |failures| {
-            failures.until().saturating_sub(now)
+            failures.until(free).saturating_sub(now)
         })
     }
 
-    /// It gave a wrong password.
-    pub fn failed(&mut self, address: IpAddr, now: Duration) {
-        let address = group(address);
-        if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&address) {
+    /// He gave a wrong password.
+    pub fn failed(&mut self, address: IpAddr, user: &str, now: Duration) {
+        let guesser = guesser(address, user);
+        if self.0.len() >= ADDRESSES_MAX && !self.0.contains_key(&guesser) {
             self.0
                 .retain(|_, failures| now.saturating_sub(failures.last) < FORGOTTEN_AFTER);
             if self.0.len() >= ADDRESSES_MAX {
                 let oldest = self.0.iter().min_by_key(|(_, failures)| failures.last);
-                let oldest = oldest.map(|(address, _)| *address);
+                let oldest = oldest.map(|(guesser, _)| guesser.clone());
                 oldest.and_then(|oldest| self.0.remove(&oldest));
             }
         }
-        let failures = self.0.entry(address).or_insert(Failures {
+        let failures = self.0.entry(guesser).or_insert(Failures {
             count: 0,
             last: now,
         });
@@ -68,10 +76,14 @@ impl BackOff {
         failures.last = now;
     }
 
-    /// It gave the right one.
-    pub fn succeeded(&mut self, address: IpAddr) {
-        self.0.remove(&group(address));
+    /// He gave the right one.
+    pub fn succeeded(&mut self, address: IpAddr, user: &str) {
+        self.0.remove(&guesser(address, user));
     }
+}
+
+fn guesser(address: IpAddr, user: &str) -> Guesser {
+    (group(address), user.to_owned())
 }
 
 /// What counts as one address: of IPv6 the network of one link, as a host has as many addresses in it as it likes.
@@ -99,22 +111,39 @@ mod tests {
         let mut waits = Vec::new();
         let mut now = seconds(100);
         for _ in 0..12 {
-            back_off.failed(address, now);
-            let wait = back_off.wait(address, now);
+            back_off.failed(address, "", now);
+            let wait = back_off.wait(address, "", 3, now);
             waits.push(wait.as_secs());
             now += wait;
-            assert_eq!(back_off.wait(address, now), Duration::ZERO);
+            assert_eq!(back_off.wait(address, "", 3, now), Duration::ZERO);
         }
         assert_eq!(waits, [0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(back_off.wait("10.0.0.2".parse().unwrap(), now), seconds(0));
+        assert_eq!(
+            back_off.wait("10.0.0.2".parse().unwrap(), "", 3, now),
+            seconds(0)
+        );
         // Long ago.
-        back_off.failed(address, now + FORGOTTEN_AFTER);
-        assert_eq!(back_off.wait(address, now + FORGOTTEN_AFTER), seconds(0));
+        back_off.failed(address, "", now + FORGOTTEN_AFTER);
+        assert_eq!(
+            back_off.wait(address, "", 3, now + FORGOTTEN_AFTER),
+            seconds(0)
+        );
         for _ in 0..4 {
-            back_off.failed(address, now + FORGOTTEN_AFTER);
+            back_off.failed(address, "", now + FORGOTTEN_AFTER);
         }
-        back_off.succeeded(address);
-        assert_eq!(back_off.wait(address, now + FORGOTTEN_AFTER), seconds(0));
+        assert_eq!(
+            back_off.wait(address, "another", 3, now + FORGOTTEN_AFTER),
+            seconds(0)
+        );
+        assert_eq!(
+            back_off.wait(address, "", 4, now + FORGOTTEN_AFTER),
+            seconds(1)
+        );
+        back_off.succeeded(address, "");
+        assert_eq!(
+            back_off.wait(address, "", 3, now + FORGOTTEN_AFTER),
+            seconds(0)
+        );
     }
 
     #[test]
@@ -123,6 +152,7 @@ mod tests {
         for number in 0..5_000_u32 {
             back_off.failed(
                 std::net::Ipv4Addr::from_bits(number).into(),
+                "",
                 Duration::from_millis(number.into()),
             );
         }
@@ -130,14 +160,14 @@ mod tests {
         let mut back_off = BackOff::default();
         for last in 1..=5_u16 {
             let address: IpAddr = format!("fd00::{last}").parse().unwrap();
-            back_off.failed(address, seconds(1));
+            back_off.failed(address, "", seconds(1));
         }
         assert_eq!(
-            back_off.wait("fd00::77".parse().unwrap(), seconds(1)),
+            back_off.wait("fd00::77".parse().unwrap(), "", 3, seconds(1)),
             seconds(2)
         );
         assert_eq!(
-            back_off.wait("fd00:0:0:1::1".parse().unwrap(), seconds(1)),
+            back_off.wait("fd00:0:0:1::1".parse().unwrap(), "", 3, seconds(1)),
             seconds(0)
         );
     }

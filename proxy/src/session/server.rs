@@ -23,6 +23,8 @@ pub struct ServerSession {
     pub status: Status,
     /// Transactions that have ended on this connection.
     pub transactions: u64,
+    /// The connection is TLS.
+    pub using_ssl: bool,
     /// When its login had ended, in nanoseconds of `CLOCK_MONOTONIC`.
     pub opened_at_ns: u64,
 }
@@ -38,6 +40,7 @@ impl ServerSession {
             versions: Versions::default(),
             status: Status::default(),
             transactions: 0,
+            using_ssl: false,
             opened_at_ns: 0,
         }
     }

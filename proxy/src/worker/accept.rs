@@ -151,6 +151,7 @@ async fn live(
         } else if is_reserve {
             return Err(MysqlError::too_many_sessions().into());
         } else {
+            process.may_guess(&login_of(name), address)?;
             Destination::Node {
                 candidates: candidates(worker, name, &front)?,
                 password: password(&settings, name),
@@ -205,6 +206,8 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
                 .saw(&target.node, target.address, greeting)
                 .await;
             let login = login_of(&logged_in.identity.request.name);
+            let address = entry.session.borrow().client.ip().to_canonical();
+            worker.process.note_success(&login, address);
             match seat::take(&worker.process, &login, None) {
                 Ok(seat) => drop(entry.seat.replace(Some(seat))),
                 Err(error) => {
@@ -275,11 +278,13 @@ fn enter_proxy(entry: &Entry, login: &ProxyLogin) {
 
 /// A login that came to nothing: what is known of it goes into the closing line.
 fn failed(worker: &Worker, entry: &Entry, end: LoginEnd) -> (End, String) {
-    drop(end.client);
     let mut session = entry.session.borrow_mut();
     if let Some(name) = &end.name {
         session.login = login_of(name);
+        let address = session.client.ip().to_canonical();
+        worker.process.note_failure(&session.login, address, &end);
     }
+    drop(end.client);
     if let (Some(node), Some(id)) = (end.node, end.node_connection_id) {
         session.bind(ServerSession::new(
             worker.process.server_session_id(),
@@ -375,6 +380,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     );
     server.state = ServerState::KeepAliveBound;
     server.opened_at_ns = clock::now_ns();
+    server.using_ssl = logged_in.node.is_tls();
     session.bind(server);
     let connections = Connections {
         client: &logged_in.client,

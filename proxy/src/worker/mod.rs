@@ -21,6 +21,7 @@ mod drain;
 mod fleet;
 mod form;
 mod greeting;
+mod guess;
 mod keeper;
 mod kill;
 mod linger;
@@ -146,6 +147,8 @@ struct Process {
     health: Arc<Health>,
     /// Who has given wrong passwords of the proxy's own users.
     back_off: Mutex<BackOff>,
+    /// Whose passwords nodes have found wrong.
+    guesses: Mutex<BackOff>,
     /// What the default node has greeted with last.
     last_seen: Mutex<LastSeen>,
 }

@@ -22,7 +22,7 @@ use super::{
     relay::{Got, read_into},
     serve::Serving,
     survive::Leaving,
-    switch::{Fresh, QUIT, SWITCH_TIME},
+    switch::{Fresh, NoCredential, QUIT, Refusal, SWITCH_TIME},
     way::{self, Connections},
 };
 use crate::{
@@ -347,7 +347,7 @@ impl<'a> Serving<'a> {
                 .filter_map(|node| candidate(process, cluster, node).ok());
             candidates.collect::<Vec<_>>()
         };
-        let credential = self.credential().await?;
+        let credential = self.credential().await.map_err(NoCredential::into_text)?;
         let place = self.entry.place();
         let mut failure = None;
         for candidate in candidates {
@@ -368,7 +368,7 @@ impl<'a> Serving<'a> {
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| "no replica is fit".to_owned()))
+        Err(failure.map_or_else(|| "no replica is fit".to_owned(), Refusal::into_text))
     }
 
     /// A fresh server session is the session's reader.

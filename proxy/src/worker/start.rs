@@ -91,6 +91,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         monitor: Monitor::start().map_err(failed)?,
         health: Arc::new(Health::new(Instant::now())),
         back_off: Mutex::default(),
+        guesses: Mutex::default(),
         last_seen: Mutex::default(),
     });
     process.watch_nodes();

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use sluice_ebpf::packet::Position;
 use sluice_ebpf::record::Seat;
 use sluice_ebpf::response::{Response, Status};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Process,
@@ -20,7 +20,7 @@ use super::{
     relay::Got,
     serve::{Serving, payload_length},
     splice::Reclaimed,
-    switch::Stuck,
+    switch::{NoCredential, Refusal, Stuck},
 };
 use crate::{
     config::NodeAddress,
@@ -30,7 +30,7 @@ use crate::{
         packet::{self, HEADER_LEN},
         reply::{ERR, encode_error},
     },
-    session::StickyReason,
+    session::{StickyReason, back_off::wait_after},
 };
 
 /// How soon a session that is to move looks again whether it can.
@@ -45,6 +45,16 @@ pub(super) struct Lost {
     cause: String,
     /// A transaction went with it, and the client does not know yet.
     transaction: bool,
+    /// Nodes that were asked have not let the client in.
+    denied: Option<Denied>,
+}
+
+/// When nodes may be asked again, as they count logins that they deny.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Denied {
+    failures: u32,
+    until: Instant,
+    why: String,
 }
 
 /// Whether a session is to move to a fitter node.
@@ -259,6 +269,7 @@ impl Serving<'_> {
         self.lose(Lost {
             cause,
             transaction: transaction && outstanding.is_none(),
+            denied: None,
         });
         Ok(())
     }
@@ -334,13 +345,27 @@ impl Serving<'_> {
             }
             return Ok(());
         }
-        match self.recover().await? {
-            Ok(()) => Ok(()),
-            Err(why) => {
-                self.refuse_command(&MysqlError::cannot_connect(&lost.cause, why))
-                    .await
-            }
+        let waits = lost
+            .denied
+            .as_ref()
+            .filter(|denied| Instant::now() < denied.until);
+        if let Some(denied) = waits {
+            let error = MysqlError::cannot_connect(&lost.cause, &denied.why);
+            return self.refuse_command(&error).await;
         }
+        let Err(refusal) = self.recover().await? else {
+            return Ok(());
+        };
+        if let (Some(own), Refusal::Said(why)) = (&mut self.lost, &refusal) {
+            let failures = lost.denied.map_or(0, |denied| denied.failures) + 1;
+            own.denied = Some(Denied {
+                failures,
+                until: Instant::now() + wait_after(failures),
+                why: why.clone(),
+            });
+        }
+        let error = MysqlError::cannot_connect(&lost.cause, refusal.into_text());
+        self.refuse_command(&error).await
     }
 
     /// Waits for a whole command, and does what others want meanwhile as far as it can be done.
@@ -392,14 +417,15 @@ impl Serving<'_> {
     ///
     /// # Errors
     /// It never can.
-    async fn recover(&mut self) -> Result<Result<(), String>, End> {
+    async fn recover(&mut self) -> Result<Result<(), Refusal>, End> {
         let told = match self.known_state() {
             Ok(told) => told,
             Err(why) => return self.give_up(&why),
         };
         let credential = match self.credential().await {
             Ok(credential) => credential,
-            Err(why) => return self.give_up(&why),
+            Err(NoCredential::NotNow(why)) => return Ok(Err(Refusal::Silent(why))),
+            Err(NoCredential::Never(why)) => return self.give_up(&why),
         };
         let candidates = self.candidates(false);
         match self.open_at(candidates, &credential, told.as_deref()).await {

@@ -26,7 +26,7 @@ use crate::{
     admin::{AdminError, ConnectionKind},
     kernel::record::Slot,
     net::Leg,
-    node::{GreetError, Greeted, LoginError, log_in, meet, secure},
+    node::{GreetError, Greeted, LoginError, MonitorError, log_in, meet, secure},
     protocol::{command, handshake::Greeting, proxy_header::Ends, rows::Rows},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
@@ -85,11 +85,38 @@ pub(super) struct Fresh<'a> {
 }
 
 /// Why a node does not have a session.
-enum Refusal {
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Refusal {
     /// It does not answer.
     Silent(String),
     /// It says so.
     Said(String),
+}
+
+impl Refusal {
+    /// The text for users.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::Silent(why) | Self::Said(why) => why,
+        }
+    }
+}
+
+/// Why nobody can log in in the client's place.
+pub(super) enum NoCredential {
+    /// Whoever could say what it takes does not answer.
+    NotNow(String),
+    /// Only the client knows its password.
+    Never(String),
+}
+
+impl NoCredential {
+    /// The text for users.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Self::NotNow(why) | Self::Never(why) => why,
+        }
+    }
 }
 
 /// A place in the kernel's maps that is given back unless it is kept.
@@ -175,12 +202,12 @@ impl<'a> Serving<'a> {
         };
         let credential = match self.credential().await {
             Ok(credential) => credential,
-            Err(why) => return Ok(Err(Stuck::Node(why))),
+            Err(why) => return Ok(Err(Stuck::Node(why.into_text()))),
         };
         let opened = self.open_at(candidates, &credential, told.as_deref());
         match opened.await {
             Ok((fresh, place)) => Ok(Ok(self.adopt(fresh, place).await)),
-            Err(why) => Ok(Err(Stuck::Node(why))),
+            Err(refusal) => Ok(Err(Stuck::Node(refusal.into_text()))),
         }
     }
 
@@ -266,7 +293,7 @@ impl<'a> Serving<'a> {
         candidates: Vec<Candidate>,
         credential: &Credential,
         told: Option<&str>,
-    ) -> Result<(Fresh<'a>, Place), String> {
+    ) -> Result<(Fresh<'a>, Place), Refusal> {
         let mut failure = None;
         for candidate in candidates {
             let place = Place::open(self.worker);
@@ -285,7 +312,7 @@ impl<'a> Serving<'a> {
                 }
             }
         }
-        Err(failure.unwrap_or_else(|| "its cluster is gone".to_owned()))
+        Err(failure.unwrap_or_else(|| Refusal::Silent("its cluster is gone".to_owned())))
     }
 
     /// Opens a server session at a node, for this seat of the record at `place`.
@@ -299,7 +326,7 @@ impl<'a> Serving<'a> {
         seat: Seat,
         credential: &Credential,
         told: Option<&str>,
-    ) -> Result<Fresh<'a>, String> {
+    ) -> Result<Fresh<'a>, Refusal> {
         let deadline = Instant::now() + SWITCH_TIME;
         let node = candidate.node.clone();
         let capture = Capture {
@@ -319,11 +346,10 @@ impl<'a> Serving<'a> {
             Err(Refusal::Silent(why)) => process.login_failed(&node, why),
             Err(Refusal::Said(_)) => {}
         }
-        let mut fresh = opened.map_err(|refusal| match refusal {
-            Refusal::Silent(why) | Refusal::Said(why) => why,
-        })?;
+        let mut fresh = opened?;
         if let Some(sql) = told {
-            self.tell(&mut fresh, sql, deadline).await?;
+            let tell = self.tell(&mut fresh, sql, deadline);
+            tell.await.map_err(Refusal::Silent)?;
         }
         Ok(fresh)
     }
@@ -429,10 +455,13 @@ impl<'a> Serving<'a> {
     }
 
     /// What answers the node in the client's place.
-    pub(super) async fn credential(&self) -> Result<Credential, String> {
+    ///
+    /// # Errors
+    /// Why there is nothing: for now, or for ever.
+    pub(super) async fn credential(&self) -> Result<Credential, NoCredential> {
         let unknown = "only the client can log in to the node, as its password is not known here";
         let Some(proof) = &self.identity.proof else {
-            return Err(unknown.to_owned());
+            return Err(NoCredential::Never(unknown.to_owned()));
         };
         if let Some(credential) = proof.credential() {
             return Ok(credential);
@@ -446,21 +475,31 @@ impl<'a> Serving<'a> {
             .cluster(&login.cluster)
             .filter(|_| proof.is_native());
         let Some(cluster) = cluster else {
-            return Err(unknown.to_owned());
+            return Err(NoCredential::Never(unknown.to_owned()));
         };
-        let hashes = self
-            .worker
-            .process
+        let process = &self.worker.process;
+        // One that is dead would be waited for.
+        let nodes = process.health.book().order(cluster);
+        let nodes = nodes.into_iter().map(|node| node.address.clone()).collect();
+        let hashes = process
             .monitor
-            .query(cluster, hashes_of(&login.user));
-        let hashes = hashes
-            .result()
-            .await
-            .map_err(|error| format!("{unknown}, nor can its hash be read: {error}"))?;
+            .query_of(cluster, nodes, hashes_of(&login.user));
+        let hashes = hashes.result().await.map_err(|error| {
+            let why = format!("{unknown}, nor can its hash be read: {error}");
+            match error {
+                MonitorError::NoAccount | MonitorError::Refused { .. } | MonitorError::TooLarge => {
+                    NoCredential::Never(why)
+                }
+                MonitorError::Busy
+                | MonitorError::Unreachable(_)
+                | MonitorError::Broken(_)
+                | MonitorError::Timeout => NoCredential::NotNow(why),
+            }
+        })?;
         let mut stored = hashes.iter().flatten().flatten();
         stored
             .find_map(|hash| proof.unlock(hash))
-            .ok_or_else(|| unknown.to_owned())
+            .ok_or_else(|| NoCredential::Never(unknown.to_owned()))
     }
 
     /// Makes a fresh server session the session's.
@@ -476,6 +515,7 @@ impl<'a> Serving<'a> {
         let server = ServerSession {
             state: ServerState::KeepAliveBound,
             opened_at_ns: clock::now_ns(),
+            using_ssl: fresh.leg.is_tls(),
             versions: self.entry.session.borrow().versions,
             status: self.status,
             ..ServerSession::new(

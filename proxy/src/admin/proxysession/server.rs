@@ -99,8 +99,7 @@ fn row(session: &Session, server: &ServerSession, now_ns: u64) -> Vec<Value> {
         Value::Unsigned(server.status.may_be_in_transaction().into()),
         Value::Unsigned(now_ns.saturating_sub(server.opened_at_ns) / SECOND_NS),
         Value::Unsigned(idle_ns / SECOND_NS),
-        // The legs to nodes are never TLS yet.
-        Value::Unsigned(0),
+        Value::Unsigned(server.using_ssl.into()),
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Change, Key, entry::path};
-use crate::config::{AdminPassword, Cluster, Settings};
+use crate::config::{AdminPassword, Cluster, NodeTls, Settings};
 
 const SIZES: &str = "[4KiB, 1GiB]";
 pub(super) const TIMES: &str = "[1ms, 1h]";
@@ -51,6 +51,36 @@ pub const KEYS: &[Key] = &[
         help: "The proxy's own account at that one server; its password is never shown.",
         change: live!(clusters, None),
         value: monitor,
+        is_given: |_| false,
+    },
+    Key {
+        name: "server_tls",
+        flag: None,
+        default: "off",
+        range: "off, preferred, required, verify",
+        help: "Whether connections to that one server have TLS, and its certificate is checked.",
+        change: live!(clusters, NEW_LOGINS),
+        value: |settings| server_tls(settings, |tls| tls.mode.text().to_owned()),
+        is_given: |_| false,
+    },
+    Key {
+        name: "server_tls_ca",
+        flag: None,
+        default: "",
+        range: "the path of a PEM file",
+        help: "The authorities of its certificate; empty: those that the system trusts.",
+        change: live!(clusters, NEW_LOGINS),
+        value: |settings| server_tls(settings, |tls| path(tls.ca.as_ref())),
+        is_given: |_| false,
+    },
+    Key {
+        name: "server_tls_server_name",
+        flag: None,
+        default: "",
+        range: "a host's name",
+        help: "The name that its certificate must be for; empty: the server's own.",
+        change: live!(clusters, NEW_LOGINS),
+        value: |settings| server_tls(settings, |tls| tls.server_name.clone().unwrap_or_default()),
         is_given: |_| false,
     },
     Key {
@@ -130,6 +160,16 @@ pub const KEYS: &[Key] = &[
         help: "Client sessions of one user at once; one more is answered error 1203. 0: any number.",
         change: live!(max_user_connections, NEW_LOGINS),
         value: |settings| settings.max_user_connections.unwrap_or(0).to_string(),
+        is_given: |_| false,
+    },
+    Key {
+        name: "max_login_failures",
+        flag: None,
+        default: "0",
+        range: "[0, 1000]",
+        help: "Wrong passwords in a row of one user from one address, after which he must wait, from a second up to a minute, as error 1045. 0: any number.",
+        change: live!(max_login_failures, NEW_LOGINS),
+        value: |settings| settings.max_login_failures.unwrap_or(0).to_string(),
         is_given: |_| false,
     },
     Key {
@@ -403,6 +443,11 @@ fn monitor(settings: &Settings) -> String {
     single(settings)
         .and_then(|cluster| cluster.monitor.as_ref())
         .map_or_else(String::new, |account| account.user.clone())
+}
+
+/// Something about TLS towards that server.
+fn server_tls(settings: &Settings, show: fn(&NodeTls) -> String) -> String {
+    single(settings).map_or_else(|| show(&NodeTls::default()), |cluster| show(&cluster.tls))
 }
 
 fn server(settings: &Settings) -> String {

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
+    rc::Rc,
     time::Duration,
 };
 
@@ -13,7 +14,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows};
+use super::{
+    Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows,
+    denials::{Denials, is_denial},
+};
 use crate::{
     config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress, NodeTls, TlsMode},
     net::tls::system_certificates,
@@ -44,6 +48,7 @@ pub(super) struct Node {
     /// What was logged of it, and when.
     causes: RefCell<HashMap<String, Instant>>,
     used: Cell<Instant>,
+    denials: Rc<Denials>,
 }
 
 /// A connection between two orders.
@@ -53,7 +58,7 @@ struct Idle {
 }
 
 impl Node {
-    pub(super) fn new(address: NodeAddress) -> Self {
+    pub(super) fn new(address: NodeAddress, denials: &Rc<Denials>) -> Self {
         Self {
             address,
             idle: RefCell::default(),
@@ -61,6 +66,7 @@ impl Node {
             queries: Semaphore::new(QUERIES_MAX),
             causes: RefCell::default(),
             used: Cell::new(Instant::now()),
+            denials: Rc::clone(denials),
         }
     }
 
@@ -105,7 +111,7 @@ impl Node {
                 result => return result,
             }
         }
-        let connection = log_in_to(&self.address, account).await?;
+        let connection = log_in_to(&self.address, account, &self.denials).await?;
         self.ask(connection, account, sql, kind).await
     }
 
@@ -189,8 +195,15 @@ fn encryption(tls: &NodeTls) -> Option<SslOpts> {
     }
 }
 
-/// Logs in to a node, in two seconds at most.
-pub(super) async fn log_in_to(node: &NodeAddress, account: &Account) -> Result<Conn, MonitorError> {
+/// Logs in to a node, in two seconds at most; not at all where it has denied that a short time ago.
+pub(super) async fn log_in_to(
+    node: &NodeAddress,
+    account: &Account,
+    denials: &Denials,
+) -> Result<Conn, MonitorError> {
+    if let Some(why) = denials.waits(node, account, Instant::now()) {
+        return Err(MonitorError::Unreachable(why));
+    }
     let password = account.password.expose();
     let options = OptsBuilder::default()
         .ip_or_hostname(node.host.clone())
@@ -216,8 +229,17 @@ pub(super) async fn log_in_to(node: &NodeAddress, account: &Account) -> Result<C
         }
     };
     match timeout(CONNECT_TIME, connect).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(MonitorError::Unreachable(text(&error))),
+        Ok(Ok(connection)) => {
+            denials.let_in(node, account);
+            Ok(connection)
+        }
+        Ok(Err(error)) => {
+            let why = text(&error);
+            if matches!(&error, mysql_async::Error::Server(error) if is_denial(error.code)) {
+                denials.denied(node, account, &why, Instant::now());
+            }
+            Err(MonitorError::Unreachable(why))
+        }
         Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
     }
 }

@@ -2,6 +2,7 @@
 //! something. A thread of its own does the work, so that no worker ever waits for a node because of it.
 
 mod connection;
+mod denials;
 mod watch;
 
 use std::{collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
@@ -13,7 +14,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
-use self::{connection::Node, watch::Watches};
+use self::{connection::Node, denials::Denials, watch::Watches};
 use super::Health;
 use crate::{
     config::{Account, Cluster, NodeAddress, Settings},
@@ -180,11 +181,17 @@ impl Monitor {
     /// Asks the first node of the cluster that can be reached. The statement must be one that may be executed twice: where the
     /// connection turns out to be broken, it is.
     pub fn query(&self, cluster: &Cluster, sql: impl Into<String>) -> Pending {
-        let (account, nodes) = (
-            cluster.monitor.as_ref(),
-            cluster.addresses().cloned().collect(),
-        );
-        self.order(account, nodes, sql.into(), Kind::Query)
+        self.query_of(cluster, cluster.addresses().cloned().collect(), sql)
+    }
+
+    /// The same of these nodes, in this order.
+    pub fn query_of(
+        &self,
+        cluster: &Cluster,
+        nodes: Vec<NodeAddress>,
+        sql: impl Into<String>,
+    ) -> Pending {
+        self.order(cluster.monitor.as_ref(), nodes, sql.into(), Kind::Query)
     }
 
     /// Asks another proxy of the fleet something, by its administrator's account.
@@ -225,7 +232,8 @@ impl Monitor {
 
 /// The thread's work: a task for each order.
 async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
-    let mut watches = Watches::default();
+    let denials = Rc::<Denials>::default();
+    let mut watches = Watches::new(&denials);
     let mut nodes = HashMap::<NodeAddress, Rc<Node>>::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -242,7 +250,7 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
                 };
                 let to = order.nodes.iter().map(|address| {
                     let node = nodes.entry(address.clone());
-                    Rc::clone(node.or_insert_with(|| Rc::new(Node::new(address.clone()))))
+                    Rc::clone(node.or_insert_with(|| Rc::new(Node::new(address.clone(), &denials))))
                 });
                 let to = to.collect();
                 spawn_local(carry_out(to, order));

@@ -1,6 +1,6 @@
 //! Watches nodes: on an interval the monitor account logs in, or uses the connection that it has, and asks what the node is.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 use tokio::{
@@ -8,7 +8,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::connection::{failed, log_in_to};
+use super::{
+    connection::{failed, log_in_to},
+    denials::Denials,
+};
 use crate::{
     config::{Account, ClusterKind, HealthSettings, NodeAddress, Settings},
     node::Health,
@@ -41,13 +44,23 @@ struct Subject {
 }
 
 /// The nodes that are watched. Those that leave it are not watched any more.
-#[derive(Default)]
-pub(super) struct Watches(Vec<(Subject, JoinHandle<()>)>);
+pub(super) struct Watches {
+    tasks: Vec<(Subject, JoinHandle<()>)>,
+    denials: Rc<Denials>,
+}
 
 impl Watches {
+    /// None yet.
+    pub(super) fn new(denials: &Rc<Denials>) -> Self {
+        Self {
+            tasks: Vec::new(),
+            denials: Rc::clone(denials),
+        }
+    }
+
     /// Watches the nodes of all clusters that have an account; who was watched already goes on.
     pub(super) fn follow(&mut self, settings: &Settings, health: &Arc<Health>) {
-        let mut earlier = std::mem::take(&mut self.0);
+        let mut earlier = std::mem::take(&mut self.tasks);
         for cluster in &settings.clusters {
             let Some(account) = &cluster.monitor else {
                 continue;
@@ -61,10 +74,14 @@ impl Watches {
                     settings: settings.health,
                 };
                 let known = earlier.iter().position(|(known, _)| *known == subject);
-                self.0.push(if let Some(at) = known {
+                self.tasks.push(if let Some(at) = known {
                     earlier.swap_remove(at)
                 } else {
-                    let task = spawn_local(watch(subject.clone(), Arc::clone(health)));
+                    let task = spawn_local(watch(
+                        subject.clone(),
+                        Arc::clone(health),
+                        Rc::clone(&self.denials),
+                    ));
                     (subject, task)
                 });
             }
@@ -76,13 +93,16 @@ impl Watches {
 }
 
 /// Watches one node for ever.
-async fn watch(subject: Subject, health: Arc<Health>) {
+async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
     let mut ticks = interval(subject.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = None;
     loop {
         ticks.tick().await;
-        let asked = timeout(subject.settings.timeout, look(&subject, &mut kept));
+        let asked = timeout(
+            subject.settings.timeout,
+            look(&subject, &mut kept, &denials),
+        );
         let outcome = asked
             .await
             .unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
@@ -112,14 +132,18 @@ fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>
 }
 
 /// Asks a node what it is. A kept connection may have broken long ago: then a new one tells.
-async fn look(subject: &Subject, kept: &mut Option<Conn>) -> Result<Probe, String> {
+async fn look(
+    subject: &Subject,
+    kept: &mut Option<Conn>,
+    denials: &Denials,
+) -> Result<Probe, String> {
     if let Some(mut connection) = kept.take()
         && let Ok(probe) = ask(&mut connection, subject.kind).await
     {
         *kept = Some(connection);
         return Ok(probe);
     }
-    let connection = log_in_to(&subject.node, &subject.account).await;
+    let connection = log_in_to(&subject.node, &subject.account, denials).await;
     let mut connection = connection.map_err(|error| error.to_string())?;
     let probe = ask(&mut connection, subject.kind).await?;
     *kept = Some(connection);

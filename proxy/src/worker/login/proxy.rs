@@ -24,6 +24,8 @@ use crate::{
 
 /// The longest password that is read from a file, in bytes.
 const PASSWORD_BYTES_MAX: u64 = 1024;
+/// Wrong passwords in a row that have no consequence.
+const FREE_FAILURES: u32 = 3;
 /// Second byte of `caching_sha2_password`'s "the fast path was enough".
 const FAST_PATH: u8 = 0x03;
 /// The status of these sessions: `SERVER_STATUS_AUTOCOMMIT`.
@@ -119,7 +121,7 @@ impl ProxyDoor {
     fn verify(&self, asked: &Scramble, answer: &[u8]) -> Result<(), Refusal> {
         let now = Duration::from_millis(self.process.now_ms());
         let mut back_off = self.process.back_off();
-        let wait = back_off.wait(self.address, now);
+        let wait = back_off.wait(self.address, "", FREE_FAILURES, now);
         let deny = |detail: String| Err(denied(&self.name, self.address, detail));
         if !wait.is_zero() {
             return deny(format!(
@@ -129,10 +131,10 @@ impl ProxyDoor {
             ));
         }
         if accepts(&self.password, asked, answer) {
-            back_off.succeeded(self.address);
+            back_off.succeeded(self.address, "");
             return Ok(());
         }
-        back_off.failed(self.address, now);
+        back_off.failed(self.address, "", now);
         deny("wrong password".to_owned())
     }
 }

@@ -144,7 +144,7 @@ impl Client {
         let wanted = rows.len();
         let list: Vec<_> = rows.iter().map(ToString::to_string).collect();
         let question = format!(
-            "SELECT @@read_only, COUNT(*) FROM ha.log WHERE client = {} AND seq IN ({})",
+            "SELECT @@read_only, COUNT(*), @@server_id, @@gtid_current_pos FROM ha.log WHERE client = {} AND seq IN ({})",
             self.number,
             list.join(", ")
         );
@@ -155,9 +155,10 @@ impl Client {
                 let is_primary = cell(0).as_deref() == Some("0");
                 if is_primary && cell(1) != Some(wanted.to_string()) {
                     self.ledger.wrong.push(format!(
-                        "client {} does not see its rows {}",
+                        "client {} does not see its rows {}: {rows:?} after {:.1} s",
                         self.number,
-                        list.join(", ")
+                        list.join(", "),
+                        self.began.elapsed().as_secs_f64()
                     ));
                 }
                 self.ledger.read(is_primary);
