@@ -36,6 +36,7 @@ mod seat;
 mod sender;
 mod serve;
 mod splice;
+mod stand_in;
 mod start;
 mod statement;
 mod survive;

@@ -21,8 +21,9 @@ use super::{
     login::Target,
     relay::{Got, read_into},
     serve::Serving,
+    stand_in::NoCredential,
     survive::Leaving,
-    switch::{Fresh, NoCredential, QUIT, Refusal, SWITCH_TIME},
+    switch::{Fresh, QUIT, Refusal, SWITCH_TIME},
     way::{self, Connections},
 };
 use crate::{

@@ -20,7 +20,8 @@ use super::{
     relay::Got,
     serve::{Serving, payload_length},
     splice::Reclaimed,
-    switch::{NoCredential, Refusal, Stuck},
+    stand_in::NoCredential,
+    switch::{Refusal, Stuck},
 };
 use crate::{
     config::NodeAddress,
