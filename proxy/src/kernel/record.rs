@@ -176,7 +176,7 @@ impl Slot {
         word!(self, ends[seat as usize].cookie).load(Ordering::Acquire) != 0
     }
 
-    /// Sets the session's [`format`] bits; before the first [`Slot::arm`].
+    /// Sets the session's [`format`](mod@sluice_ebpf::response::format) bits; before the first [`Slot::arm`].
     pub fn set_format(&self, format: u8) {
         // SAFETY: aligned, in the mapping; the programs read it only in a regime.
         unsafe { (&raw mut (*self.at()).host.format).write_volatile(u32::from(format)) };
