@@ -3,7 +3,7 @@
 use std::{future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use sluice_ebpf::reason::RelayReason;
+use sluice_ebpf::{reason::RelayReason, record::Seat};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -18,8 +18,8 @@ use super::{
     greeting,
     login::{self, Arrival, Candidate, Destination, LoggedIn, LoginEnd, ProxyDoor, ProxyLogin},
     nodes::{self, Front},
+    quota,
     registry::{Entry, Place, has_a_name},
-    seat,
     sender::{self, version},
     serve::Serving,
     way::{self, Connections},
@@ -208,12 +208,12 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
             let login = login_of(&logged_in.identity.request.name);
             let address = entry.session.borrow().client.ip().to_canonical();
             worker.process.note_success(&login, address);
-            match seat::take(&worker.process, &login, None) {
-                Ok(seat) => drop(entry.seat.replace(Some(seat))),
+            match quota::take(&worker.process, &login, None) {
+                Ok(quota) => drop(entry.quota.replace(Some(quota))),
                 Err(error) => {
                     entry.session.borrow_mut().login = login;
                     entry.remark(error.to_string());
-                    seat::turn_away(worker, entry, *logged_in, &error).await;
+                    quota::turn_away(worker, entry, *logged_in, &error).await;
                     return End::Login(LoginReason::ProxyRefused);
                 }
             }
@@ -320,7 +320,7 @@ fn candidates(
         route::RouteError::UnknownCluster(cluster) => MysqlError::cluster_not_found(&cluster),
         route::RouteError::UnknownTenant { .. } => MysqlError::tenant_not_found(),
     })?;
-    process.has_seat(&login)?;
+    process.has_room(&login)?;
     let now_ms = process.health.now_ms();
     let nodes = process.health.book().order_for_login(cluster, now_ms);
     let candidates = nodes
@@ -392,12 +392,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     };
     let collation = logged_in.identity.request.packet.collation();
     session.take_way(
-        way::choose(
-            worker,
-            &entry.place(),
-            &connections,
-            sluice_ebpf::record::Seat::Writer,
-        ),
+        way::choose(worker, &entry.place(), &connections, Seat::Writer),
         charset::is_safe_collation(collation),
     );
     if let Some(slot) = entry.slot() {

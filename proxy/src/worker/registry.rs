@@ -15,7 +15,7 @@ use sluice_ebpf::{
 use tokio::sync::oneshot;
 
 use super::{
-    SharedWorker, Worker, bell::Bell, clock, close::End, linger, report::Watched, seat::Seat,
+    SharedWorker, Worker, bell::Bell, clock, close::End, linger, quota::Quota, report::Watched,
     switch::Stuck,
 };
 use crate::{
@@ -111,7 +111,7 @@ pub(super) struct Entry {
     /// How often something has become known of nodes that may concern the session.
     news: Cell<u64>,
     /// Its places among those of its tenant and its user, once it has logged in.
-    pub(super) seat: RefCell<Option<Seat>>,
+    pub(super) quota: RefCell<Option<Quota>>,
     /// For the closing line.
     remark: RefCell<Option<String>>,
 }
@@ -143,7 +143,7 @@ impl Entry {
             reader: RefCell::default(),
             switch: RefCell::default(),
             news: Cell::new(0),
-            seat: RefCell::default(),
+            quota: RefCell::default(),
             remark: RefCell::default(),
         });
         worker

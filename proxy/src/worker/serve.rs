@@ -21,9 +21,9 @@ use super::{
     close::End,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
+    quota,
     reader::Reading,
     registry::Entry,
-    seat,
     survive::{Leaving, Lost},
     variables::{Tracking, change_database},
     way,
@@ -478,7 +478,7 @@ impl<'a> Serving<'a> {
             self.target.clone(),
             self.entry.session.borrow().login.clone(),
         );
-        let mut seat = None;
+        let mut quota = None;
         let allow = |name: &LoginName| {
             let login = login_of(name);
             // Another tenant or cluster may live on another node (ODP refuses it too).
@@ -490,12 +490,12 @@ impl<'a> Serving<'a> {
                     "COM_CHANGE_USER to another tenant or cluster",
                 ));
             }
-            let taken = seat::take(
+            let taken = quota::take(
                 &self.worker.process,
                 &login,
-                self.entry.seat.borrow().as_ref(),
+                self.entry.quota.borrow().as_ref(),
             )?;
-            seat = Some(taken);
+            quota = Some(taken);
             Ok(target.user(name))
         };
         let terms = change_user::Terms {
@@ -517,7 +517,7 @@ impl<'a> Serving<'a> {
         match change_user::change_user(client, node, payload, terms, allow).await {
             Ok(Change::Done(changed)) => {
                 // The old user's place is free from here on.
-                drop(self.entry.seat.replace(seat));
+                drop(self.entry.quota.replace(quota));
                 self.become_another(*changed);
                 Ok(())
             }

@@ -17,7 +17,7 @@ use crate::{
 
 /// The places of one session; they are given back when it is dropped.
 #[derive(Clone)]
-pub(super) struct Seat([Rc<Place>; 2]);
+pub(super) struct Quota([Rc<Place>; 2]);
 
 /// One place in one group.
 struct Place {
@@ -43,7 +43,7 @@ impl Process {
     ///
     /// # Errors
     /// Error 1040 or 1203, for the client.
-    pub(super) fn has_seat(&self, login: &Login) -> Result<(), MysqlError> {
+    pub(super) fn has_room(&self, login: &Login) -> Result<(), MysqlError> {
         let settings = self.settings();
         let groups = Group::of(login, &settings);
         let mut occupancy = self.occupancy();
@@ -64,12 +64,12 @@ impl Process {
 pub(super) fn take(
     process: &Arc<Process>,
     login: &Login,
-    own: Option<&Seat>,
-) -> Result<Seat, MysqlError> {
+    own: Option<&Quota>,
+) -> Result<Quota, MysqlError> {
     let settings = process.settings();
     let groups = Group::of(login, &settings);
     let kept = |group: &Group| {
-        let places = own.map_or(&[][..], |seat| &seat.0);
+        let places = own.map_or(&[][..], |quota| &quota.0);
         places.iter().find(|place| place.group == *group).cloned()
     };
     let mut occupancy = process.occupancy();
@@ -84,7 +84,7 @@ pub(super) fn take(
     }
     occupancy.enter(&new);
     drop(occupancy);
-    Ok(Seat(groups.map(|group| {
+    Ok(Quota(groups.map(|group| {
         kept(&group).unwrap_or_else(|| {
             Rc::new(Place {
                 process: Arc::clone(process),
