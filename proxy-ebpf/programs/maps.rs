@@ -81,6 +81,8 @@ pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     /// What the tracker says.
     pub(crate) verdict: Verdict,
+    /// Where the response stood that `response` was taken from.
+    pub(crate) walked_from: Response,
     /// The part of a node's payload that was looked at last.
     pub(crate) window: [u8; WINDOW_BYTES],
     /// Where in the payload it begins.

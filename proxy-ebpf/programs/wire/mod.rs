@@ -151,6 +151,10 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
     let now = sys::now();
     sys::acquire(lock);
     let outstanding = record.client.commands != record.node.answered;
+    let content = match content {
+        Content::Walked(_) if !payload::still_stands(scratch, record) => Content::Unknown,
+        content => content,
+    };
     scratch.verdict = record
         .wire
         .from_peer(side, &segment, content, &offer, outstanding);

@@ -334,7 +334,11 @@ fn walk(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session) -> Content
     }
     let start = packet.payload + seen;
     let length = packet.length - seen;
-    copy(&raw const record.node.response, &raw mut scratch.response);
+    copy(
+        &raw const record.node.response,
+        &raw mut scratch.walked_from,
+    );
+    copy(&raw const scratch.walked_from, &raw mut scratch.response);
     publish!(scratch.position, 0);
     publish!(scratch.window_length, 0);
     let mut walk = Walk {
@@ -368,6 +372,20 @@ extern "C" fn step(_index: u32, walk: &mut Walk) -> i64 {
 
 /// Words of a [`Response`].
 const RESPONSE_WORDS: usize = size_of::<Response>() / 8;
+
+/// Whether the response stands where the walk has begun. Asked under the session's lock: the walk began without it, when another CPU may have been in the
+/// middle of what the segment before this one has changed.
+#[inline(always)]
+pub(super) fn still_stands(scratch: &Scratch, record: &Session) -> bool {
+    let walked = (&raw const scratch.walked_from).cast::<u64>();
+    let stands = (&raw const record.node.response).cast::<u64>();
+    let mut differs = 0;
+    for word in 0..RESPONSE_WORDS {
+        // SAFETY: both are aligned to 8 bytes and as long as that; integers have no invalid value.
+        differs |= unsafe { walked.add(word).read_volatile() ^ stands.add(word).read_volatile() };
+    }
+    differs == 0
+}
 
 /// Copies a response. Word by word: LLVM 22 crashes over a copy of 64 bytes at once ("Post-RA pseudo instruction expansion").
 #[inline(always)]

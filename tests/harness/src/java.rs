@@ -10,6 +10,8 @@ use std::{
 
 /// The driver (package `libmariadb-java`).
 pub const DRIVER: &str = "/usr/share/java/mariadb-java-client.jar";
+/// For a program, as `timeout` reads it.
+const DEADLINE: &str = "5m";
 
 /// Compiles a program whose class is `Client` and runs it with host and port as its first arguments; returns what it printed.
 ///
@@ -28,7 +30,9 @@ pub fn run(program: &str, address: SocketAddr, arguments: &[&str]) -> Result<Str
     )
     .context("javac")?;
     // A machine may have little memory, and short programs gain nothing from the second compiler.
-    let output = Command::new("java")
+    // One that waits for ever is an error of whom it waits for.
+    let output = Command::new("timeout")
+        .args([DEADLINE, "java"])
         .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"])
         .arg(format!("{DRIVER}:{}", folder.display()))
         .arg("Client")
@@ -38,7 +42,8 @@ pub fn run(program: &str, address: SocketAddr, arguments: &[&str]) -> Result<Str
         .output()?;
     ensure!(
         output.status.success(),
-        "java: {}",
+        "java: {}: {}",
+        output.status,
         String::from_utf8_lossy(&output.stderr)
     );
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
