@@ -142,6 +142,7 @@ pub fn start(host: &Host) -> Result<Server> {
             command.args([
                 "--socket=s",
                 "--max-connections=1200",
+                "--max-connect-errors=1000000",
                 "--max-allowed-packet=256M",
                 "--local-infile=ON",
             ]);
