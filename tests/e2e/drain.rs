@@ -3,19 +3,18 @@
 
 use crate::{
     case::Case,
-    nodes::{known, port, watchful},
+    failover::Site,
+    nodes::{port, watchful},
 };
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    cluster::Cluster,
     config::{self, Config},
-    place,
     server::{PASSWORD, USER, USER_ROOT},
     stage::{Front, Stage},
     wait,
     wire::{Connection, Outcome},
 };
-use std::{net::TcpStream, path::PathBuf, thread, time::Duration};
+use std::{net::TcpStream, thread, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("who_cannot_move_is_listed_and_ended", listed_and_ended).daemon(),
@@ -68,53 +67,33 @@ fn told(client: &mut Connection) -> Result<(u16, String)> {
     }
 }
 
-struct Site {
-    cluster: Cluster,
-    front: Front,
-    file: PathBuf,
+/// A session at the primary.
+fn client(site: &Site) -> Result<Connection> {
+    let mut client = site.front.open(USER, PASSWORD)?;
+    client.run("USE mysql")?;
+    client.run("SELECT 1")?;
+    assert_eq!(port(&mut client)?, site.cluster.address(0)?.port());
+    Ok(client)
 }
 
-impl Site {
-    fn new(stage: &Stage) -> Result<Self> {
-        let cluster = Cluster::start(&stage.hosts().node, 1)?;
-        let file = place::fresh("config")?.join("sluice.toml");
-        watchful(cluster.configured("east")).write_to(&file)?;
-        let front = stage.private_of_file(&file.display().to_string(), &[])?;
-        known(&front, "primary;replica")?;
-        Ok(Self {
-            cluster,
-            front,
-            file,
-        })
-    }
-
-    fn client(&self) -> Result<Connection> {
-        let mut client = self.front.open(USER, PASSWORD)?;
-        client.run("USE mysql")?;
-        client.run("SELECT 1")?;
-        assert_eq!(port(&mut client)?, self.cluster.address(0)?.port());
-        Ok(client)
-    }
-
-    /// Has the primary be left within this time.
-    fn drain(&self, patience: &str) -> Result<()> {
-        watchful(self.cluster.configured("east").node(0, "drain = true"))
-            .line(&format!("drain_timeout = \"{patience}\""))
-            .write_to(&self.file)?;
-        self.front.daemon()?.signal(libc::SIGHUP)
-    }
+/// Has the primary be left within this time.
+fn drain(site: &Site, patience: &str) -> Result<()> {
+    watchful(site.cluster.configured("east").node(0, "drain = true"))
+        .line(&format!("drain_timeout = \"{patience}\""))
+        .write_to(&site.file)?;
+    site.front.daemon()?.signal(libc::SIGHUP)
 }
 
 fn listed_and_ended(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
-    let mut pinned = site.client()?;
+    let mut pinned = client(&site)?;
     pinned.run("CREATE TEMPORARY TABLE kept (a INT)")?;
-    let mut busy = site.client()?;
+    let mut busy = client(&site)?;
     busy.run("BEGIN")?;
     busy.run("SELECT COUNT(*) FROM mysql.user")?;
-    let mut moves = site.client()?;
+    let mut moves = client(&site)?;
     let cs_id = pinned.greeting().thread_id;
-    site.drain(LONG)?;
+    drain(&site, LONG)?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     listed(
         &mut operator,
@@ -127,7 +106,7 @@ fn listed_and_ended(stage: &Stage) -> Result<()> {
     listed(&mut operator, &[(USER, "temporary table", true)])?;
     assert_eq!(port(&mut busy)?, site.cluster.address(1)?.port());
     pinned.run("SELECT * FROM kept")?;
-    site.drain("1ms")?;
+    drain(&site, "1ms")?;
     let (code, message) = told(&mut pinned)?;
     assert_eq!(code, 1053, "{message}");
     let line = site.front.daemon()?.closing_line(cs_id)?;

@@ -29,14 +29,15 @@ pub(crate) const CASES: &[Case] = &[
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A primary and a replica, and a daemon in front of them that knows them.
-struct Site {
-    cluster: Cluster,
-    front: Front,
-    file: PathBuf,
+pub(crate) struct Site {
+    pub(crate) cluster: Cluster,
+    pub(crate) front: Front,
+    /// The daemon's configuration.
+    pub(crate) file: PathBuf,
 }
 
 impl Site {
-    fn new(stage: &Stage) -> Result<Self> {
+    pub(crate) fn new(stage: &Stage) -> Result<Self> {
         let cluster = Cluster::start(&stage.hosts().node, 1)?;
         let file = place::fresh("config")?.join("sluice.toml");
         watchful(cluster.configured("east")).write_to(&file)?;

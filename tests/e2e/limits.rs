@@ -57,7 +57,7 @@ impl Site {
             Ok(_) => bail!("{user} was let in"),
             Err(error) => {
                 let outcome = error.downcast_ref::<Outcome>();
-                shown(outcome.context("no error packet")?)
+                outcome.context("no error packet")?.error()
             }
         }
     }
@@ -88,17 +88,6 @@ fn write(file: &std::path::Path, node: std::net::SocketAddr, keys: &[&str]) -> R
     lines
         .cluster(Cluster::mysql("east", &[node]))
         .write_to(file)
-}
-
-fn shown(outcome: &Outcome) -> Result<String> {
-    match outcome {
-        Outcome::Error {
-            code,
-            state,
-            message,
-        } => Ok(format!("{code} ({state}) {message}")),
-        other @ Outcome::Ok { .. } => bail!("no error: {other}"),
-    }
 }
 
 const NO_MORE_OF_APP: &str =
@@ -155,7 +144,7 @@ fn change_user(stage: &Stage) -> Result<()> {
     counted(&mut operator, "plain#east", "1", "1")?;
     let mut app = site.front.open(USER, PASSWORD)?;
     let refused = session.change_user(USER, PASSWORD, "")?;
-    assert_eq!(shown(&refused)?, NO_MORE_OF_APP);
+    assert_eq!(refused.error()?, NO_MORE_OF_APP);
     // It goes on as who it was.
     let user = session.run("SELECT USER()")?.text()?;
     assert_eq!(user.split('@').next(), Some(USER_PLAIN));

@@ -3,6 +3,7 @@
 use crate::toolchain::{OBJECT, Toolchain};
 use crate::{place, run, setup};
 use anyhow::{Result, anyhow};
+use std::path::PathBuf;
 
 /// Builds the release daemon, BPF programs included.
 pub(crate) fn build() -> Result<()> {
@@ -21,6 +22,20 @@ pub(crate) fn build_daemon() -> Result<()> {
         "--package",
         "sluice",
     ]))
+}
+
+/// Builds a program of the tests, which works as hard as the daemon does: for release.
+pub(crate) fn build_test_program(name: &str) -> Result<PathBuf> {
+    run::run(&mut run::cargo(&[
+        "build",
+        "--locked",
+        "--release",
+        "--package",
+        "sluice-tests",
+        "--bin",
+        name,
+    ]))?;
+    Ok(place::target().join("release").join(name))
 }
 
 /// Builds the BPF object by itself, with cargo's full output.

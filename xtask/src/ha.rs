@@ -17,16 +17,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     setup::ensure(setup::Goal::Test)?;
     build::build_daemon()?;
-    run::run(&mut run::cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "sluice-tests",
-        "--bin",
-        "sluice-ha",
-    ]))?;
-    let mut command = Command::new(place::target().join("release/sluice-ha"));
+    let mut command = Command::new(build::build_test_program("sluice-ha")?);
     command
         .args(&arguments.arguments)
         .env("SLUICE_BIN", place::daemon());

@@ -50,14 +50,5 @@ fn start(arguments: &[String]) -> Result<()> {
 /// Builds the program.
 pub(crate) fn program() -> Result<PathBuf> {
     // It compares as many bytes as the daemon moves.
-    run::run(&mut run::cargo(&[
-        "build",
-        "--locked",
-        "--release",
-        "--package",
-        "sluice-tests",
-        "--bin",
-        "sluice-torture",
-    ]))?;
-    Ok(place::target().join("release/sluice-torture"))
+    build::build_test_program("sluice-torture")
 }

@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use sluice_ebpf::response::{Expect, Response};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Worker,
@@ -117,6 +118,29 @@ impl Asked<'_> {
     pub(super) async fn ask_packet(&mut self, packet: &[u8]) -> Result<Option<BytesMut>, End> {
         self.node.write_all(packet).await.map_err(End::of_node)?;
         self.read_answer().await
+    }
+
+    /// Brings the server session to the client session's state by a command that is answered as a statement is; what it says is nothing for the
+    /// client.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) async fn tell(&mut self, packet: &[u8], deadline: Instant) -> Result<(), String> {
+        let capabilities = self.capabilities;
+        let answer = timeout_at(deadline, self.ask_packet(packet))
+            .await
+            .map_err(|_elapsed| "the node does not take the session's state in time")?
+            .map_err(|_end| "the node has closed the connection")?
+            .ok_or("the node's answer to the session's state is too long")?;
+        match Rows::parse(answer, capabilities) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!(
+                "the node does not take the session's state: error {}: {}",
+                error.number,
+                error.message_lossy()
+            )),
+            Err(_malformed) => Err("the node has given no answer that can be read".to_owned()),
+        }
     }
 
     /// Reads one response to its last byte. What the node says behind it stays in `rest`.

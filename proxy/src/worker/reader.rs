@@ -10,7 +10,7 @@ use sluice_ebpf::{
     reason::RelayReason,
     record::{Seat, takes},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{
     accept::candidate,
@@ -30,7 +30,7 @@ use crate::{
     admin::ConnectionKind,
     config::Policy,
     net::Leg,
-    protocol::{capability::Capabilities, command, rows::Rows},
+    protocol::{capability::Capabilities, command},
     route::reader::{is_reader, readers},
     session::{
         ConnectionId, Path, ServerSession, ServerState, SsId, StickyReason, Versions, aim::aim_of,
@@ -416,6 +416,7 @@ impl<'a> Serving<'a> {
 
     /// Tells the reader what has changed since it was used last. The error says why it cannot be used.
     async fn bring_up(&mut self) -> Result<(), String> {
+        let set = self.told()?;
         let Some(aside) = &mut self.reading.aside else {
             return Ok(());
         };
@@ -429,8 +430,6 @@ impl<'a> Serving<'a> {
             let is_elsewhere = known.is_none_or(|known| known.db_name != wanted.db_name);
             (wanted, session.db.clone().filter(|_| is_elsewhere))
         };
-        let set = system_statement(&self.entry.session.borrow().variables)
-            .map_err(|why| why.to_string())?;
         let mut asked = Asked {
             worker: self.worker,
             node: &aside.leg,
@@ -447,21 +446,7 @@ impl<'a> Serving<'a> {
             packets.push(asked.packet(&sql));
         }
         for packet in packets {
-            let answer = timeout_at(deadline, asked.ask_packet(&packet)).await;
-            let answer = answer.map_err(|_elapsed| "the replica does not answer in time")?;
-            let answer = answer.map_err(|_end| "the replica has closed the connection")?;
-            let rows = answer.map(|bytes| Rows::parse(bytes, self.capabilities));
-            match rows {
-                Some(Ok(Ok(_))) => {}
-                Some(Ok(Err(error))) => {
-                    return Err(format!(
-                        "the replica does not take the session's state: error {}: {}",
-                        error.number,
-                        error.message_lossy()
-                    ));
-                }
-                Some(Err(_)) | None => return Err("the replica's answer cannot be read".to_owned()),
-            }
+            asked.tell(&packet, deadline).await?;
         }
         let ss_id = aside.ss_id;
         if let Some(server) = self.entry.session.borrow_mut().server_mut(ss_id) {

@@ -27,7 +27,7 @@ use crate::{
     kernel::record::Slot,
     net::Leg,
     node::{GreetError, Greeted, LoginError, log_in, meet, secure},
-    protocol::{command, handshake::Greeting, proxy_header::Ends, rows::Rows},
+    protocol::{command, handshake::Greeting, proxy_header::Ends},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
         auth_exchange::Scramble,
@@ -242,20 +242,8 @@ impl<'a> Serving<'a> {
             rest: &mut fresh.rest,
             capabilities: self.capabilities,
         };
-        let answer = timeout_at(deadline, asked.ask(sql))
-            .await
-            .map_err(|_elapsed| "the node does not take the session's variables in time")?
-            .map_err(|_end| "the node has closed the new connection")?
-            .ok_or("the node's answer to the session's variables is too long")?;
-        match Rows::parse(answer, self.capabilities) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!(
-                "the node does not take the session's variables: error {}: {}",
-                error.number,
-                error.message_lossy()
-            )),
-            Err(_malformed) => Err("the node has given no answer that can be read".to_owned()),
-        }
+        let packet = asked.packet(sql);
+        asked.tell(&packet, deadline).await
     }
 
     /// What a fresh server session must be told where the old one cannot be asked any more, as far as that is known.

@@ -1,7 +1,7 @@
 //! Java programs that drive the server through `MariaDB` Connector/J, as Debian packages it.
 
 use crate::{place, server};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use std::{
     fs,
     net::SocketAddr,
@@ -31,20 +31,15 @@ pub fn run(program: &str, address: SocketAddr, arguments: &[&str]) -> Result<Str
     .context("javac")?;
     // A machine may have little memory, and short programs gain nothing from the second compiler.
     // One that waits for ever is an error of whom it waits for.
-    let output = Command::new("timeout")
-        .args([DEADLINE, "java"])
-        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"])
-        .arg(format!("{DRIVER}:{}", folder.display()))
-        .arg("Client")
-        .args([address.ip().to_string(), address.port().to_string()])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "java: {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    let printed = server::run(
+        Command::new("timeout")
+            .args([DEADLINE, "java"])
+            .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp"])
+            .arg(format!("{DRIVER}:{}", folder.display()))
+            .arg("Client")
+            .args([address.ip().to_string(), address.port().to_string()])
+            .args(arguments)
+            .stdin(Stdio::null()),
+    )?;
+    Ok(printed.trim_end().to_owned())
 }

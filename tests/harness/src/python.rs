@@ -1,7 +1,7 @@
 //! Python scripts that drive the server through PyMySQL.
 
 use crate::{place, server};
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use std::{
     env, fs,
     net::SocketAddr,
@@ -46,16 +46,12 @@ fn find() -> Result<PathBuf> {
 pub fn run(script: &str, address: SocketAddr, arguments: &[&str]) -> Result<String> {
     let file = place::fresh("python")?.join("script.py");
     fs::write(&file, script)?;
-    let output = Command::new(interpreter()?)
-        .arg(&file)
-        .args([address.ip().to_string(), address.port().to_string()])
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()?;
-    ensure!(
-        output.status.success(),
-        "python: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
+    let printed = server::run(
+        Command::new(interpreter()?)
+            .arg(&file)
+            .args([address.ip().to_string(), address.port().to_string()])
+            .args(arguments)
+            .stdin(Stdio::null()),
+    )?;
+    Ok(printed.trim_end().to_owned())
 }

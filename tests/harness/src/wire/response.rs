@@ -95,6 +95,22 @@ impl Outcome {
         }
     }
 
+    /// The error as it is documented: number, SQLSTATE and text.
+    ///
+    /// # Errors
+    ///
+    /// When it is OK.
+    pub fn error(&self) -> Result<String> {
+        match self {
+            Self::Error {
+                code,
+                state,
+                message,
+            } => Ok(format!("{code} ({state}) {message}")),
+            Self::Ok { .. } => bail!("no error: {self}"),
+        }
+    }
+
     /// Fails unless it is OK.
     ///
     /// # Errors
