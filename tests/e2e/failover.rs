@@ -8,22 +8,35 @@ use crate::{
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     cluster::Cluster,
-    place,
+    ha, place,
     server::{PASSWORD, USER, USER_ROOT},
     stage::{Front, Stage},
     wait,
-    wire::{Connection, Outcome},
+    wire::{Connection, Outcome, command},
 };
-use std::{path::PathBuf, thread, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("idle_sessions_survive", idle_sessions_survive).daemon(),
     Case::new("a_transaction_is_told_that_it_is_gone", transaction).daemon(),
     Case::new("a_command_under_way_is_answered", under_way).daemon(),
+    Case::new(
+        "a_command_behind_others_is_answered",
+        under_way_behind_others,
+    )
+    .daemon(),
+    Case::new("two_commands_under_way_are_answered", two_under_way).daemon(),
     Case::new("a_hanging_node_is_left", hanging).daemon(),
     Case::new("sessions_follow_the_primary", follow_the_primary).daemon(),
     Case::new("a_drained_node_is_left", drained).daemon(),
     Case::new("state_that_cannot_move_ends_with_its_node", stuck).daemon(),
+    Case::new("a_read_under_way_is_asked_again", asked_again).daemon(),
+    Case::new("a_read_is_asked_again_once", asked_again_once).daemon(),
+    Case::new("half_a_command_is_answered", half_a_command).daemon(),
+    Case::new("user_variables_survive", user_variables).daemon(),
+    Case::new("each_trouble_once", each_trouble_once)
+        .daemon()
+        .local(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -58,6 +71,33 @@ impl Site {
         client.run("SELECT 1")?;
         assert_eq!(port(&mut client)?, self.port(0)?);
         Ok(client)
+    }
+
+    /// A session of whose last commands the kernel has moved some, where it moves any.
+    fn spliced_client(&self, stage: &Stage) -> Result<Connection> {
+        let mut client = self.client()?;
+        let before = attribute::splice(&mut client)?;
+        for _ in 0..20 {
+            client.run("SELECT 1")?;
+        }
+        let after = attribute::splice(&mut client)?;
+        let spliced = after.grown(&before, "spliced_commands")?;
+        assert_eq!(spliced > 0, stage.path().splices());
+        client.run("SELECT 1")?;
+        Ok(client)
+    }
+
+    /// Waits until the kernel, where it moves anything, has handed up a command that the client sent while another is under way.
+    fn handed_up(&self, stage: &Stage, client: &Connection) -> Result<()> {
+        if !stage.path().splices() {
+            return Ok(());
+        }
+        let cs_id = client.greeting().thread_id;
+        let mut operator = self.front.open(USER_ROOT, "")?;
+        wait::until_true("the command is handed up", DEADLINE, || {
+            let splice = attribute::splice_of(&mut operator, cs_id)?;
+            Ok(splice.text("mode")? == "relayed")
+        })
     }
 
     fn port(&self, at: usize) -> Result<u16> {
@@ -160,49 +200,81 @@ fn transaction(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Has a command of a client's be under way when this happens to its node; the client, once it is sure that it was answered with an error.
+/// A statement that no replica may answer, and that takes longer than any case.
+const SLEEP: &str = "SELECT SLEEP(100)";
+
+/// Waits until the first node executes a statement.
+fn executes(site: &Site, sql: &str) -> Result<()> {
+    let mut direct = site.cluster.open(0)?;
+    let running =
+        format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info = '{sql}'");
+    wait::until_true("the command is under way", DEADLINE, || {
+        Ok(direct.run(&running)?.text()? == "1")
+    })
+}
+
+/// Has a command of a client's be under way when this happens to its node; the client is sure that it was answered with an error.
 fn interrupted(
     site: &Site,
-    mut client: Connection,
+    client: &mut Connection,
     happens: impl FnOnce() -> Result<()>,
-) -> Result<Connection> {
-    const SLEEP: &str = "SELECT SLEEP(100)";
-    let mut direct = site.cluster.open(0)?;
-    let (outcome, client) = thread::scope(|scope| {
-        let asked = scope.spawn(move || {
-            let outcome = client.query(SLEEP)?.outcome;
-            Ok::<_, anyhow::Error>((outcome, client))
-        });
-        let running =
-            format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info = '{SLEEP}'");
-        wait::until_true("the command is under way", DEADLINE, || {
-            Ok(direct.run(&running)?.text()? == "1")
-        })?;
-        happens()?;
-        wait::joined(asked.join(), "the client")?
-    })?;
-    let (code, message) = error(&outcome)?;
+) -> Result<()> {
+    client.send_command(&command::query(SLEEP.as_bytes()))?;
+    executes(site, SLEEP)?;
+    happens()?;
+    is_unknown(&client.read_response(&[])?.outcome)
+}
+
+/// Whether an error leaves open what became of the command.
+fn is_unknown(outcome: &Outcome) -> Result<()> {
+    let (code, message) = error(outcome)?;
     ensure!(
         [2013, 1105].contains(&code) && message.contains("it may have been executed"),
         "{outcome}"
     );
-    Ok(client)
+    Ok(())
 }
 
 fn under_way(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
-    let client = site.client()?;
-    let mut client = interrupted(&site, client, || site.cluster.server(0)?.kill())?;
+    let mut client = site.client()?;
+    interrupted(&site, &mut client, || site.cluster.server(0)?.kill())?;
     site.cluster.promote(1)?;
+    site.check(&mut client, 1)
+}
+
+/// What the kernel has seen of the responses before is nothing of this one's.
+fn under_way_behind_others(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.spliced_client(stage)?;
+    interrupted(&site, &mut client, || site.cluster.server(0)?.kill())?;
+    site.cluster.promote(1)?;
+    site.check(&mut client, 1)
+}
+
+/// A client that does not wait for an answer before it says more.
+fn two_under_way(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.spliced_client(stage)?;
+    client.send_command(&command::query(SLEEP.as_bytes()))?;
+    executes(&site, SLEEP)?;
+    client.send_command(&command::query(b"SELECT @@port"))?;
+    // It waits at the proxy, or on its way there.
+    site.handed_up(stage, &client)?;
+    site.cluster.server(0)?.kill()?;
+    is_unknown(&client.read_response(&[])?.outcome)?;
+    client.expect_answer(1);
+    let port = client.read_response(&[])?.text()?;
+    assert_eq!(port, site.port(1)?.to_string());
     site.check(&mut client, 1)
 }
 
 fn hanging(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut idle = site.client()?;
-    let waiting = site.client()?;
+    let mut waiting = site.client()?;
     let primary = site.cluster.server(0)?;
-    let mut waiting = interrupted(&site, waiting, || primary.signal(libc::SIGSTOP))?;
+    interrupted(&site, &mut waiting, || primary.signal(libc::SIGSTOP))?;
     site.cluster.promote(1)?;
     site.check(&mut waiting, 1)?;
     site.check(&mut idle, 1)?;
@@ -254,5 +326,135 @@ fn stuck(stage: &Stage) -> Result<()> {
     let detail = line.field("detail").context("no detail")?;
     ensure!(detail.contains("temporary table"), "{detail}");
     ensure!(client.query("SELECT 1").is_err());
+    Ok(())
+}
+
+/// Has a read wait for a lock at the first node, whose session keeps it.
+fn blocked(site: &Site, client: &mut Connection, sql: &str) -> Result<Connection> {
+    let mut blocker = site.cluster.open(0)?;
+    blocker.run("LOCK TABLES test.t WRITE")?;
+    client.send_command(&command::query(sql.as_bytes()))?;
+    executes(site, sql)?;
+    Ok(blocker)
+}
+
+/// How many commands the daemon has asked of a second node.
+fn retried(operator: &mut Connection) -> Result<u64> {
+    let rows = operator
+        .run("SHOW PROXYSTAT LIKE 'retried_commands'")?
+        .texts()?;
+    let count = rows.first().and_then(|row| row.get(1)).cloned().flatten();
+    Ok(count.context("no counter")?.parse()?)
+}
+
+/// A table that both nodes have.
+fn with_table(site: &Site) -> Result<()> {
+    let mut setup = site.cluster.open(0)?;
+    setup.run("CREATE DATABASE IF NOT EXISTS test")?;
+    setup.run("CREATE TABLE test.t (a INT)")?;
+    setup.run("INSERT INTO test.t VALUES (7)")?;
+    site.cluster.catch_up(1, 0)
+}
+
+const READ: &str = "SELECT a FROM test.t";
+
+fn asked_again(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    with_table(&site)?;
+    let mut killed = site.spliced_client(stage)?;
+    let mut in_transaction = site.spliced_client(stage)?;
+    in_transaction.run("BEGIN")?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let _blocker = blocked(&site, &mut killed, READ)?;
+    let other = "SELECT a + 1 FROM test.t";
+    in_transaction.send_command(&command::query(other.as_bytes()))?;
+    executes(&site, other)?;
+    site.cluster.server(0)?.kill()?;
+    assert_eq!(killed.read_response(&[])?.text()?, "7");
+    assert_eq!(retried(&mut operator)?, 1);
+    // In a transaction other reads would see other rows.
+    let outcome = in_transaction.read_response(&[])?.outcome;
+    assert_eq!(error(&outcome)?.0, 1213, "{outcome}");
+    site.cluster.promote(1)?;
+    for client in [&mut killed, &mut in_transaction] {
+        site.check(client, 1)?;
+    }
+    assert_eq!(retried(&mut operator)?, 1);
+    Ok(())
+}
+
+/// The second node goes, too.
+fn asked_again_once(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    with_table(&site)?;
+    let mut client = site.spliced_client(stage)?;
+    let _blocker = blocked(&site, &mut client, READ)?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let mut second = site.cluster.open(1)?;
+    second.run("STOP SLAVE")?;
+    second.run("LOCK TABLES test.t WRITE")?;
+    let mut watch = site.cluster.open(1)?;
+    site.cluster.server(0)?.kill()?;
+    let running =
+        format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info = '{READ}'");
+    wait::until_true("the second node is asked", DEADLINE, || {
+        Ok(watch.run(&running)?.text()? == "1")
+    })?;
+    assert_eq!(retried(&mut operator)?, 1);
+    site.cluster.server(1)?.kill()?;
+    is_unknown(&client.read_response(&[])?.outcome)?;
+    // Nobody is left, which is an answer, too.
+    let outcome = client.query("SELECT 1")?.outcome;
+    ensure!(error(&outcome)?.0 != 0, "{outcome}");
+    Ok(())
+}
+
+/// The node stops in its tracks while it is sent more than its socket takes.
+fn half_a_command(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.spliced_client(stage)?;
+    client.run("SELECT 1")?;
+    let primary = site.cluster.server(0)?;
+    primary.signal(libc::SIGSTOP)?;
+    // Longer than all buffers on its way, shorter than one packet.
+    let text = format!("SELECT LENGTH('{}')", "x".repeat(15 << 20));
+    client.send_command(&command::query(text.as_bytes()))?;
+    is_unknown(&client.read_response(&[])?.outcome)?;
+    site.cluster.promote(1)?;
+    site.check(&mut client, 1)?;
+    primary.signal(libc::SIGCONT)
+}
+
+fn user_variables(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    client.run("SET @number = 7, @text = 'it''s', @bytes = x'ff00', @none = NULL, @half = 0.5")?;
+    let look =
+        "SELECT @number + 1, @text, HEX(@bytes), @none, @half, CHARSET(@text), COLLATION(@bytes)";
+    let before = client.run(look)?.texts()?;
+    // The values are asked for now.
+    client.run("SELECT 1")?;
+    site.cluster.server(0)?.kill()?;
+    site.cluster.promote(1)?;
+    site.check(&mut client, 1)?;
+    assert_eq!(client.run(look)?.texts()?, before);
+    Ok(())
+}
+
+/// `cargo xtask ha` in the small.
+fn each_trouble_once(stage: &Stage) -> Result<()> {
+    let options = ha::Options {
+        span: None,
+        seed: 1,
+        clients: 4,
+        idle: 4,
+    };
+    let start = |config: &_| stage.private_with_config(config, &[]);
+    let report = ha::run(options, &stage.hosts().node, start, &|_| {})?;
+    ensure!(report.wrong.is_empty(), "{report}");
+    ensure!(
+        report.tally.committed() > 0 && report.idle_answers > 0,
+        "{report}"
+    );
     Ok(())
 }

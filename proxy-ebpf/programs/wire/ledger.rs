@@ -48,6 +48,7 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
             .response
             .begin(expect as u8, shared!(record.host.format) as u8);
         publish!(record.client.commands, record.client.commands + 1);
+        publish!(record.node.started, record.client.commands);
     }
 }
 

@@ -258,9 +258,10 @@ impl Response {
         self.doubt = (status >> 16 & 0xff) as u8;
     }
 
-    /// Whether anything of the response has come. (Behind the rows of a cursor it may say no: its first phase is theirs.)
+    /// Whether anything of the response may have come. Of a cursor's rows, which are its first phase, nobody knows.
     pub const fn has_come(&self) -> bool {
-        self.have != 0
+        self.phase == phase::ROWS
+            || self.have != 0
             || self.skip != 0
             || self.definitions != 0
             || self.result_set != 0

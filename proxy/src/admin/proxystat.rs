@@ -90,6 +90,7 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
         ),
         ("spliced_commands", traffic.spliced_commands),
         ("relayed_commands", traffic.relayed_commands),
+        ("retried_commands", traffic.retried_commands),
         ("spliced_bytes_to_node", traffic.spliced_bytes_to_node),
         ("spliced_bytes_to_client", traffic.spliced_bytes_to_client),
         ("relayed_bytes_to_node", traffic.relayed_bytes_to_node),

@@ -28,6 +28,8 @@ pub struct Progress {
     pub commands: u64,
     /// Commands spliced that have none.
     pub silent_commands: u64,
+    /// Of `commands`, those whose response has begun: until the last one's has, `response` is an earlier one's.
+    pub started: u64,
     /// Of `commands`, those whose response is complete or handed over.
     pub answered: u64,
     /// Bytes spliced towards the node.
@@ -58,6 +60,12 @@ impl Progress {
     /// What the responses of the regime that began last tell of the session; none where it had none.
     pub fn status(&self) -> Option<Status> {
         (self.regime == self.begun && self.begun != 0).then(|| self.response.status())
+    }
+
+    /// Whether one command has no response yet, not even a part of it.
+    pub const fn is_awaited(&self) -> bool {
+        let has_come = self.started == self.commands && self.response.has_come();
+        self.commands == self.answered + 1 && !has_come
     }
 }
 
@@ -257,6 +265,34 @@ mod tests {
         };
         assert_eq!(with(1), ended(Left::Undecided));
         assert_eq!(with(2), ended(Left::Response(handed)));
+    }
+
+    #[test]
+    fn an_earlier_response_is_nothing_of_the_one_that_is_awaited() {
+        let mut response = Response::DONE;
+        response.begin(Expect::Generic as u8, 0);
+        let begun = Progress {
+            commands: 8,
+            started: 8,
+            answered: 7,
+            response,
+            ..Progress::default()
+        };
+        assert!(begun.is_awaited());
+        response.feed(b"\x07\0\0\x01\0\0\0\x02\0\0\0");
+        assert!(response.is_done());
+        let answered = Progress { response, ..begun };
+        assert!(!answered.is_awaited());
+        let before = Progress {
+            started: 7,
+            ..answered
+        };
+        assert!(before.is_awaited());
+        let none = Progress {
+            answered: 8,
+            ..before
+        };
+        assert!(!none.is_awaited());
     }
 
     #[test]

@@ -382,6 +382,7 @@ impl Slot {
     pub fn progress(&self) -> Progress {
         let load = |field: &AtomicU64| field.load(Ordering::Acquire);
         let answered = load(word!(self, node.answered));
+        let started = load(word!(self, node.started));
         // Before `handed`, which the program writes first: an old value only means that the question is asked again.
         let handed_over = load(word!(self, node.handed_over));
         let mut traps = [0; TRAPS];
@@ -405,6 +406,7 @@ impl Slot {
             handed_over,
             commands: load(word!(self, client.commands)),
             silent_commands: load(word!(self, client.silent_commands)),
+            started,
             answered,
             bytes_to_node: load(word!(self, client.bytes)),
             bytes_to_client: load(word!(self, node.bytes)),

@@ -17,6 +17,7 @@ pub mod phase;
 pub mod prepared;
 pub mod proxy_login;
 pub mod replay;
+pub mod retry;
 pub mod server;
 pub mod sticky;
 pub mod trace;

@@ -57,6 +57,8 @@ pub struct Traffic {
     pub relayed_commands: u64,
     /// Of `relayed_commands`, those that the daemon answered itself.
     pub answered_commands: u64,
+    /// Commands that a second node was asked, as the first one went before it said anything.
+    pub retried_commands: u64,
     /// Responses that a node has completed, spliced and relayed.
     pub responses: u64,
     /// Bytes that the kernel moved from the client to a node.
@@ -100,6 +102,7 @@ impl Traffic {
             spliced_commands,
             relayed_commands,
             answered_commands,
+            retried_commands,
             responses,
             spliced_bytes_to_node,
             spliced_bytes_to_client,
@@ -121,6 +124,7 @@ impl Traffic {
         self.spliced_commands += spliced_commands;
         self.relayed_commands += relayed_commands;
         self.answered_commands += answered_commands;
+        self.retried_commands += retried_commands;
         self.responses += responses;
         self.spliced_bytes_to_node += spliced_bytes_to_node;
         self.spliced_bytes_to_client += spliced_bytes_to_client;

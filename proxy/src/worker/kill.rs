@@ -38,6 +38,8 @@ pub(super) enum Turn {
         /// Number of the response's first packet.
         sequence: u8,
     },
+    /// The node's, with the response to a command that the kernel has moved. The regime is over, and the kernel may finish the response yet.
+    Kernel,
     /// The client's still: a command of its is in hand, and as long as no more than these bytes of all that it has ever sent have been
     /// consumed, nothing has come of it.
     Holding(u64),
@@ -195,20 +197,19 @@ impl Serving<'_> {
             {
                 (sequence, within)
             }
-            // The kernel was stopped behind a command, and its answer is waited for.
-            Turn::Nobody
+            Turn::Kernel
                 if end != End::Killed
                     && self.client_rest.is_empty()
-                    && self.node_rest.is_empty()
-                    && self.command.is_done()
-                    && self.response.is_done() =>
+                    && self.node_rest.is_empty() =>
             {
                 match self.where_it_stands(end).await {
                     Some(Reclaimed::Outstanding) => (1, within),
                     _ => return false,
                 }
             }
-            Turn::Client | Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => return false,
+            Turn::Client | Turn::Kernel | Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => {
+                return false;
+            }
         };
         let mut out = BytesMut::new();
         packet::put(&mut out, sequence, &encode_error(&error));
@@ -222,11 +223,6 @@ impl Serving<'_> {
     /// reads it: else what is said next would be read as the answer, or come before it. Outstanding: one is with the node, and nothing has come of
     /// it; nor will the client see what comes now.
     async fn where_it_stands(&mut self, end: End) -> Option<Reclaimed> {
-        // Of a cursor's rows nobody knows whether some have come.
-        let has_cursors = self.entry.session.borrow().has_prepared;
-        if self.is_undecided() {
-            return (!has_cursors).then_some(Reclaimed::Outstanding);
-        }
         let patience = if end == End::Killed {
             FAREWELL
         } else {
@@ -237,6 +233,6 @@ impl Serving<'_> {
         if reclaimed == Reclaimed::Boundary {
             timeout(patience, self.barrier()).await.ok()?.ok()?;
         }
-        (reclaimed != Reclaimed::Outstanding || !has_cursors).then_some(reclaimed)
+        Some(reclaimed)
     }
 }

@@ -28,6 +28,7 @@ mod linger;
 mod login;
 mod mailbox;
 mod nodes;
+mod outstanding;
 mod quota;
 mod reader;
 mod registry;

@@ -204,7 +204,12 @@ impl Serving<'_> {
                 session.command.bytes += length as u64;
             }
         }
-        if let Err(error) = self.node.write_all(&bytes).await {
+        let written = tokio::select! {
+            biased;
+            written = self.node.write_all(&bytes) => written,
+            () = self.node_dead() => return Err(End::NodeHung),
+        };
+        if let Err(error) = written {
             // It may have said why before it closed: that is the client's to read.
             Box::pin(self.last_words()).await;
             return Err(End::of_node(error));
@@ -363,7 +368,11 @@ impl Serving<'_> {
         let mut answer = Response::DONE;
         answer.begin(Expect::Generic as u8, 0);
         while !answer.is_done() {
-            self.node.readable().await.map_err(End::of_node)?;
+            tokio::select! {
+                biased;
+                ready = self.node.readable() => ready.map_err(End::of_node)?,
+                () = self.node_dead() => return Err(End::NodeHung),
+            }
             if let Got::End = self.read_node()? {
                 return Err(End::NodeClosed);
             }

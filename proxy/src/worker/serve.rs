@@ -21,6 +21,7 @@ use super::{
     close::End,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
+    outstanding::Attempt,
     quota,
     reader::Reading,
     registry::Entry,
@@ -95,6 +96,8 @@ pub(super) struct Serving<'a> {
     pub(super) news_seen: u64,
     /// The node has said that it ends this session.
     pub(super) is_dismissed: bool,
+    /// Whether the command at hand was asked of a node before.
+    pub(super) attempt: Attempt,
 }
 
 impl<'a> Serving<'a> {
@@ -136,6 +139,7 @@ impl<'a> Serving<'a> {
             // What has become known during the login concerns it, too.
             news_seen: 0,
             is_dismissed: false,
+            attempt: Attempt::First,
         }
     }
 
@@ -203,6 +207,7 @@ impl<'a> Serving<'a> {
             Box::pin(self.review_reader()).await?;
         }
         if self.client_rest.is_empty() {
+            self.attempt = Attempt::First;
             self.try_move().await?;
             if self.client_rest.capacity() > IDLE_BUFFER_BYTES {
                 self.client_rest = BytesMut::new();

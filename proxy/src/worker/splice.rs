@@ -25,7 +25,7 @@ const UNDECIDED_POLL_MAX: Duration = Duration::from_millis(50);
 pub(super) enum Reclaimed {
     /// At a command boundary, as far as the kernel knows.
     Boundary,
-    /// A command was moved on whole, and nothing of its response has come.
+    /// A command has begun, and nothing of its response has come.
     Outstanding,
     /// In the middle of something.
     Midway,
@@ -143,9 +143,7 @@ impl Serving<'_> {
 
     /// The answer to a spliced command is the daemon's from here on: if none of it has come, the client can still be told something else.
     fn expect_handed_over(&mut self) {
-        // Of a cursor's rows nobody knows whether some have come.
-        let has_cursors = self.entry.session.borrow().has_prepared;
-        if self.command.is_done() && !self.response.has_come() && !has_cursors {
+        if self.command.is_done() && !self.response.has_come() {
             self.turn = Turn::Node {
                 written: self.client.written_bytes(),
                 sequence: 1,
@@ -161,9 +159,7 @@ impl Serving<'_> {
         };
         slot.withdraw();
         slot.stop(self.entry.gate.get().generation());
-        // A program that had looked before it was told may still be about to say what it has done.
-        let quiet = tokio::task::spawn_blocking(quiesce).await;
-        if !matches!(quiet, Ok(Ok(()))) {
+        if !is_quiet().await {
             return Ok(false);
         }
         let progress = slot.progress();
@@ -186,59 +182,54 @@ impl Serving<'_> {
         Ok(true)
     }
 
-    /// [`Serving::reclaim`] for a session whose node is gone, and will finish nothing.
+    /// [`Serving::reclaim`] for a session whose node is gone, and will finish nothing; also behind a regime that has ended, where the kernel may
+    /// finish a response yet ([`Turn::Kernel`]).
     pub(super) async fn reclaim_from_dead(&mut self) -> Result<Reclaimed, End> {
-        if self.reclaim().await? {
+        if self.turn == Turn::Kernel {
+            if !is_quiet().await {
+                return Ok(Reclaimed::Midway);
+            }
+        } else if self.reclaim().await? {
             return Ok(Reclaimed::Boundary);
         }
         let Some(slot) = self.entry.slot() else {
             return Ok(Reclaimed::Midway);
         };
         let progress = slot.progress();
-        // The wire's program hands over what it has when the node's FIN ends the regime.
-        let (response, is_one) = match self.entry.gate.get().standing(&progress) {
+        let is_awaited = match self.entry.gate.get().standing(&progress) {
+            // The wire's program hands over what it has when the node's FIN ends the regime.
             Standing::Ended {
-                command_remaining: 0,
                 left: Left::Response(response),
-            } => (response, true),
+                ..
+            } => !response.has_come(),
             Standing::Open
             | Standing::Ended {
-                command_remaining: 0,
                 left: Left::Undecided,
-            } => (
-                progress.response,
-                progress.commands == progress.answered + 1 && progress.remaining == 0,
-            ),
-            Standing::Ended { .. } | Standing::Closed => return Ok(Reclaimed::Midway),
+                ..
+            } => progress.is_awaited(),
+            Standing::Ended {
+                left: Left::Nothing,
+                ..
+            } if self.turn == Turn::Kernel => {
+                self.keep_spliced(&progress);
+                return Ok(Reclaimed::Boundary);
+            }
+            Standing::Ended { .. } | Standing::Closed => false,
         };
         // On the wire the client sends again what the node has not acknowledged, and only the node could.
         let is_taken = !slot.is_joined() || slot.wire().node.unacknowledged() == 0;
-        if !is_one || !is_taken || response.has_come() {
+        if !is_awaited || !is_taken {
             return Ok(Reclaimed::Midway);
         }
-        // It has what was known of the session before it.
-        self.response = response;
+        if self.turn != Turn::Kernel {
+            // What is still to come of the command comes to the daemon.
+            self.command = Position::rest(progress.remaining);
+        }
+        // What was known of the session before it.
         self.keep_spliced(&progress);
         self.offered = None;
         self.entry.session.borrow_mut().mode = Mode::Relayed;
         Ok(Reclaimed::Outstanding)
-    }
-
-    /// Whether the regime has ended behind a command, its answer is waited for, and none of it has come.
-    pub(super) fn is_undecided(&self) -> bool {
-        let Some(slot) = self.entry.slot() else {
-            return false;
-        };
-        let progress = slot.progress();
-        let standing = self.entry.gate.get().standing(&progress);
-        let is_ended = matches!(
-            standing,
-            Standing::Ended {
-                command_remaining: 0,
-                left: Left::Undecided
-            }
-        );
-        is_ended && progress.commands == progress.answered + 1 && !progress.response.has_come()
     }
 
     /// The kernel was inside a response when its regime ended: waits until it says that it has finished it or handed it over.
@@ -246,6 +237,7 @@ impl Serving<'_> {
         self.command = Position::rest(command_remaining);
         // The rest of the command first: the node may be waiting for it.
         self.response = Response::DONE;
+        self.turn = Turn::Kernel;
         while !self.command.is_done() {
             self.exchange_command().await?;
         }
@@ -262,6 +254,7 @@ impl Serving<'_> {
                     ..
                 } => {
                     self.response = response;
+                    self.turn = Turn::Nobody;
                     self.expect_handed_over();
                     self.exchange().await?;
                     self.turn = Turn::Nobody;
@@ -272,6 +265,7 @@ impl Serving<'_> {
                     left: Left::Nothing,
                     ..
                 } => {
+                    self.turn = Turn::Nobody;
                     self.keep_spliced(&progress);
                     self.after_splice = true;
                     return Ok(());
@@ -281,7 +275,11 @@ impl Serving<'_> {
                     ..
                 } => {
                     // Node bytes end the wait at once; that the kernel finishes on its own is only seen by looking.
-                    let readable = tokio::time::timeout(poll, self.node.readable()).await;
+                    let readable = tokio::select! {
+                        biased;
+                        readable = tokio::time::timeout(poll, self.node.readable()) => readable,
+                        () = self.node_dead() => return Err(End::NodeHung),
+                    };
                     if let Ok(ready) = readable {
                         ready.map_err(End::of_node)?;
                         if self.node.has_ended().map_err(End::of_node)? {
@@ -320,6 +318,12 @@ impl Serving<'_> {
         self.status = status;
         self.entry.session.borrow_mut().note_status(status);
     }
+}
+
+/// Waits for programs that had looked before they were told to stop, and may still be about to say what they have done. Whether it could.
+async fn is_quiet() -> bool {
+    let quiet = tokio::task::spawn_blocking(quiesce).await;
+    matches!(quiet, Ok(Ok(())))
 }
 
 /// Stream offsets are compared modulo 2^32.

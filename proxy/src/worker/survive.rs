@@ -1,13 +1,14 @@
 //! What becomes of a session whose node is gone, or is not the right one any more. Outside a transaction it gets another server session, right
 //! before its next command or, where its node still answers, at a command boundary. What was under way when the node went is answered with an
-//! error, and never sent twice.
+//! error, and sent again only where it surely only reads.
 
 use std::time::Duration;
 
-use bytes::BytesMut;
-use sluice_ebpf::packet::Position;
-use sluice_ebpf::record::Seat;
-use sluice_ebpf::response::{Response, Status};
+use sluice_ebpf::{
+    packet::Position,
+    record::Seat,
+    response::{Response, Status},
+};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -16,10 +17,10 @@ use super::{
     close::End,
     kill::Turn,
     login::Candidate,
+    outstanding::what_became,
     registry::Entry,
     relay::Got,
     serve::{Serving, payload_length},
-    splice::Reclaimed,
     stand_in::NoCredential,
     switch::{Refusal, Stuck},
 };
@@ -28,8 +29,8 @@ use crate::{
     protocol::{
         command,
         error::{MysqlError, SERVER_SHUTDOWN},
-        packet::{self, HEADER_LEN},
-        reply::{ERR, encode_error},
+        packet::HEADER_LEN,
+        reply::ERR,
     },
     session::{StickyReason, back_off::wait_after},
 };
@@ -80,8 +81,9 @@ enum Verdict {
 impl Serving<'_> {
     /// Bytes of the client's that have been sent on or answered.
     pub(super) fn consumed(&self) -> u64 {
+        // Of a command that is asked again the client's leg may know nothing.
         let held = self.client_rest.len() as u64;
-        self.client.read_bytes().saturating_sub(held)
+        self.client.read_bytes().wrapping_sub(held)
     }
 
     /// Its cluster's nodes, the fittest first. `better`: only those that are fitter than the session's own.
@@ -208,27 +210,14 @@ impl Serving<'_> {
         if !is_nodes || self.lost.is_some() || self.is_dismissed || !self.has_other_nodes() {
             return Err(end);
         }
-        let turn = std::mem::replace(&mut self.turn, Turn::Nobody);
-        let relayed = match turn {
-            Turn::Client => None,
-            Turn::Holding(consumed) if consumed == self.consumed() => None,
-            Turn::Node { written, sequence }
-                if self.command.is_done()
-                    && self.node_rest.is_empty()
-                    && self.client.written_bytes() == written =>
-            {
-                (!self.response.is_done()).then_some(sequence)
+        let outstanding = match self.take_back().await? {
+            Ok(outstanding) => outstanding,
+            Err(why) => {
+                self.entry
+                    .remark(format!("not moved to another node: {why}"));
+                return Err(end);
             }
-            Turn::Holding(_) | Turn::Node { .. } | Turn::Nobody => return Err(end),
         };
-        let outstanding = match self.reclaim_from_dead().await? {
-            Reclaimed::Boundary => relayed,
-            Reclaimed::Outstanding if relayed.is_none() && turn == Turn::Client => Some(1),
-            Reclaimed::Outstanding | Reclaimed::Midway => return Err(end),
-        };
-        if !self.is_drained().await {
-            return Err(end);
-        }
         if self.reading.seat == Seat::Reader {
             return self.survive_reader(&end, outstanding).await;
         }
@@ -255,16 +244,10 @@ impl Serving<'_> {
             outstanding = outstanding.is_some(),
             "server session lost"
         );
-        if let Some(sequence) = outstanding {
-            let command = &session.command;
-            let text = command.text.to_text();
-            // What is longer than is kept of it may hold anything.
-            let is_whole = command.bytes <= (HEADER_LEN + 1 + text.len()) as u64;
-            let error = if transaction && is_whole && is_rolled_back(&text) {
-                MysqlError::transaction_gone(&cause)
-            } else {
-                MysqlError::outcome_unknown(&cause)
-            };
+        if let Some(sequence) = outstanding
+            && !self.ask_again(&session)
+        {
+            let error = what_became(&session.command, transaction, &cause);
             self.say_error(sequence, &error).await?;
         }
         self.lose(Lost {
@@ -285,7 +268,10 @@ impl Serving<'_> {
             outstanding = outstanding.is_some(),
             "reader lost"
         );
-        if let Some(sequence) = outstanding {
+        let session = self.entry.current();
+        if let Some(sequence) = outstanding
+            && !self.ask_again(&session)
+        {
             self.say_error(sequence, &MysqlError::outcome_unknown(&cause))
                 .await?;
         }
@@ -310,14 +296,6 @@ impl Serving<'_> {
         self.node_rest.clear();
         self.tracking.forget_command();
         self.entry.end_command();
-    }
-
-    /// Answers the client with an error of the proxy's.
-    async fn say_error(&self, sequence: u8, error: &MysqlError) -> Result<(), End> {
-        let error = error.readable_by(self.identity.request.is_of_mariadbs_library());
-        let mut out = BytesMut::new();
-        packet::put(&mut out, sequence, &encode_error(&error));
-        self.write_client(&out).await
     }
 
     /// A boundary of a session whose server session is lost: with its next command it gets another one.
@@ -432,7 +410,7 @@ impl Serving<'_> {
         match self.open_at(candidates, &credential, told.as_deref()).await {
             Ok((fresh, place)) => {
                 let from = self.target.node.clone();
-                let ss_id = self.adopt(fresh, place).await;
+                let ss_id = self.adopt(fresh, place);
                 self.lost = None;
                 tracing::info!(
                     cs_id = self.entry.cs_id.0,
@@ -490,20 +468,6 @@ pub(super) async fn node_dead(process: &Process, entry: &Entry, own: &NodeAddres
     }
 }
 
-/// Whether a statement that was under way in a transaction has surely not been committed: it is one statement, and none that commits.
-fn is_rolled_back(text: &str) -> bool {
-    let text = text.trim_start();
-    let is = |word: &str| {
-        text.get(..word.len())
-            .is_some_and(|front| front.eq_ignore_ascii_case(word))
-    };
-    let is_plain = !text.contains(';') && !text.contains("/*");
-    is_plain
-        && ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "REPLACE "]
-            .iter()
-            .any(|word| is(word))
-}
-
 /// Whether a text says `ROLLBACK`, which asks for what has happened.
 fn is_rollback(text: &[u8]) -> bool {
     let text = text.trim_ascii();
@@ -516,24 +480,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_cannot_commit_is_told_as_rolled_back() {
-        for text in [
-            "INSERT INTO t VALUES (1)",
-            " update t SET a = 1",
-            "SELECT 1",
-        ] {
-            assert!(is_rolled_back(text), "{text}");
-        }
-        for text in [
-            "COMMIT",
-            "CREATE TABLE t (a INT)",
-            "INSERT INTO t VALUES (1); COMMIT",
-            "CALL p()",
-            "SELECT 1 /*! ; COMMIT */",
-            "",
-        ] {
-            assert!(!is_rolled_back(text), "{text}");
-        }
+    fn who_rolls_back_asks_for_what_has_happened() {
         assert!(is_rollback(b" rollback ; ") && is_rollback(b"ROLLBACK"));
         assert!(!is_rollback(b"ROLLBACK TO s") && !is_rollback(b"COMMIT"));
     }

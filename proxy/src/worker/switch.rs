@@ -33,7 +33,7 @@ use crate::{
         auth_exchange::Scramble,
         credential::Credential,
         escapes::Escapes,
-        replay::{LAST_INSERT_ID, Untold, questions, statement},
+        replay::{LAST_INSERT_ID, Untold, statement},
     },
 };
 use sluice_ebpf::{reason::RelayReason, record::Seat};
@@ -189,7 +189,7 @@ impl<'a> Serving<'a> {
         };
         let opened = self.open_at(candidates, &credential, told.as_deref());
         match opened.await {
-            Ok((fresh, place)) => Ok(Ok(self.adopt(fresh, place).await)),
+            Ok((fresh, place)) => Ok(Ok(self.adopt(fresh, place))),
             Err(refusal) => Ok(Err(Stuck::Node(refusal.into_text()))),
         }
     }
@@ -218,13 +218,8 @@ impl<'a> Serving<'a> {
             str::from_utf8(id).ok()?.parse().ok()
         });
         let variables = self.entry.session.borrow().variables.clone();
-        let mut answers = Vec::new();
-        for question in questions(&variables) {
-            // What is refused is missing from the statement, which says so.
-            answers.push(self.ask(&question).await?.unwrap_or_default());
-        }
         Ok(match id {
-            Some(id) => statement(&variables, &answers, id),
+            Some(id) => statement(&variables, id),
             None => Err(Untold::Value("last_insert_id".to_owned())),
         })
     }
@@ -252,7 +247,7 @@ impl<'a> Serving<'a> {
     /// What is not known.
     pub(super) fn known_state(&self) -> Result<Option<String>, String> {
         let session = self.entry.current();
-        statement(&session.variables, &[], session.insert_id.value).map_err(|why| why.to_string())
+        statement(&session.variables, session.insert_id.value).map_err(|why| why.to_string())
     }
 
     /// Opens a server session at the first of these nodes that has the session, in the state that `told` describes.
@@ -426,7 +421,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Makes a fresh server session the session's.
-    pub(super) async fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
+    pub(super) fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
         // Its connection belongs to the record that the session leaves.
         self.drop_reader();
         self.node_capabilities = fresh.greeting.capabilities;
@@ -480,8 +475,8 @@ impl<'a> Serving<'a> {
             let is_safe = session.relay_reason != Some(RelayReason::Charset);
             session.take_way(way, is_safe);
         }
-        // The old node closes when it reads this, or finds us gone.
-        let _ = old.write_all(&QUIT).await;
+        // The old node closes when it reads this, or finds us gone. One that hangs may have no room for it.
+        let _ = old.finish(&QUIT);
         ss_id
     }
 }

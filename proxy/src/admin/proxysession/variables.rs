@@ -173,7 +173,7 @@ impl Rows<'_> {
 fn value(variable: &Variable) -> Value {
     match &variable.value {
         variable::Value::Unread => Value::Null,
-        variable::Value::Literal(literal) => Value::text(literal),
+        variable::Value::Literal(shown) | variable::Value::User { shown, .. } => Value::text(shown),
         variable::Value::Long => Value::text(LONG),
     }
 }

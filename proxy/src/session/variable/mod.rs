@@ -71,6 +71,13 @@ pub enum Value {
     Unread,
     /// As a literal of SQL.
     Literal(String),
+    /// A user variable's.
+    User {
+        /// As a literal that shows it.
+        shown: String,
+        /// As an expression of the same type, character set and collation.
+        exact: String,
+    },
     /// Longer than is kept.
     Long,
 }
@@ -217,6 +224,7 @@ impl Variables {
     pub fn read(&mut self, kind: Kind, name: &str, value: Value) {
         let size = |value: &Value| match value {
             Value::Literal(text) => text.len(),
+            Value::User { shown, exact } => shown.len() + exact.len(),
             Value::Unread | Value::Long => 0,
         };
         let others = self.system().chain(self.user());

@@ -1,15 +1,17 @@
 //! How the server is asked for values, and what its answer is as literals of SQL.
 //!
 //! `IF(TRUE, NULL, x)` has the type of `x` and sends nothing; bytes are cast to BINARY, so that no `character_set_results` converts them; a
-//! user variable's come as HEX with the name of their character set. (Tried with MariaDB 10.11, MySQL 9.7 and seekdb 1.4.)
+//! user variable's come as HEX with the name of their collation. (Tried with MariaDB 10.11, MySQL 9.7 and seekdb 1.4.)
 
 use std::fmt::Write as _;
 
 use bytes::Bytes;
 
 use super::{Kind, Value};
-use crate::protocol::rows::Rows;
+use crate::protocol::rows::{Definition, Rows};
 
+/// `UNSIGNED_FLAG` of a column.
+const UNSIGNED: u16 = 32;
 /// The longest value that is fetched, in bytes.
 const VALUE_BYTES_MAX: usize = 16 * 1024;
 /// What the server answers for a longer one.
@@ -39,7 +41,7 @@ pub fn ask(names: &[(Kind, String)]) -> String {
                 write!(
                     sql,
                     "{comma}IF(TRUE, NULL, {name}), CAST(IF(LENGTH({name}) > {VALUE_BYTES_MAX}, '-', HEX(CONCAT({name}))) AS BINARY), \
-                     CAST(CHARSET({name}) AS BINARY)"
+                     CAST(COLLATION({name}) AS BINARY)"
                 )
             }
         };
@@ -67,16 +69,26 @@ pub fn values(names: &[(Kind, String)], answer: &Rows) -> Vec<Option<Value>> {
             let (definition, _) = cells.next()?;
             let is_number = is_number(definition.column_type);
             let (_, value) = cells.next()?;
-            let charset = match kind {
+            let collation = match kind {
                 Kind::System => None,
                 Kind::User => Some(cells.next()?.1),
             };
-            Some(match (value, charset) {
-                (None, _) => Value::Literal("NULL".to_owned()),
+            Some(match (value, collation) {
+                (None, None) => Value::Literal("NULL".to_owned()),
+                (None, Some(_)) => Value::User {
+                    shown: "NULL".to_owned(),
+                    exact: "NULL".to_owned(),
+                },
                 (Some(value), None) => system_literal(value, is_number),
                 (Some(value), Some(_)) if value == LONG => Value::Long,
-                (Some(value), Some(charset)) => {
-                    Value::Literal(user_literal(value, charset.as_ref(), is_number)?)
+                (Some(value), Some(collation)) => {
+                    let collation = collation.as_deref().unwrap_or_default();
+                    let collation = std::str::from_utf8(collation).ok()?;
+                    let shown = user_literal(value, charset_of(collation), is_number)?;
+                    match exact(definition, value, collation) {
+                        Some(exact) => Value::User { shown, exact },
+                        None => Value::Literal(shown),
+                    }
                 }
             })
         })
@@ -100,15 +112,50 @@ fn system_literal(value: &Bytes, is_number: bool) -> Value {
     }
 }
 
+/// The character set of a collation: the front of its name.
+fn charset_of(collation: &str) -> &str {
+    collation.split('_').next().unwrap_or_default()
+}
+
 /// None where the answer is not HEX.
-fn user_literal(value: &Bytes, charset: Option<&Bytes>, is_number: bool) -> Option<String> {
+fn user_literal(value: &Bytes, charset: &str, is_number: bool) -> Option<String> {
     let bytes = unhex(value)?;
-    let charset = String::from_utf8_lossy(charset.map(Bytes::as_ref).unwrap_or_default());
-    let is_text = matches!(&*charset, "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "");
+    let is_text = matches!(charset, "utf8" | "utf8mb3" | "utf8mb4" | "ascii" | "");
     Some(match String::from_utf8(bytes) {
         Ok(text) if is_number => text,
         Ok(text) if is_text => quote(&text),
         _ => format!("_{charset} X'{}'", String::from_utf8_lossy(value)),
+    })
+}
+
+/// A user variable's value as an expression of the same type, character set and collation. None where the answer does not tell.
+fn exact(kind: &Definition, hex: &[u8], collation: &str) -> Option<String> {
+    let digits = || String::from_utf8(unhex(hex)?).ok();
+    Some(match kind.column_type {
+        1..=3 | 8 | 9 if kind.flags & UNSIGNED != 0 => format!("CAST({} AS UNSIGNED)", digits()?),
+        1..=3 | 8 | 9 | 13 => digits()?,
+        4 | 5 => {
+            let number = digits()?;
+            let exponent = if number.contains('e') { "" } else { "e0" };
+            number + exponent
+        }
+        0 | 246 => {
+            let number = digits()?;
+            let point = if number.contains('.') { "" } else { "." };
+            number + point
+        }
+        _ => {
+            let hex = std::str::from_utf8(hex).ok()?;
+            let charset = charset_of(collation);
+            if collation.is_empty() {
+                return None;
+            }
+            if charset == collation {
+                format!("_{charset} X'{hex}'")
+            } else {
+                format!("_{charset} X'{hex}' COLLATE {collation}")
+            }
+        }
     })
 }
 
@@ -204,11 +251,11 @@ mod tests {
         kind: Kind,
         column_type: u8,
         value: Option<&'static str>,
-        charset: &'static str,
+        collation: &'static str,
     ) -> Option<Value> {
         let mut cells = vec![(column_type, None), (VAR_STRING, value)];
         if kind == Kind::User {
-            cells.push((VAR_STRING, Some(charset)));
+            cells.push((VAR_STRING, Some(collation)));
         }
         values(&[(kind, "x".to_owned())], &answer(&cells)).remove(0)
     }
@@ -225,39 +272,91 @@ mod tests {
             "SELECT IF(TRUE, NULL, @@`sql_mode`), CAST(@@`sql_mode` AS BINARY), \
              IF(TRUE, NULL, @@`a`.`b`), CAST(@@`a`.`b` AS BINARY), \
              IF(TRUE, NULL, @`it``s`), CAST(IF(LENGTH(@`it``s`) > 16384, '-', HEX(CONCAT(@`it``s`))) AS BINARY), \
-             CAST(CHARSET(@`it``s`) AS BINARY) LIMIT 1"
+             CAST(COLLATION(@`it``s`) AS BINARY) LIMIT 1"
         );
     }
 
     #[test]
     fn values_become_literals() {
         use Kind::{System, User};
-        for (kind, column_type, value, charset, expected) in [
-            (System, LONGLONG, Some("7"), "", "7"),
-            (System, LONGLONG, Some("ON"), "", "1"),
-            (System, VAR_STRING, Some("ON"), "", "'ON'"),
-            (System, VAR_STRING, Some("it's"), "", "'it''s'"),
-            (System, VAR_STRING, None, "", "NULL"),
-            (User, LONGLONG, Some("2D37"), "binary", "-7"),
-            (User, 246, Some("312E35"), "binary", "1.5"),
-            (User, VAR_STRING, Some("C3A95C0A"), "utf8mb4", r"'é\\\n'"),
-            (User, VAR_STRING, Some(""), "utf8mb3", "''"),
-            (User, VAR_STRING, Some("E9"), "latin1", "_latin1 X'E9'"),
-            (User, VAR_STRING, Some("61"), "binary", "_binary X'61'"),
-            (User, VAR_STRING, None, "binary", "NULL"),
+        for (column_type, value, expected) in [
+            (LONGLONG, Some("7"), "7"),
+            (LONGLONG, Some("ON"), "1"),
+            (VAR_STRING, Some("ON"), "'ON'"),
+            (VAR_STRING, Some("it's"), "'it''s'"),
+            (VAR_STRING, None, "NULL"),
         ] {
             let expected = Some(Value::Literal(expected.to_owned()));
-            assert_eq!(
-                one(kind, column_type, value, charset),
-                expected,
-                "{value:?}"
-            );
+            assert_eq!(one(System, column_type, value, ""), expected, "{value:?}");
+        }
+        for (column_type, value, collation, shown, exact) in [
+            (LONGLONG, Some("2D37"), "binary", "-7", "-7"),
+            (246, Some("312E35"), "binary", "1.5", "1.5"),
+            (
+                VAR_STRING,
+                Some("C3A95C0A"),
+                "utf8mb4_bin",
+                r"'é\\\n'",
+                "_utf8mb4 X'C3A95C0A' COLLATE utf8mb4_bin",
+            ),
+            (
+                VAR_STRING,
+                Some(""),
+                "utf8mb3_bin",
+                "''",
+                "_utf8mb3 X'' COLLATE utf8mb3_bin",
+            ),
+            (
+                VAR_STRING,
+                Some("E9"),
+                "latin1_bin",
+                "_latin1 X'E9'",
+                "_latin1 X'E9' COLLATE latin1_bin",
+            ),
+            (
+                VAR_STRING,
+                Some("61"),
+                "binary",
+                "_binary X'61'",
+                "_binary X'61'",
+            ),
+            (VAR_STRING, None, "binary", "NULL", "NULL"),
+        ] {
+            let expected = Value::User {
+                shown: shown.to_owned(),
+                exact: exact.to_owned(),
+            };
+            assert_eq!(one(User, column_type, value, collation), Some(expected));
         }
         assert_eq!(
-            one(User, VAR_STRING, Some("-"), "utf8mb4"),
+            one(User, VAR_STRING, Some("-"), "utf8mb4_bin"),
             Some(Value::Long)
         );
-        assert_eq!(one(User, VAR_STRING, Some("4"), "utf8mb4"), None);
+        assert_eq!(one(User, VAR_STRING, Some("4"), "utf8mb4_bin"), None);
         assert_eq!(values(&[(User, "x".to_owned())], &Rows::default()), [None]);
+    }
+
+    #[test]
+    fn user_variables_keep_their_types() {
+        for (column_type, flags, hex, collation, expected) in [
+            (8, 0, "2D37", "binary", "-7"),
+            (8, UNSIGNED, "35", "binary", "CAST(5 AS UNSIGNED)"),
+            (5, 0, "35", "binary", "5e0"),
+            (5, 0, "2D30", "binary", "-0e0"),
+            (5, 0, "31652D333030", "binary", "1e-300"),
+            (246, 0, "35", "binary", "5."),
+            (246, 0, "312E3530", "binary", "1.50"),
+            (253, 0, "00FF", "binary", "_binary X'00FF'"),
+            (251, 0, "", "latin1_bin", "_latin1 X'' COLLATE latin1_bin"),
+        ] {
+            let kind = Definition {
+                name: Bytes::new(),
+                collation: 63,
+                column_type,
+                flags,
+            };
+            let found = exact(&kind, hex.as_bytes(), collation);
+            assert_eq!(found.as_deref(), Some(expected));
+        }
     }
 }

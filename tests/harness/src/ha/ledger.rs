@@ -54,6 +54,11 @@ impl Tally {
     pub fn committed(&self) -> u64 {
         self.committed
     }
+
+    /// How many connections broke under a command.
+    pub fn lost_connections(&self) -> u64 {
+        self.lost_connections
+    }
 }
 
 impl fmt::Display for Tally {

@@ -12,7 +12,7 @@ use crate::{
     config::Config,
     host::Host,
     pattern::Random,
-    server::{PASSWORD, USER_MONITOR},
+    server::{PASSWORD, USER_MONITOR, USER_ROOT},
     stage::Front,
     wait,
 };
@@ -51,6 +51,8 @@ pub struct Report {
     pub tally: Tally,
     /// Questions that idle sessions asked, and that were answered right.
     pub idle_answers: u64,
+    /// Commands that the daemon asked of a second node.
+    pub retried: u64,
     /// The longest time in which no client was told that something is committed.
     pub longest_pause: Duration,
     /// How often sessions ended, by the reason and detail in the daemon's log; those that their clients ended are not there.
@@ -70,8 +72,9 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.tally)?;
         writeln!(
             f,
-            "idle sessions were answered {} times; the longest time without a commit was {:.1} s",
+            "idle sessions were answered {} times; {} commands were asked of a second node; the longest time without a commit was {:.1} s",
             self.idle_answers,
+            self.retried,
             self.longest_pause.as_secs_f64()
         )?;
         for (ending, count) in &self.endings {
@@ -134,6 +137,7 @@ pub fn run(
     let mut report = Report {
         events,
         endings: endings(&front)?,
+        retried: retried(&front)?,
         ..Report::default()
     };
     for idle in idlers {
@@ -156,7 +160,23 @@ pub fn run(
         report.tally.add(&ledger.tally);
         report.wrong.extend(ledger.wrong);
     }
+    // No response of theirs is so long that a part of it could have come.
+    let lost = report.tally.lost_connections();
+    if lost != 0 {
+        let wrong = format!("{lost} connections were lost in the middle of a command");
+        report.wrong.push(wrong);
+    }
     Ok(report)
+}
+
+/// How often the daemon has asked a second node.
+fn retried(front: &Front) -> Result<u64> {
+    let mut operator = front.open(USER_ROOT, "")?;
+    let rows = operator
+        .run("SHOW PROXYSTAT LIKE 'retried_commands'")?
+        .texts()?;
+    let count = rows.first().and_then(|row| row.get(1)).cloned().flatten();
+    Ok(count.context("no counter")?.parse()?)
 }
 
 /// How sessions ended that their clients did not end.
