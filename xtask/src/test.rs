@@ -1,7 +1,6 @@
-//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture and the fuzz
-//! targets.
+//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture, the fuzz targets and an old kernel.
 
-use crate::{build, fuzz, place, run, servers, setup, torture};
+use crate::{build, fuzz, place, run, servers, setup, torture, vm};
 use anyhow::Result;
 use std::time::Instant;
 
@@ -64,6 +63,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let start = Instant::now();
         let fuzzed = fuzz::test();
         results.push(("fuzz targets", (fuzzed, start.elapsed().as_secs_f64())));
+        let start = Instant::now();
+        let loaded = vm::test();
+        results.push(("an old kernel", (loaded, start.elapsed().as_secs_f64())));
     }
     println!("\nsummary");
     let mut outcome = Ok(());

@@ -23,7 +23,7 @@ pub(crate) enum Goal {
     Build,
     /// Building, and a private MariaDB with its client
     Demo,
-    /// All that the tests use
+    /// All that the tests use, machines with other kernels too
     Test,
     /// Building, and a C++ compiler for libFuzzer
     Fuzz,
@@ -31,8 +31,6 @@ pub(crate) enum Goal {
     Lint,
     /// What the demo uses, sysbench, and the proxies to compare with
     Bench,
-    /// What the tests use, and machines to run them in
-    Vm,
     /// All of these
     All,
 }
@@ -42,13 +40,9 @@ impl Goal {
     fn includes(self, part: Self) -> bool {
         match part {
             Self::Build => true,
-            Self::Demo => matches!(
-                self,
-                Self::Demo | Self::Test | Self::Vm | Self::Bench | Self::All
-            ),
-            Self::Fuzz => matches!(self, Self::Fuzz | Self::Test | Self::Vm | Self::All),
-            Self::Test => matches!(self, Self::Test | Self::Vm | Self::All),
-            Self::Lint | Self::Vm | Self::Bench | Self::All => self == part || self == Self::All,
+            Self::Demo => matches!(self, Self::Demo | Self::Test | Self::Bench | Self::All),
+            Self::Fuzz => matches!(self, Self::Fuzz | Self::Test | Self::All),
+            Self::Test | Self::Lint | Self::Bench | Self::All => self == part || self == Self::All,
         }
     }
 }

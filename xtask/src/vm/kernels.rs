@@ -12,6 +12,8 @@ use std::process::Command;
 pub(super) struct Kernel {
     /// As it is asked for.
     pub(super) name: &'static str,
+    /// Whether both paths must work there; 5.10 has no `bpf_loop`.
+    pub(super) splices: bool,
     /// Lines of apt's sources. Where two have it, the newer one is taken.
     suites: &'static [&'static str],
 }
@@ -20,6 +22,7 @@ pub(super) struct Kernel {
 pub(super) const ALL: &[Kernel] = &[
     Kernel {
         name: "5.10",
+        splices: false,
         suites: &[
             "http://deb.debian.org/debian bullseye main",
             "http://security.debian.org/debian-security bullseye-security main",
@@ -27,6 +30,7 @@ pub(super) const ALL: &[Kernel] = &[
     },
     Kernel {
         name: "6.1",
+        splices: true,
         suites: &[
             "http://deb.debian.org/debian bookworm main",
             "http://security.debian.org/debian-security bookworm-security main",
@@ -34,6 +38,7 @@ pub(super) const ALL: &[Kernel] = &[
     },
     Kernel {
         name: "6.12",
+        splices: true,
         suites: &[
             "http://deb.debian.org/debian trixie main",
             "http://security.debian.org/debian-security trixie-security main",
@@ -41,6 +46,7 @@ pub(super) const ALL: &[Kernel] = &[
     },
     Kernel {
         name: "sid",
+        splices: true,
         suites: &["http://deb.debian.org/debian sid main"],
     },
 ];
@@ -56,6 +62,8 @@ const DRIVERS: [&str; 4] = ["virtio", "net", "char", "block"];
 pub(super) struct Unpacked {
     /// Its release, as `uname -r` will say.
     pub(super) release: String,
+    /// Whether both paths must work there.
+    pub(super) splices: bool,
     /// What the machine boots.
     pub(super) image: PathBuf,
     /// What stands for its root: `lib/modules` is there.
@@ -69,9 +77,28 @@ impl Kernel {
     /// The archive out of reach, or packages of another form than known.
     pub(super) fn unpack(&self) -> Result<Unpacked> {
         let cache = place::cache().join("kernels");
-        let is_whole = |folder: &Path| find(folder).is_ok();
+        let is_whole = |folder: &Path| self.find(folder).is_ok();
         let folder = fill_once(&cache, self.name, is_whole, |root| self.fill(root))?;
-        find(&folder)
+        self.find(&folder)
+    }
+
+    fn find(&self, root: &Path) -> Result<Unpacked> {
+        let release = release(root)?;
+        let modules = root.join("lib/modules").join(&release);
+        let image = [
+            root.join("boot").join(format!("vmlinuz-{release}")),
+            modules.join("vmlinuz"),
+        ]
+        .into_iter()
+        .find(|image| image.is_file())
+        .context("no kernel image")?;
+        fs::metadata(modules.join("modules.dep")).context("no modules.dep")?;
+        Ok(Unpacked {
+            release,
+            splices: self.splices,
+            image,
+            root: root.to_path_buf(),
+        })
     }
 
     fn fill(&self, root: &Path) -> Result<()> {
@@ -115,22 +142,4 @@ fn release(root: &Path) -> Result<String> {
     let mut entries = fs::read_dir(&modules).with_context(|| modules.display().to_string())?;
     let entry = entries.next().context("no modules")??;
     Ok(entry.file_name().to_string_lossy().into_owned())
-}
-
-fn find(root: &Path) -> Result<Unpacked> {
-    let release = release(root)?;
-    let modules = root.join("lib/modules").join(&release);
-    let image = [
-        root.join("boot").join(format!("vmlinuz-{release}")),
-        modules.join("vmlinuz"),
-    ]
-    .into_iter()
-    .find(|image| image.is_file())
-    .context("no kernel image")?;
-    fs::metadata(modules.join("modules.dep")).context("no modules.dep")?;
-    Ok(Unpacked {
-        release,
-        image,
-        root: root.to_path_buf(),
-    })
 }

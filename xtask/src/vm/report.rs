@@ -1,5 +1,6 @@
 //! What was seen on a kernel, as a row of a table.
 
+use super::kernels::Unpacked;
 use std::time::Duration;
 
 /// The table's head, in Markdown as the rows are.
@@ -45,6 +46,17 @@ impl Doctor {
     /// The whole report.
     pub(super) fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Both paths work.
+    ///
+    /// # Errors
+    /// One does not; why.
+    pub(super) fn both_paths(&self) -> Result<(), String> {
+        let tell = |path: &str, why: &String| format!("the path {path}: {}", words(why));
+        self.local.as_ref().map_err(|why| tell("local", why))?;
+        self.wire.as_ref().map_err(|why| tell("wire", why))?;
+        Ok(())
     }
 
     /// Sessions within one host are spliced.
@@ -123,13 +135,17 @@ pub(super) fn torture(code: Option<i32>) -> Result<(), String> {
 /// A row.
 pub(super) struct Row {
     kernel: String,
+    /// Whether both paths must work there.
+    splices: bool,
     result: Result<(Doctor, Tests, Duration), String>,
 }
 
 impl Row {
-    pub(super) fn new(kernel: &str, doctor: Doctor, tests: Tests, took: Duration) -> Self {
+    /// Of a kernel that doctor, tests and perhaps torture have run on.
+    pub(super) fn new(kernel: &Unpacked, doctor: Doctor, tests: Tests, took: Duration) -> Self {
         Self {
-            kernel: kernel.to_owned(),
+            kernel: kernel.release.clone(),
+            splices: kernel.splices,
             result: Ok((doctor, tests, took)),
         }
     }
@@ -138,6 +154,7 @@ impl Row {
     pub(super) fn absent(kernel: &str, error: &anyhow::Error) -> Self {
         Self {
             kernel: kernel.to_owned(),
+            splices: false,
             result: Err(format!("{error:#}")),
         }
     }
@@ -150,6 +167,7 @@ impl Row {
                     || matches!(tests.torture, Some(Err(_)))
                     || tests.trouble.is_some()
                     || doctor.complaints + tests.complaints != 0
+                    || (self.splices && doctor.both_paths().is_err())
             }
             Err(_) => true,
         }
