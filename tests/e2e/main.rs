@@ -67,6 +67,7 @@ mod session;
 mod spill;
 mod spliced;
 mod split;
+mod split_own_writes;
 mod spoofed;
 mod stalled;
 mod statements;
@@ -142,6 +143,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("limits", limits::CASES),
     ("nodes", nodes::CASES),
     ("split", split::CASES),
+    ("split_own_writes", split_own_writes::CASES),
     ("failover", failover::CASES),
     ("drain", drain::CASES),
     ("network", network::CASES),

@@ -35,9 +35,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const NODE: &str = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
 
 /// A primary and a replica with a table, and a daemon in front of them that splits reads from writes.
-struct Site {
-    cluster: Cluster,
-    front: Front,
+pub(crate) struct Site {
+    pub(crate) cluster: Cluster,
+    pub(crate) front: Front,
 }
 
 impl Site {
@@ -45,7 +45,7 @@ impl Site {
         Self::with(stage, "")
     }
 
-    fn with(stage: &Stage, line: &str) -> Result<Self> {
+    pub(crate) fn with(stage: &Stage, line: &str) -> Result<Self> {
         let cluster = Cluster::start(&stage.hosts().node, 1)?;
         stage.hosts().node.enter(|| {
             let mut primary = cluster.open(0)?;
@@ -65,7 +65,7 @@ impl Site {
         Ok(Self { cluster, front })
     }
 
-    fn client(&self) -> Result<Connection> {
+    pub(crate) fn client(&self) -> Result<Connection> {
         self.front.open(USER, PASSWORD)
     }
 }

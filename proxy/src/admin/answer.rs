@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr};
 pub use crate::protocol::result_set::Value;
 use crate::{
     protocol::error::{MysqlError, NO_SUCH_THREAD},
-    session::{CsId, Running, SsId},
+    session::{CsId, Running, SsId, own_writes::Wanted},
 };
 
 /// The answer to a statement.
@@ -48,6 +48,8 @@ pub enum Order {
         /// Its new value, as the operator wrote it.
         value: String,
     },
+    /// The caller's session waits for its own writes as it says from now on.
+    WaitForMyWrites(Wanted),
     /// Stop what a node is executing for a client session, which lives on. The caller gets OK or the node's error.
     KillQuery(Running),
     /// Ask the node for the caller's [`Privileges`](super::Privileges) and answer the statement with them.

@@ -177,6 +177,7 @@ mod tests {
                     Order::Configure { key, .. } => format!("configure {key}"),
                     Order::EndServer { ss_id, .. } => format!("server {ss_id}"),
                     Order::AskFleet => "fleet".to_owned(),
+                    Order::WaitForMyWrites(wanted) => format!("wait {wanted:?}"),
                     Order::KillAt { peer, cs_id } => format!("kill {cs_id} at {peer}"),
                     Order::Forward => "forward".to_owned(),
                 });

@@ -95,6 +95,46 @@ pub(super) fn nothing(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
         .ok_or(Mismatch::Malformed)
 }
 
+/// Grammar: `assignment`.
+pub(super) fn assignment(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
+    let word = |token: Option<Token<'_>>| match token {
+        Some(Token::Word(word)) => owned(word),
+        _ => Err(Mismatch::Malformed),
+    };
+    let mut key = word(tokens.next())?;
+    let mut next = tokens.next();
+    if next == Some(Token::Symbol(b'.')) {
+        key = format!("{key}.{}", word(tokens.next())?);
+        next = tokens.next();
+    }
+    if next != Some(Token::Symbol(b'=')) {
+        return Err(Mismatch::Malformed);
+    }
+    let value = match tokens.next() {
+        Some(
+            Token::Word(value)
+            | Token::Quoted {
+                quote: b'\'' | b'"',
+                text: value,
+            },
+        ) => owned(value)?,
+        Some(Token::Integer(value)) => value.to_string(),
+        _ => return Err(Mismatch::Malformed),
+    };
+    let arguments = Arguments {
+        assignment: Some((key, value)),
+        ..Arguments::default()
+    };
+    tokens
+        .is_at_end()
+        .then_some(arguments)
+        .ok_or(Mismatch::Malformed)
+}
+
+fn owned(bytes: &[u8]) -> Result<String, Mismatch> {
+    String::from_utf8(bytes.to_vec()).map_err(|_no_text| Mismatch::Malformed)
+}
+
 /// Grammar: `id`.
 pub(super) fn id(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
     match tokens.next() {

@@ -4,7 +4,7 @@ use super::parse::{self, Mismatch};
 use super::{AdminError, Answer, Arguments, Order, Scope, Snapshot, Spec, Value, Who};
 use crate::{
     config::key::{self, Entry, Key},
-    sql::{Token, Tokens, like::like},
+    sql::{Tokens, like::like},
 };
 
 pub(super) const STATEMENTS: &[Spec] = &[SHOW, ALTER];
@@ -85,49 +85,9 @@ const ALTER: Spec = Spec {
     who: Who::Operator,
     scope: Scope::Own,
     example: "ALTER PROXYCONFIG SET connect_timeout = '2s'",
-    parse: parse_alter,
+    parse: parse::assignment,
     answer: alter,
 };
-
-/// `key` is a word, or two with a dot between; the value is quoted, or one word or number.
-fn parse_alter(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
-    let word = |token: Option<Token<'_>>| match token {
-        Some(Token::Word(word)) => text(word),
-        _ => Err(Mismatch::Malformed),
-    };
-    let mut key = word(tokens.next())?;
-    let mut next = tokens.next();
-    if next == Some(Token::Symbol(b'.')) {
-        key = format!("{key}.{}", word(tokens.next())?);
-        next = tokens.next();
-    }
-    if next != Some(Token::Symbol(b'=')) {
-        return Err(Mismatch::Malformed);
-    }
-    let value = match tokens.next() {
-        Some(
-            Token::Word(value)
-            | Token::Quoted {
-                quote: b'\'' | b'"',
-                text: value,
-            },
-        ) => text(value)?,
-        Some(Token::Integer(value)) => value.to_string(),
-        _ => return Err(Mismatch::Malformed),
-    };
-    let arguments = Arguments {
-        assignment: Some((key, value)),
-        ..Arguments::default()
-    };
-    tokens
-        .is_at_end()
-        .then_some(arguments)
-        .ok_or(Mismatch::Malformed)
-}
-
-fn text(bytes: &[u8]) -> Result<String, Mismatch> {
-    String::from_utf8(bytes.to_vec()).map_err(|_no_text| Mismatch::Malformed)
-}
 
 fn alter(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     let Some((name, value)) = &arguments.assignment else {
@@ -175,7 +135,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 38 + 2 * 10);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 38 + 2 * 11);
     }
 
     #[test]

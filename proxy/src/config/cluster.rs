@@ -6,7 +6,9 @@ use serde::Deserialize;
 
 use super::node::Node;
 use super::tls::NodeTls;
-use super::value::{ClusterKind, HeaderVersion, Name, NodeAddress, Policy, Timeout, TlsMode};
+use super::value::{
+    ClusterKind, HeaderVersion, Name, NodeAddress, Patience, Policy, Timeout, TlsMode,
+};
 
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +27,8 @@ pub struct Cluster {
     pub policy: Policy,
     /// How far a replica may be behind that takes reads; none: however far.
     pub max_lag: Option<Duration>,
+    /// How long a read waits at a replica for what its session has written, before the writer answers it; none: it may be older.
+    pub wait_for_my_writes: Option<Duration>,
     /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
     /// TLS towards its nodes.
@@ -99,6 +103,7 @@ impl Cluster {
             nodes: vec![Node::at(node)],
             policy: Policy::Primary,
             max_lag: None,
+            wait_for_my_writes: None,
             monitor: None,
             tls: NodeTls::default(),
             proxy_protocol: None,
@@ -117,6 +122,7 @@ pub(super) struct ClusterTable {
     nodes: Vec<Node>,
     policy: Option<Policy>,
     max_lag: Option<Timeout>,
+    wait_for_my_writes: Option<Patience>,
     monitor: Option<Account>,
     tls: Option<TlsMode>,
     tls_ca: Option<PathBuf>,
@@ -148,6 +154,10 @@ impl ClusterTable {
                 "cluster.max_lag = \"{lag}\": nobody would ask a replica how far it is behind; give the cluster a monitor account"
             ));
         }
+        if self.wait_for_my_writes.is_some() && self.kind == ClusterKind::OceanBase {
+            let message = "cluster.wait_for_my_writes: OceanBase does not tell how far a replica is; leave it out";
+            return Err(message.to_owned());
+        }
         let tls = NodeTls::check(
             "cluster.",
             self.tls,
@@ -162,6 +172,7 @@ impl ClusterTable {
             nodes: self.nodes.clone(),
             policy: self.policy.unwrap_or(Policy::Primary),
             max_lag: self.max_lag.map(Timeout::get),
+            wait_for_my_writes: self.wait_for_my_writes.map(Patience::get),
             monitor: self.monitor.clone().map(|account| Account {
                 tls: tls.clone(),
                 ..account

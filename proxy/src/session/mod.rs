@@ -13,6 +13,7 @@ pub mod id;
 pub mod latency;
 pub mod login_end;
 pub mod login_name;
+pub mod own_writes;
 pub mod phase;
 pub mod prepared;
 pub mod proxy_login;
@@ -106,6 +107,8 @@ pub struct Session {
     pub leaves_since_ms: Option<u64>,
     /// Where its reads go, or why they stay at the node of its writes; none where nobody has asked for more.
     pub reads_at: Option<String>,
+    /// What it has said of its own writes, where its reads go to another node.
+    pub own_writes: own_writes::Wanted,
     /// What has moved.
     pub traffic: Traffic,
 }
@@ -209,6 +212,7 @@ impl Session {
             stays: None,
             leaves_since_ms: None,
             reads_at: None,
+            own_writes: own_writes::Wanted::default(),
             traffic: Traffic::default(),
         }
     }

@@ -86,6 +86,10 @@ impl Serving<'_> {
                 let told = configure(&self.worker.process, key, value).await;
                 told.map(|told| form.put_ok(out, told))
             }
+            Order::WaitForMyWrites(wanted) => {
+                self.want_own_writes(wanted).await?;
+                Ok(())
+            }
             Order::EndServer {
                 cs_id,
                 ss_id,

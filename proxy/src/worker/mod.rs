@@ -29,6 +29,7 @@ mod login;
 mod mailbox;
 mod nodes;
 mod outstanding;
+mod own_writes;
 mod quota;
 mod reader;
 mod registry;

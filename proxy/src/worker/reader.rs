@@ -34,7 +34,7 @@ use crate::{
     route::reader::{is_reader, readers},
     session::{
         ConnectionId, Path, ServerSession, ServerState, SsId, StickyReason, Versions, aim::aim_of,
-        replay::system_statement,
+        own_writes::OwnWrites, replay::system_statement,
     },
 };
 
@@ -67,6 +67,8 @@ pub(super) struct Reading<'a> {
     pub(super) is_changing: bool,
     /// The client has reset the session, and the reader has not heard of it.
     must_reset: bool,
+    /// What the reader has of what the session has written.
+    pub(super) own_writes: OwnWrites,
 }
 
 impl Reading<'_> {
@@ -103,6 +105,9 @@ impl<'a> Serving<'a> {
         let cluster = settings.cluster(&name);
         let is_wanted = cluster.is_some_and(|cluster| cluster.policy == Policy::ReadWriteSplit);
         self.reading.wish = if is_wanted { Wish::Wanted } else { Wish::None };
+        let wanted = self.entry.session.borrow().own_writes;
+        let patience = wanted.patience(cluster.and_then(|cluster| cluster.wait_for_my_writes));
+        self.reading.own_writes.want(patience);
     }
 
     /// Which statements the kernel may take to the node that the session uses.
@@ -190,9 +195,29 @@ impl<'a> Serving<'a> {
             self.refuse_reader(&why);
             return Ok(());
         }
+        match self.reader_has_own_writes().await? {
+            Ok(true) => {}
+            // The writer answers this one.
+            Ok(false) => return Ok(()),
+            Err(why) => {
+                self.refuse_reader(&why);
+                return Ok(());
+            }
+        }
         self.barrier().await?;
         self.change_places();
         Ok(())
+    }
+
+    /// The reader that stands aside, to be asked something.
+    pub(super) fn asked_aside(&mut self) -> Option<Asked<'_>> {
+        let aside = self.reading.aside.as_mut()?;
+        Some(Asked {
+            worker: self.worker,
+            node: &aside.leg,
+            rest: &mut aside.rest,
+            capabilities: self.capabilities,
+        })
     }
 
     /// Whether the reader that stands aside is still there; what it says unasked is that it leaves.
@@ -240,6 +265,7 @@ impl<'a> Serving<'a> {
         }
         self.reading.aside = None;
         self.reading.must_reset = false;
+        self.reading.own_writes.reader_is_new();
         self.forget_gone_readers();
         self.entry.session.borrow_mut().reads_at = None;
     }
@@ -314,12 +340,16 @@ impl<'a> Serving<'a> {
             cluster.is_some_and(|cluster| is_reader(&process.health.book(), cluster, node))
         });
         let was_due = std::mem::take(&mut self.reading.is_due);
-        let is_changed = was_due || !is_fit || before != self.reading.wish;
+        let is_changed = was_due
+            || !is_fit
+            || before != self.reading.wish
+            || self.reading.own_writes.is_to_be_looked_at();
         // What the kernel was offered may not hold any more.
         if is_changed {
             if !self.reclaim().await? {
                 self.reading.is_due = true;
             } else if is_fit {
+                self.look_at_own_writes().await?;
                 self.entry.session.borrow_mut().reads_at = None;
             } else {
                 self.turn_to_writer().await?;
@@ -398,6 +428,7 @@ impl<'a> Serving<'a> {
         self.entry
             .watch(ConnectionKind::Connected(ss_id), &fresh.leg);
         self.reading.must_reset = false;
+        self.reading.own_writes.reader_is_new();
         self.reading.aside = Some(Box::new(Aside {
             bound: fresh.bound,
             leg: fresh.leg,

@@ -393,6 +393,7 @@ impl<'a> Serving<'a> {
         self.statements.clear();
         self.tracking.clear();
         self.reset_reader();
+        self.reset_own_writes();
         self.entry.prepared.borrow_mut().forget_all();
         {
             let mut session = self.entry.session.borrow_mut();

@@ -424,6 +424,7 @@ impl<'a> Serving<'a> {
     pub(super) fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
         // Its connection belongs to the record that the session leaves.
         self.drop_reader();
+        self.reading.own_writes.writer_is_new();
         self.node_capabilities = fresh.greeting.capabilities;
         self.target = fresh.target;
         self.is_dismissed = false;

@@ -6,7 +6,9 @@ use super::{database, proxy_session_id};
 use crate::admin::{
     Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, access, parse,
 };
-use crate::session::{ServerSession, ServerState, Session, StickyReason, Versions};
+use crate::session::{
+    ServerSession, ServerState, Session, StickyReason, Versions, own_writes::Wanted,
+};
 use crate::sql::like::like;
 use sluice_ebpf::{
     response::{Doubt, Status},
@@ -179,6 +181,13 @@ fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
     );
     if let Some(reads_at) = session.reads_at.as_deref() {
         rows.add(info, "reads_at", reads_at);
+    }
+    match session.own_writes {
+        Wanted::AsCluster => {}
+        Wanted::No => rows.add(info, "wait_for_my_writes", "off"),
+        Wanted::Within(time) => {
+            rows.add(info, "wait_for_my_writes", humantime::format_duration(time));
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `SHOW PROXYSESSION`: the client sessions, a row each (odp.md, section 2).
 
+mod alter;
 mod attribute;
 pub(super) mod server;
 mod stat;
@@ -19,6 +20,7 @@ pub(super) const STATEMENTS: &[Spec] = &[
     variables::SPEC,
     server::SHOW,
     server::KILL,
+    alter::SPEC,
 ];
 
 pub(super) const SPEC: Spec = Spec {

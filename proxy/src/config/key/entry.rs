@@ -1,6 +1,6 @@
 //! What users are shown of every key: also of those that clusters and accounts have.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use super::{Change, KEYS};
 use crate::config::{Policy, Settings, TlsMode};
@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 10] = [
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 11] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -46,6 +46,11 @@ pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 10] = [
         "max_lag",
         "1ms to 1h",
         "How far a replica may be behind that takes reads; empty: however far.",
+    ),
+    (
+        "wait_for_my_writes",
+        "0s to 1day",
+        "How long a read waits at a replica for what its session has written, before the primary answers it; empty: it may be older.",
     ),
     (
         "monitor",
@@ -97,9 +102,8 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.tenants.join(", "),
             nodes.join(", "),
             cluster.policy.text().to_owned(),
-            cluster.max_lag.map_or_else(String::new, |lag| {
-                humantime::format_duration(lag).to_string()
-            }),
+            time(cluster.max_lag),
+            time(cluster.wait_for_my_writes),
             monitor.map_or_else(String::new, |account| account.user.clone()),
             cluster.tls.mode.text().to_owned(),
             path(cluster.tls.ca.as_ref()),
@@ -141,6 +145,13 @@ fn of_users(settings: &Settings) -> Entry {
         of_cluster: false,
         is_default: names.is_empty(),
     }
+}
+
+/// A time as text; empty where there is none.
+fn time(time: Option<Duration>) -> String {
+    time.map_or_else(String::new, |time| {
+        humantime::format_duration(time).to_string()
+    })
 }
 
 /// A path as text; empty where there is none.
