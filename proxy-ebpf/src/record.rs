@@ -198,6 +198,10 @@ pub mod takes {
     pub const WRITES: u32 = 1;
     /// What a reader can answer, outside transactions.
     pub const READS: u32 = 2;
+    /// Whatever may be spliced, but for texts with a hint.
+    pub const UNHINTED: u32 = 3;
+    /// Nothing: the session is at the node for one statement.
+    pub const NOTHING: u32 = 4;
 }
 
 /// Whether the node of a regime that takes `takes` takes a statement that is aimed so, where this is known of the session. In doubt
@@ -208,13 +212,17 @@ pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
     if takes == takes::ALL {
         return true;
     }
+    if takes == takes::NOTHING {
+        return false;
+    }
     if !status.is_outside_transaction() {
-        return takes == takes::WRITES;
+        return takes != takes::READS;
     }
     match aim {
-        Aim::Reader => takes == takes::READS,
-        Aim::Writer => takes == takes::WRITES,
+        Aim::Reader => takes != takes::WRITES,
+        Aim::Writer => takes != takes::READS,
         Aim::Last => true,
+        Aim::Hinted => false,
     }
 }
 

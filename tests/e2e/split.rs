@@ -9,6 +9,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use sluice_tests::{
     cluster::Cluster,
+    config,
     path::Path,
     server::{PASSWORD, USER},
     stage::{Front, Stage},
@@ -26,6 +27,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a_replica_goes", a_replica_goes).daemon(),
     Case::new("a_replica_falls_behind", falls_behind).daemon(),
     Case::new("kills", kills).daemon(),
+    Case::new("hints", hints).daemon(),
+    Case::new("read_consistency", read_consistency).daemon(),
     Case::new("most_is_spliced", most_is_spliced).only(Path::Spliced),
 ];
 
@@ -46,7 +49,16 @@ impl Site {
     }
 
     pub(crate) fn with(stage: &Stage, line: &str) -> Result<Self> {
-        let cluster = Cluster::start(&stage.hosts().node, 1)?;
+        Self::of(stage, 1, |cluster| cluster.line(line))
+    }
+
+    /// So many replicas, and a cluster of which `say` says more.
+    pub(crate) fn of(
+        stage: &Stage,
+        replicas: usize,
+        say: impl FnOnce(config::Cluster) -> config::Cluster,
+    ) -> Result<Self> {
+        let cluster = Cluster::start(&stage.hosts().node, replicas)?;
         stage.hosts().node.enter(|| {
             let mut primary = cluster.open(0)?;
             primary.run("CREATE DATABASE shop")?;
@@ -54,14 +66,16 @@ impl Site {
             primary.run("CREATE DATABASE other")?;
             primary.run("CREATE TABLE other.t (at TIMESTAMP)")?;
             primary.run("INSERT INTO other.t VALUES (FROM_UNIXTIME(1000000000))")?;
-            cluster.catch_up(1, 0)
+            for replica in 1..=replicas {
+                cluster.catch_up(replica, 0)?;
+            }
+            Ok::<_, anyhow::Error>(())
         })??;
         let configured = cluster
             .configured("east")
-            .line("policy = \"read-write-split\"")
-            .line(line);
-        let front = stage.private_with_config(&watchful(configured), &[])?;
-        known(&front, "primary;replica")?;
+            .line("policy = \"read-write-split\"");
+        let front = stage.private_with_config(&watchful(say(configured)), &[])?;
+        known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
         Ok(Self { cluster, front })
     }
 
@@ -205,6 +219,82 @@ fn about_the_last(stage: &Stage) -> Result<()> {
     client.run("UPDATE shop.t SET a = 8 WHERE a = 7")?;
     assert_eq!(client.run("SELECT ROW_COUNT()")?.text()?, "1");
     Ok(())
+}
+
+/// Which node answers a read with this hint.
+fn hinted(client: &mut Connection, hint: &str) -> Result<String> {
+    let text = NODE.replacen("SELECT ", &format!("SELECT /*+ {hint} */ "), 1);
+    client.run(&text)?.text()
+}
+
+fn hints(stage: &Stage) -> Result<()> {
+    let site = Site::of(stage, 2, |cluster| cluster.node(2, "weight = 0"))?;
+    let mut client = site.client()?;
+    let [primary, replica, unused] = [0, 1, 2].map(|at| site.cluster.address(at));
+    let (primary, replica, unused) = (primary?, replica?, unused?);
+    for (hint, wanted) in [
+        ("READ_CONSISTENCY(STRONG)".to_owned(), "1"),
+        ("READ_CONSISTENCY(WEAK)".to_owned(), "2"),
+        ("MAX_EXECUTION_TIME(60000)".to_owned(), "2"),
+        (format!("ROUTE({primary})"), "1"),
+        (format!("ROUTE({replica})"), "2"),
+        // One that takes no reads, and one that there is not.
+        (format!("ROUTE({unused})"), "2"),
+        ("ROUTE(nowhere:1)".to_owned(), "2"),
+    ] {
+        let found = hinted(&mut client, &hint)?;
+        ensure!(found == wanted, "{hint}: node {found}, not {wanted}");
+        at(&mut client, "2")?;
+        client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+        let found = hinted(&mut client, &hint)?;
+        ensure!(
+            found == wanted,
+            "{hint}, behind a write: node {found}, not {wanted}"
+        );
+    }
+    // A transaction is the primary's, whatever its statements say.
+    client.run("BEGIN")?;
+    assert_eq!(hinted(&mut client, "READ_CONSISTENCY(WEAK)")?, "1");
+    assert_eq!(hinted(&mut client, &format!("ROUTE({replica})"))?, "1");
+    client.run("COMMIT")?;
+    at(&mut client, "2")?;
+
+    let site = Site::of(stage, 2, |cluster| cluster)?;
+    let mut client = site.client()?;
+    for replica in [1, 2, 1, 2] {
+        let address = site.cluster.address(replica)?;
+        let number = (replica + 1).to_string();
+        assert_eq!(hinted(&mut client, &format!("ROUTE({address})"))?, number);
+        // It goes on to take the session's reads.
+        at(&mut client, &number)?;
+    }
+    Ok(())
+}
+
+fn read_consistency(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    at(&mut client, "2")?;
+    client.run("ALTER PROXYSESSION SET read_consistency = strong")?;
+    let before = attribute::splice(&mut client)?;
+    for _ in 0..10 {
+        at(&mut client, "1")?;
+    }
+    let after = attribute::splice(&mut client)?;
+    assert_eq!(after.text("read_consistency")?, "strong");
+    if stage.path() == Path::Spliced {
+        let relayed = after.grown(&before, "relayed_commands")?;
+        ensure!(relayed <= 2, "{relayed} relayed");
+    }
+    for _ in 0..2 {
+        assert_eq!(hinted(&mut client, "READ_CONSISTENCY(WEAK)")?, "2");
+        at(&mut client, "1")?;
+    }
+    assert_eq!(hinted(&mut client, "READ_CONSISTENCY(WEAK)")?, "2");
+    assert_eq!(hinted(&mut client, "READ_CONSISTENCY(WEAK)")?, "2");
+    client.run("SELECT a FROM shop.t")?;
+    client.run("ALTER PROXYSESSION SET read_consistency = default")?;
+    at(&mut client, "2")
 }
 
 /// Commands for both nodes in one go: the answers come in their order.

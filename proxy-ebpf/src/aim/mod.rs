@@ -27,6 +27,8 @@ pub enum Aim {
     Last = 1,
     /// Any replica with the data: the answer is the writer's, but for the lag.
     Reader = 2,
+    /// It has a hint (`/*+`), which may say so: the daemon reads it.
+    Hinted = 3,
 }
 
 impl Aim {
@@ -35,6 +37,7 @@ impl Aim {
         match code {
             1 => Self::Last,
             2 => Self::Reader,
+            3 => Self::Hinted,
             _ => Self::Writer,
         }
     }
@@ -52,7 +55,7 @@ pub const STATES: usize = BUILT.states;
 static NEXT: [u8; NEXT_LEN] = BUILT.next;
 static CODE: [u8; STATES_MAX] = BUILT.code;
 
-const _: () = assert!(STATES <= 255);
+const _: () = assert!(STATES <= STATES_MAX);
 
 /// The state after one more byte, where nothing is known of backslashes.
 #[inline(always)]
@@ -99,7 +102,7 @@ struct Built {
 
 const fn build() -> Built {
     let writer = Aim::Writer as u8;
-    let mut b = Builder::new(&[writer], text::WRITER, writer);
+    let mut b = Builder::new(&[writer, Aim::Hinted as u8], text::WRITER, writer);
     let [start, start_with_attributes] = text::text(&mut b);
     Built {
         next: b.rows(),

@@ -12,8 +12,10 @@ use crate::table::class::{
     UNDERSCORE,
 };
 
-/// The absorbing state: nothing that follows makes it a replica's.
+/// An absorbing state: nothing that follows makes it a replica's.
 pub(super) const WRITER: u8 = UNCLEAR;
+/// The other one: nothing that follows takes the hint back.
+const HINTED: u8 = 1;
 
 const READER: u8 = Aim::Reader as u8;
 
@@ -83,9 +85,7 @@ const fn symbols(b: &mut Builder, s: States) {
     let [slash, dash] = [b.like(between), b.like(between)];
     let tail = b.state(WRITER, READER);
     b.on_each(tail, &SPACES, tail);
-    let comment = b.comment(s.no_call, WRITER);
-    // A hint with quotes in it, which may hide its end, is none that the first automaton lets pass.
-    b.on(comment, PLUS, b.next(comment, COMMA));
+    let comment = b.comment(s.no_call, HINTED);
     let line = b.line(s.no_call, READER);
 
     b.fill(between, between);

@@ -55,6 +55,8 @@ fn run(
                 counts.writer += 1;
                 continue;
             }
+            Aim::Hinted if text.windows(3).any(|bytes| bytes == b"/*+") => continue,
+            Aim::Hinted => return Err(format!("no hint: {}", text.escape_ascii())),
             Aim::Last => counts.last += 1,
             Aim::Reader => counts.reader += 1,
         }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, net::SocketAddr};
 pub use crate::protocol::result_set::Value;
 use crate::{
     protocol::error::{MysqlError, NO_SUCH_THREAD},
-    session::{CsId, Running, SsId, own_writes::Wanted},
+    session::{Consistency, CsId, Running, SsId, own_writes::Wanted},
 };
 
 /// The answer to a statement.
@@ -50,6 +50,8 @@ pub enum Order {
     },
     /// The caller's session waits for its own writes as it says from now on.
     WaitForMyWrites(Wanted),
+    /// The caller's session reads so from now on; none: as its cluster's policy says.
+    ReadConsistency(Option<Consistency>),
     /// Stop what a node is executing for a client session, which lives on. The caller gets OK or the node's error.
     KillQuery(Running),
     /// Ask the node for the caller's [`Privileges`](super::Privileges) and answer the statement with them.

@@ -178,6 +178,7 @@ mod tests {
                     Order::EndServer { ss_id, .. } => format!("server {ss_id}"),
                     Order::AskFleet => "fleet".to_owned(),
                     Order::WaitForMyWrites(wanted) => format!("wait {wanted:?}"),
+                    Order::ReadConsistency(wanted) => format!("read {wanted:?}"),
                     Order::KillAt { peer, cs_id } => format!("kill {cs_id} at {peer}"),
                     Order::Forward => "forward".to_owned(),
                 });

@@ -5,7 +5,10 @@ use sluice_ebpf::{
     automaton::{self, Kind, TextVerdict},
 };
 
-use super::command::{Text, text};
+use super::{
+    command::{Text, text},
+    hint::{Hint, hint, without_hints},
+};
 use crate::{
     protocol::{command, packet::HEADER_LEN},
     sql::lexer::{Lexeme, Lexer},
@@ -16,24 +19,67 @@ const OF_LAST: [&str; 3] = ["WARNINGS", "ERRORS", "COUNT"];
 /// Variables that tell of the statement before.
 const LAST_VARIABLES: [&str; 2] = ["warning_count", "error_count"];
 
+/// The node that a command is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The one that takes writes.
+    Writer,
+    /// The one that was used last.
+    Last,
+    /// A replica, where the session does not ask for the newest data.
+    Reader,
+    /// A replica: the statement says that it will do.
+    AnyReader,
+    /// The one of this name, where it may answer.
+    Named(String),
+}
+
 /// The node that the command at the front of `bytes` is for. `attributes`: the session has query attributes. What is not certain is the writer's.
-pub fn aim_of(bytes: &[u8], attributes: bool) -> Aim {
+pub fn place_of(bytes: &[u8], attributes: bool) -> Place {
     match bytes.get(HEADER_LEN) {
         Some(&command::QUERY) => match text(bytes, attributes) {
-            Some(Text::Whole(text)) => aim_of_text(text),
-            Some(Text::Head(_)) | None => Aim::Writer,
+            Some(Text::Whole(text)) => place_of_text(text),
+            Some(Text::Head(_)) | None => Place::Writer,
         },
         // They ask for nothing that a node has, or about the connection that was used last.
-        Some(&(command::PING | command::STATISTICS)) => Aim::Last,
-        _ => Aim::Writer,
+        Some(&(command::PING | command::STATISTICS)) => Place::Last,
+        _ => Place::Writer,
     }
 }
 
-fn aim_of_text(text: &[u8]) -> Aim {
+fn place_of_text(text: &[u8]) -> Place {
     match automaton::scan(automaton::START, text) {
-        TextVerdict::Splice(Kind::Read) => aim::scan(aim::START, text),
-        TextVerdict::Trap(_) if is_about_last(text) => Aim::Last,
-        TextVerdict::Splice(Kind::Write | Kind::Transaction) | TextVerdict::Trap(_) => Aim::Writer,
+        TextVerdict::Splice(Kind::Read) => match aim::scan(aim::START, text) {
+            Aim::Hinted => place_by_hint(text),
+            aim => place(aim),
+        },
+        TextVerdict::Trap(_) if is_about_last(text) => Place::Last,
+        TextVerdict::Splice(Kind::Write | Kind::Transaction) | TextVerdict::Trap(_) => {
+            Place::Writer
+        }
+    }
+}
+
+/// What a hint asks for holds for what a replica may answer at all.
+fn place_by_hint(text: &[u8]) -> Place {
+    match (
+        place(aim::scan(aim::START, &without_hints(text))),
+        hint(text),
+    ) {
+        (Place::Reader, Hint::Strong) => Place::Writer,
+        (Place::Reader, Hint::Weak) => Place::AnyReader,
+        (Place::Reader, Hint::Node(name)) => {
+            Place::Named(String::from_utf8_lossy(name).into_owned())
+        }
+        (place, _) => place,
+    }
+}
+
+const fn place(aim: Aim) -> Place {
+    match aim {
+        Aim::Reader => Place::Reader,
+        Aim::Last => Place::Last,
+        Aim::Writer | Aim::Hinted => Place::Writer,
     }
 }
 
@@ -60,38 +106,59 @@ mod tests {
     #[test]
     fn a_text_is_for_the_writer_unless_it_surely_reads() {
         for (text, wanted) in [
-            ("SELECT c FROM sbtest1 WHERE id = 7", Aim::Reader),
-            ("SELECT c FROM t WHERE id = 7 FOR UPDATE", Aim::Writer),
-            ("SELECT f(1)", Aim::Writer),
-            ("SELECT @a", Aim::Writer),
-            ("SELECT LAST_INSERT_ID()", Aim::Writer),
-            ("SELECT FOUND_ROWS()", Aim::Last),
-            ("show warnings", Aim::Last),
-            ("SHOW COUNT(*) ERRORS", Aim::Last),
-            ("SHOW TABLES", Aim::Writer),
-            ("GET DIAGNOSTICS @n = NUMBER", Aim::Last),
-            ("SELECT @@warning_count", Aim::Last),
-            ("SELECT @@server_id", Aim::Writer),
-            ("UPDATE t SET a = 1", Aim::Writer),
-            ("BEGIN", Aim::Writer),
+            ("SELECT c FROM sbtest1 WHERE id = 7", Place::Reader),
+            ("SELECT c FROM t WHERE id = 7 FOR UPDATE", Place::Writer),
+            ("SELECT f(1)", Place::Writer),
+            ("SELECT @a", Place::Writer),
+            ("SELECT LAST_INSERT_ID()", Place::Writer),
+            ("SELECT FOUND_ROWS()", Place::Last),
+            ("show warnings", Place::Last),
+            ("SHOW COUNT(*) ERRORS", Place::Last),
+            ("SHOW TABLES", Place::Writer),
+            ("GET DIAGNOSTICS @n = NUMBER", Place::Last),
+            ("SELECT @@warning_count", Place::Last),
+            ("SELECT @@server_id", Place::Writer),
+            ("UPDATE t SET a = 1", Place::Writer),
+            ("BEGIN", Place::Writer),
+            ("SELECT /*+ MAX_EXECUTION_TIME(9) */ 1", Place::Reader),
+            ("SELECT /*+ READ_CONSISTENCY(STRONG) */ 1", Place::Writer),
+            ("SELECT /*+ READ_CONSISTENCY(WEAK) */ 1", Place::AnyReader),
+            ("SELECT /*+ READ_CONSISTENCY(WEAK) */ f(1)", Place::Writer),
+            (
+                "SELECT /*+ READ_CONSISTENCY(WEAK) */ FOUND_ROWS()",
+                Place::Last,
+            ),
+            (
+                "UPDATE /*+ READ_CONSISTENCY(WEAK) */ t SET a = 1",
+                Place::Writer,
+            ),
+            (
+                "SELECT /*+ ROUTE(db2:3306) */ 1",
+                Place::Named("db2:3306".to_owned()),
+            ),
+            ("SELECT /*+ ROUTE(db2:3306) */ 1 FOR UPDATE", Place::Writer),
+            ("SELECT /*+ ROUTE('db2') */ 1", Place::Writer),
         ] {
-            assert_eq!(aim_of_text(text.as_bytes()), wanted, "{text}");
+            assert_eq!(place_of_text(text.as_bytes()), wanted, "{text}");
         }
     }
 
     #[test]
     fn other_commands_are_for_the_writer_but_those_that_ask_for_nothing() {
         for (bytes, wanted) in [
-            (&b"\x01\0\0\0\x0e"[..], Aim::Last),
-            (b"\x09\0\0\0\x03SELECT 1", Aim::Reader),
-            (b"\x0b\0\0\0\x03\0\x01SELECT 1", Aim::Writer),
-            (b"\x05\0\0\0\x17\x01\0\0\0", Aim::Writer),
-            (b"\x02\0\0\0\x02a", Aim::Writer),
-            (b"\x09\0\0\0\x16SELECT 1", Aim::Writer),
-            (b"", Aim::Writer),
+            (&b"\x01\0\0\0\x0e"[..], Place::Last),
+            (b"\x09\0\0\0\x03SELECT 1", Place::Reader),
+            (b"\x0b\0\0\0\x03\0\x01SELECT 1", Place::Writer),
+            (b"\x05\0\0\0\x17\x01\0\0\0", Place::Writer),
+            (b"\x02\0\0\0\x02a", Place::Writer),
+            (b"\x09\0\0\0\x16SELECT 1", Place::Writer),
+            (b"", Place::Writer),
         ] {
-            assert_eq!(aim_of(bytes, false), wanted, "{bytes:?}");
+            assert_eq!(place_of(bytes, false), wanted, "{bytes:?}");
         }
-        assert_eq!(aim_of(b"\x0b\0\0\0\x03\0\x01SELECT 1", true), Aim::Reader);
+        assert_eq!(
+            place_of(b"\x0b\0\0\0\x03\0\x01SELECT 1", true),
+            Place::Reader
+        );
     }
 }

@@ -7,8 +7,10 @@ pub mod auth_exchange;
 pub mod back_off;
 pub mod charset;
 pub mod command;
+pub mod consistency;
 pub mod credential;
 pub mod escapes;
+pub mod hint;
 pub mod id;
 pub mod latency;
 pub mod login_end;
@@ -28,6 +30,7 @@ pub mod variable;
 use std::{net::SocketAddr, sync::Arc};
 
 pub use activity::{AnsweredBy, Command};
+pub use consistency::Consistency;
 pub use id::{ConnectionId, CsId, IdSequence, ProxySessionId, SsId};
 pub use latency::Latency;
 pub use phase::{ClientState, ServerState};
@@ -109,6 +112,8 @@ pub struct Session {
     pub reads_at: Option<String>,
     /// What it has said of its own writes, where its reads go to another node.
     pub own_writes: own_writes::Wanted,
+    /// What it has asked of the proxy for its reads.
+    pub read_consistency: Option<Consistency>,
     /// What has moved.
     pub traffic: Traffic,
 }
@@ -213,6 +218,7 @@ impl Session {
             leaves_since_ms: None,
             reads_at: None,
             own_writes: own_writes::Wanted::default(),
+            read_consistency: None,
             traffic: Traffic::default(),
         }
     }
@@ -225,6 +231,13 @@ impl Session {
     /// The server session with this id, to change it.
     pub fn server_mut(&mut self, ss_id: SsId) -> Option<&mut ServerSession> {
         self.servers.iter_mut().find(|server| server.ss_id == ss_id)
+    }
+
+    /// How new what it reads must be where no hint says it.
+    pub fn consistency(&self) -> Consistency {
+        self.read_consistency
+            .or_else(|| Consistency::of_variables(&self.variables))
+            .unwrap_or(Consistency::Weak)
     }
 
     /// The server session last used.

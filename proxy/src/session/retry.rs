@@ -1,13 +1,14 @@
 //! A command that another node may be asked again, though the one that was asked first may have executed it: it surely only reads.
 
-use bytes::BytesMut;
-use sluice_ebpf::aim::Aim;
-
-use super::{Command, aim::aim_of};
+use super::{
+    Command,
+    aim::{Place, place_of},
+};
 use crate::protocol::{
     command,
     packet::{HEADER_LEN, put},
 };
+use bytes::BytesMut;
 
 /// What precedes a text where the session has query attributes and the command none: their count, and the number of their sets.
 const NO_ATTRIBUTES: [u8; 2] = [0, 1];
@@ -28,7 +29,11 @@ pub fn repeatable(command: &Command, attributes: bool) -> Option<BytesMut> {
     let mut packet = BytesMut::new();
     put(&mut packet, 0, &payload);
     let is_whole = command.bytes == packet.len() as u64 && packet.len() > HEADER_LEN;
-    let only_reads = command.byte == command::PING || aim_of(&packet, attributes) == Aim::Reader;
+    let only_reads = command.byte == command::PING
+        || matches!(
+            place_of(&packet, attributes),
+            Place::Reader | Place::AnyReader | Place::Named(_)
+        );
     (is_whole && only_reads).then_some(packet)
 }
 

@@ -261,7 +261,7 @@ impl<'a> AdminSession<'a> {
                     }
                 }
                 // It reads at no node.
-                Order::WaitForMyWrites(_) => {}
+                Order::WaitForMyWrites(_) | Order::ReadConsistency(_) => {}
                 // The peers were asked, all privileges are known, and there is no node to ask or to forward to; ODP's root@proxysys has no KILL QUERY either.
                 Order::AskFleet | Order::KillQuery(_) | Order::LearnPrivileges | Order::Forward => {
                     return refuse(form, AdminError::bad_command());

@@ -90,6 +90,10 @@ impl Serving<'_> {
                 self.want_own_writes(wanted).await?;
                 Ok(())
             }
+            Order::ReadConsistency(wanted) => {
+                self.want_consistency(wanted).await?;
+                Ok(())
+            }
             Order::EndServer {
                 cs_id,
                 ss_id,

@@ -27,6 +27,7 @@ mod kill;
 mod linger;
 mod login;
 mod mailbox;
+mod named;
 mod nodes;
 mod outstanding;
 mod own_writes;

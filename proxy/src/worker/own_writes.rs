@@ -7,7 +7,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{close::End, serve::Serving, switch::SWITCH_TIME};
 use crate::{
     protocol::rows::Rows,
-    session::own_writes::{self, Mark, Wanted},
+    session::{
+        Consistency,
+        own_writes::{self, Mark, Wanted},
+    },
 };
 
 impl Serving<'_> {
@@ -36,8 +39,24 @@ impl Serving<'_> {
     /// The client has reset the session, and with it what it has said; whether its server still knows which writes were its own, nobody does.
     pub(super) fn reset_own_writes(&mut self) {
         self.reading.own_writes.writer_is_new();
-        self.entry.session.borrow_mut().own_writes = Wanted::default();
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.own_writes = Wanted::default();
+            session.read_consistency = None;
+        }
         self.look_at_policy();
+    }
+
+    /// The session has said how new what it reads must be.
+    ///
+    /// # Errors
+    /// As [`Serving::want_own_writes`].
+    pub(super) async fn want_consistency(
+        &mut self,
+        wanted: Option<Consistency>,
+    ) -> Result<(), End> {
+        self.entry.session.borrow_mut().read_consistency = wanted;
+        self.turn_to_writer().await
     }
 
     /// Whether the reader that stands aside has what the session has written, if it wants to read that; the writer is asked how much it is, and

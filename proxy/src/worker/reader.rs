@@ -6,7 +6,6 @@ use std::mem::swap;
 
 use bytes::BytesMut;
 use sluice_ebpf::{
-    aim::Aim,
     reason::RelayReason,
     record::{Seat, takes},
 };
@@ -28,13 +27,15 @@ use super::{
 };
 use crate::{
     admin::ConnectionKind,
-    config::Policy,
+    config::{NodeAddress, Policy},
     net::Leg,
     protocol::{capability::Capabilities, command},
     route::reader::{is_reader, readers},
     session::{
-        ConnectionId, Path, ServerSession, ServerState, SsId, StickyReason, Versions, aim::aim_of,
-        own_writes::OwnWrites, replay::system_statement,
+        ConnectionId, Consistency, Path, ServerSession, ServerState, SsId, StickyReason, Versions,
+        aim::{Place, place_of},
+        own_writes::OwnWrites,
+        replay::system_statement,
     },
 };
 
@@ -69,12 +70,19 @@ pub(super) struct Reading<'a> {
     must_reset: bool,
     /// What the reader has of what the session has written.
     pub(super) own_writes: OwnWrites,
+    /// The replica that a hint has named, to be tried first.
+    pub(super) named: Option<NodeAddress>,
 }
 
 impl Reading<'_> {
     /// A command is about to be relayed that ties or unties something, or not.
     pub(super) fn note_change(&mut self, changes: bool) {
         self.is_changing = self.wish != Wish::None && changes;
+    }
+
+    /// The node of the server session that stands aside.
+    pub(super) fn aside_node(&self) -> Option<&NodeAddress> {
+        self.aside.as_ref().map(|aside| &*aside.target.node)
     }
 }
 
@@ -112,13 +120,21 @@ impl<'a> Serving<'a> {
 
     /// Which statements the kernel may take to the node that the session uses.
     pub(super) fn takes(&self) -> u32 {
-        match self.reading.seat {
-            Seat::Reader => takes::READS,
+        let consistency = self.entry.session.borrow().consistency();
+        match (self.reading.seat, consistency) {
+            (Seat::Reader, Consistency::Weak) => takes::READS,
+            // A hint has led it there.
+            (Seat::Reader, Consistency::Strong) => takes::NOTHING,
             // A tie of the next transaction goes with that one, which the daemon may not see.
-            Seat::Writer if self.may_read_elsewhere(&[StickyReason::NextTransaction]) => {
-                takes::WRITES
+            (Seat::Writer, consistency)
+                if self.may_read_elsewhere(&[StickyReason::NextTransaction]) =>
+            {
+                match consistency {
+                    Consistency::Weak => takes::WRITES,
+                    Consistency::Strong => takes::UNHINTED,
+                }
             }
-            Seat::Writer => takes::ALL,
+            (Seat::Writer, _) => takes::ALL,
         }
     }
 
@@ -158,12 +174,17 @@ impl<'a> Serving<'a> {
             return Ok(());
         }
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
-        match aim_of(&self.client_rest, attributes) {
-            Aim::Last => Ok(()),
-            Aim::Reader if self.status.is_outside_transaction() && self.may_read_elsewhere(&[]) => {
-                Box::pin(self.turn_to_reader()).await
+        let place = place_of(&self.client_rest, attributes);
+        let may_read = self.status.is_outside_transaction() && self.may_read_elsewhere(&[]);
+        let is_weak = self.entry.session.borrow().consistency() == Consistency::Weak;
+        match place {
+            Place::Last => Ok(()),
+            Place::Named(name) if may_read => Box::pin(self.turn_to_named(&name, is_weak)).await,
+            Place::Reader if may_read && is_weak => Box::pin(self.turn_to_reader()).await,
+            Place::AnyReader if may_read => Box::pin(self.turn_to_reader()).await,
+            Place::Reader | Place::AnyReader | Place::Named(_) | Place::Writer => {
+                self.turn_to_writer().await
             }
-            Aim::Reader | Aim::Writer => self.turn_to_writer().await,
         }
     }
 
@@ -179,7 +200,11 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    async fn turn_to_reader(&mut self) -> Result<(), End> {
+    /// Has the session use its reader, where it can be had.
+    ///
+    /// # Errors
+    /// As [`Serving::turn`].
+    pub(super) async fn turn_to_reader(&mut self) -> Result<(), End> {
         if self.reading.seat == Seat::Reader {
             return Ok(());
         }
@@ -328,10 +353,7 @@ impl<'a> Serving<'a> {
     pub(super) async fn review_reader(&mut self) -> Result<(), End> {
         let before = self.reading.wish;
         self.look_at_policy();
-        let reader = match self.reading.seat {
-            Seat::Reader => Some(&self.target.node),
-            Seat::Writer => self.reading.aside.as_ref().map(|aside| &aside.target.node),
-        };
+        let reader = self.reader();
         let process = &self.worker.process;
         let settings = process.settings();
         let name = self.entry.session.borrow().login.cluster.clone();
@@ -362,6 +384,7 @@ impl<'a> Serving<'a> {
     /// Opens a server session at the first replica that has the session. The inner error says why there is none.
     async fn open_reader(&mut self) -> Result<(), String> {
         let told = self.told()?;
+        let named = self.reading.named.take();
         let candidates = {
             let process = &self.worker.process;
             let settings = process.settings();
@@ -371,7 +394,8 @@ impl<'a> Serving<'a> {
                 .ok_or("its cluster is gone")?;
             let book = process.health.book();
             let found = readers(&book, cluster, self.entry.cs_id.0.into());
-            let nodes = found.map_err(|none| none.text().to_owned())?;
+            let mut nodes = found.map_err(|none| none.text().to_owned())?;
+            nodes.sort_by_key(|node| named.as_ref() != Some(&node.address));
             let candidates = nodes
                 .into_iter()
                 .filter(|node| node.address != *self.target.node)

@@ -182,6 +182,9 @@ fn way(rows: &mut Attributes<'_>, info: &str, session: &Session) {
     if let Some(reads_at) = session.reads_at.as_deref() {
         rows.add(info, "reads_at", reads_at);
     }
+    if let Some(consistency) = session.read_consistency {
+        rows.add(info, "read_consistency", consistency.text());
+    }
     match session.own_writes {
         Wanted::AsCluster => {}
         Wanted::No => rows.add(info, "wait_for_my_writes", "off"),
