@@ -29,6 +29,8 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("kills", kills).daemon(),
     Case::new("hints", hints).daemon(),
     Case::new("read_consistency", read_consistency).daemon(),
+    Case::new("zones", zones).daemon(),
+    Case::new("least_connections", least_connections).daemon(),
     Case::new("most_is_spliced", most_is_spliced).only(Path::Spliced),
 ];
 
@@ -49,13 +51,14 @@ impl Site {
     }
 
     pub(crate) fn with(stage: &Stage, line: &str) -> Result<Self> {
-        Self::of(stage, 1, |cluster| cluster.line(line))
+        Self::of(stage, 1, "", |cluster| cluster.line(line))
     }
 
-    /// So many replicas, and a cluster of which `say` says more.
+    /// So many replicas, a line of the proxy's own, and a cluster of which `say` says more.
     pub(crate) fn of(
         stage: &Stage,
         replicas: usize,
+        line: &str,
         say: impl FnOnce(config::Cluster) -> config::Cluster,
     ) -> Result<Self> {
         let cluster = Cluster::start(&stage.hosts().node, replicas)?;
@@ -74,7 +77,7 @@ impl Site {
         let configured = cluster
             .configured("east")
             .line("policy = \"read-write-split\"");
-        let front = stage.private_with_config(&watchful(say(configured)), &[])?;
+        let front = stage.private_with_config(&watchful(say(configured)).line(line), &[])?;
         known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
         Ok(Self { cluster, front })
     }
@@ -228,7 +231,7 @@ fn hinted(client: &mut Connection, hint: &str) -> Result<String> {
 }
 
 fn hints(stage: &Stage) -> Result<()> {
-    let site = Site::of(stage, 2, |cluster| cluster.node(2, "weight = 0"))?;
+    let site = Site::of(stage, 2, "", |cluster| cluster.node(2, "weight = 0"))?;
     let mut client = site.client()?;
     let [primary, replica, unused] = [0, 1, 2].map(|at| site.cluster.address(at));
     let (primary, replica, unused) = (primary?, replica?, unused?);
@@ -259,7 +262,7 @@ fn hints(stage: &Stage) -> Result<()> {
     client.run("COMMIT")?;
     at(&mut client, "2")?;
 
-    let site = Site::of(stage, 2, |cluster| cluster)?;
+    let site = Site::of(stage, 2, "", |cluster| cluster)?;
     let mut client = site.client()?;
     for replica in [1, 2, 1, 2] {
         let address = site.cluster.address(replica)?;
@@ -267,6 +270,56 @@ fn hints(stage: &Stage) -> Result<()> {
         assert_eq!(hinted(&mut client, &format!("ROUTE({address})"))?, number);
         // It goes on to take the session's reads.
         at(&mut client, &number)?;
+    }
+    Ok(())
+}
+
+fn zones(stage: &Stage) -> Result<()> {
+    let site = Site::of(stage, 2, "zone = \"near\"", |cluster| {
+        cluster
+            .node(1, "zone = \"far\", weight = 100")
+            .node(2, "zone = \"near\"")
+    })?;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(site.client()?);
+    }
+    for client in &mut clients {
+        at(client, "3")?;
+    }
+    let shown = site
+        .client()?
+        .run("SHOW PROXYSESSION ATTRIBUTE LIKE 'idc_name'")?
+        .texts()?;
+    let zone = shown.first().and_then(|row| row.get(1)?.as_deref());
+    assert_eq!(zone, Some("near"));
+    // Another zone's is better than none.
+    site.cluster.server(2)?.kill()?;
+    for client in &mut clients {
+        wait::until_true("another replica reads", DEADLINE, || {
+            Ok(node(client)? == "2")
+        })?;
+    }
+    Ok(())
+}
+
+fn least_connections(stage: &Stage) -> Result<()> {
+    let site = Site::of(stage, 2, "", |cluster| {
+        cluster.line("reader_choice = \"least-connections\"")
+    })?;
+    let mut clients = Vec::new();
+    for count in 1..=6 {
+        let mut client = site.client()?;
+        node(&mut client)?;
+        clients.push(client);
+        let mut third = 0;
+        for client in &mut clients {
+            third += usize::from(node(client)? == "3");
+        }
+        ensure!(
+            third.abs_diff(count - third) <= 1,
+            "{third} of {count} sessions read at one replica"
+        );
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 38 + 2 * 11);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 39 + 2 * 12);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::node::Node;
 use super::tls::NodeTls;
 use super::value::{
-    ClusterKind, HeaderVersion, Name, NodeAddress, Patience, Policy, Timeout, TlsMode,
+    ClusterKind, HeaderVersion, Name, NodeAddress, Patience, Policy, ReaderChoice, Timeout, TlsMode,
 };
 
 /// A group of nodes that hold the same data.
@@ -25,6 +25,8 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     /// Which of them serves a session.
     pub policy: Policy,
+    /// Which of its replicas takes a session's reads.
+    pub reader_choice: ReaderChoice,
     /// How far a replica may be behind that takes reads; none: however far.
     pub max_lag: Option<Duration>,
     /// How long a read waits at a replica for what its session has written, before the writer answers it; none: it may be older.
@@ -102,6 +104,7 @@ impl Cluster {
             tenants: Vec::new(),
             nodes: vec![Node::at(node)],
             policy: Policy::Primary,
+            reader_choice: ReaderChoice::Weighted,
             max_lag: None,
             wait_for_my_writes: None,
             monitor: None,
@@ -121,6 +124,7 @@ pub(super) struct ClusterTable {
     tenants: Vec<Name>,
     nodes: Vec<Node>,
     policy: Option<Policy>,
+    reader_choice: Option<ReaderChoice>,
     max_lag: Option<Timeout>,
     wait_for_my_writes: Option<Patience>,
     monitor: Option<Account>,
@@ -171,6 +175,7 @@ impl ClusterTable {
             tenants,
             nodes: self.nodes.clone(),
             policy: self.policy.unwrap_or(Policy::Primary),
+            reader_choice: self.reader_choice.unwrap_or(ReaderChoice::Weighted),
             max_lag: self.max_lag.map(Timeout::get),
             wait_for_my_writes: self.wait_for_my_writes.map(Patience::get),
             monitor: self.monitor.clone().map(|account| Account {

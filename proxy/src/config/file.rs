@@ -41,6 +41,7 @@ pub(super) struct File {
     pub(super) keepalive_idle: Option<Timeout>,
     pub(super) splice_limit: Option<ByteCount>,
     pub(super) proxy_id: Option<ProxyId>,
+    pub(super) zone: Option<Name>,
     pub(super) default_tenant: Option<Name>,
     default_cluster: Option<Spanned<Name>>,
     pub(super) health: HealthTable,

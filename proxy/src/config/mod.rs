@@ -27,7 +27,7 @@ pub use tls::{ClientTls, NodeTls};
 pub use value::{
     ByteCount, ClusterKind, Failures, GroupLimit, HeaderVersion, LogFormat, LogLevel,
     LoginFailures, MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Patience, Policy,
-    ProxyId, Splice, Timeout, TlsMode, Workers,
+    ProxyId, ReaderChoice, Splice, Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -69,6 +69,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// This proxy's number in its fleet: 13 bits of every client session's id.
     pub proxy_id: u32,
+    /// Where this proxy stands, among its nodes' zones.
+    pub zone: Option<String>,
     /// The tenant of logins that name none.
     pub default_tenant: String,
     /// The cluster of logins that name none: the name of one of `clusters`.
@@ -227,6 +229,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             level: line.log_level.or(file.log.level).unwrap_or(LogLevel::Info),
         },
         proxy_id: file.proxy_id.map_or(PROXY_ID_DEFAULT, ProxyId::get),
+        zone: file.zone.map(value::Name::into_string),
         default_tenant: file
             .default_tenant
             .map_or_else(|| TENANT_DEFAULT.to_owned(), value::Name::into_string),

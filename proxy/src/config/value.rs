@@ -187,6 +187,18 @@ choices! {
     }
 }
 
+choices! {
+    /// Which of the replicas that may take a session's reads does.
+    ReaderChoice {
+        /// Any, each as often as its weight says.
+        Weighted => "weighted",
+        /// The one that fewest of this proxy's sessions read from, for its weight.
+        LeastConnections => "least-connections",
+        /// Of two that are chosen as [`ReaderChoice::Weighted`] does, that one.
+        RandomTwo => "random-two",
+    }
+}
+
 /// An integer of a range that both ends belong to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);

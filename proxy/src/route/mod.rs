@@ -1,7 +1,8 @@
-//! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, and how many sessions there
-//! are of whom ([`occupancy`]).
+//! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, and which of them take reads ([`reader`],
+//! [`load`]), and how many sessions there are of whom ([`occupancy`]).
 
 pub mod health;
+pub mod load;
 pub mod occupancy;
 pub mod reader;
 

@@ -1,7 +1,8 @@
 //! Which replicas may take a session's reads, and in which order they are asked. Pure.
 
 use super::health::{Book, NodeHealth, Role};
-use crate::config::{Cluster, Node, NodeAddress, Policy};
+use super::load::Load;
+use crate::config::{Cluster, Node, NodeAddress, Policy, ReaderChoice};
 
 /// Why no node but the session's own takes its reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,20 +23,30 @@ impl NoReader {
     }
 }
 
-/// The replicas that may take a session's reads, the one to try first in front. `ticket`: any number, the session's own; over many of them each
-/// replica comes first as often as its weight says.
+/// What decides among replicas.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// Any number, the session's own; over many of them each replica comes first as often as its weight says.
+    pub ticket: u64,
+    /// The proxy's own zone: replicas there come first.
+    pub zone: Option<&'a str>,
+    /// How many sessions read from each.
+    pub load: &'a Load,
+}
+
+/// The replicas that may take a session's reads, the one to try first in front.
 ///
 /// # Errors
 /// [`NoReader`]: there is none.
 pub fn readers<'a>(
     book: &Book,
     cluster: &'a Cluster,
-    ticket: u64,
+    choice: Choice<'_>,
 ) -> Result<Vec<&'a Node>, NoReader> {
     if cluster.policy != Policy::ReadWriteSplit {
         return Err(NoReader::Policy);
     }
-    let mut fit: Vec<_> = cluster
+    let fit: Vec<_> = cluster
         .nodes
         .iter()
         .filter(|node| is_fit(cluster, node, &book.get(&node.address)))
@@ -43,15 +54,35 @@ pub fn readers<'a>(
     if fit.is_empty() {
         return Err(NoReader::NoReplica);
     }
-    let mut ordered = Vec::with_capacity(fit.len());
-    let mut ticket = spread(ticket);
-    while !fit.is_empty() {
-        let total: u64 = fit.iter().map(|node| u64::from(node.weight)).sum();
-        let at = pick(&fit, ticket % total.max(1));
-        ordered.push(fit.remove(at));
+    let is_near = |node: &&Node| choice.zone.is_some() && node.zone.as_deref() == choice.zone;
+    let (near, far) = fit.into_iter().partition(is_near);
+    let mut ordered = order(near, cluster.reader_choice, choice);
+    ordered.extend(order(far, cluster.reader_choice, choice));
+    Ok(ordered)
+}
+
+/// Puts replicas among which nothing else decides in the order in which they are tried.
+fn order<'a>(mut nodes: Vec<&'a Node>, by: ReaderChoice, choice: Choice<'_>) -> Vec<&'a Node> {
+    let mut ordered = Vec::with_capacity(nodes.len());
+    let mut ticket = spread(choice.ticket);
+    while !nodes.is_empty() {
+        let total: u64 = nodes.iter().map(|node| u64::from(node.weight)).sum();
+        let at = pick(&nodes, ticket % total.max(1));
+        ordered.push(nodes.remove(at));
         ticket = spread(ticket);
     }
-    Ok(ordered)
+    match by {
+        ReaderChoice::Weighted => {}
+        ReaderChoice::LeastConnections => {
+            ordered.sort_by(|one, other| choice.load.compare(one, other));
+        }
+        ReaderChoice::RandomTwo => {
+            if let Some(two) = ordered.get_mut(..2) {
+                two.sort_by(|one, other| choice.load.compare(one, other));
+            }
+        }
+    }
+    ordered
 }
 
 /// Whether the node at this address may take a session's reads, or go on to.
@@ -112,8 +143,79 @@ mod tests {
     const THREE: &str = r#"{ address = "a:1", role = "primary" }, { address = "b:1", role = "replica", weight = 3 }, { address = "c:1", role = "replica" }"#;
 
     fn names(book: &Book, cluster: &Cluster, ticket: u64) -> Result<Vec<String>, NoReader> {
-        let found = readers(book, cluster, ticket)?;
+        chosen(book, cluster, ticket, None, &Load::default())
+    }
+
+    fn chosen(
+        book: &Book,
+        cluster: &Cluster,
+        ticket: u64,
+        zone: Option<&str>,
+        load: &Load,
+    ) -> Result<Vec<String>, NoReader> {
+        let choice = Choice { ticket, zone, load };
+        let found = readers(book, cluster, choice)?;
         Ok(found.iter().map(|node| node.address.to_string()).collect())
+    }
+
+    /// How often each comes first.
+    fn firsts(cluster: &Cluster, zone: Option<&str>, load: &Load) -> Vec<(String, u32)> {
+        let mut firsts = std::collections::BTreeMap::new();
+        for ticket in 0..3_000 {
+            let found = chosen(&Book::default(), cluster, ticket, zone, load).unwrap();
+            assert_eq!(found.len(), cluster.nodes.len() - 1);
+            *firsts.entry(found[0].clone()).or_default() += 1;
+        }
+        firsts.into_iter().collect()
+    }
+
+    const FOUR: &str = r#"{ address = "a:1", role = "primary", zone = "x" }, { address = "b:1", role = "replica", zone = "y", weight = 9 },
+        { address = "c:1", role = "replica", zone = "x" }, { address = "d:1", role = "replica", zone = "x" }"#;
+
+    #[test]
+    fn replicas_of_the_own_zone_come_first() {
+        let cluster = cluster(SPLIT, FOUR);
+        let load = Load::default();
+        let near = firsts(&cluster, Some("x"), &load);
+        assert_eq!(near.len(), 2, "{near:?}");
+        assert!(
+            near.iter()
+                .all(|(name, count)| name != "b:1" && *count > 1_300)
+        );
+        assert_eq!(
+            firsts(&cluster, Some("y"), &load),
+            [("b:1".to_owned(), 3_000)]
+        );
+        for zone in [None, Some("z")] {
+            assert_eq!(firsts(&cluster, zone, &load).len(), 3);
+        }
+        // One that does not answer gives way to another zone's.
+        let mut book = Book::default();
+        book.probe_failed(&"b:1".parse().unwrap(), "gone", 0, 1);
+        let found = chosen(&book, &cluster, 1, Some("y"), &load).unwrap();
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn the_one_with_the_fewest_sessions_comes_first_where_that_is_asked() {
+        let mut load = Load::default();
+        for node in ["b:1", "b:1", "c:1"] {
+            load.enter(&node.parse().unwrap());
+        }
+        let by = |choice: &str| cluster(&format!("{SPLIT}\nreader_choice = \"{choice}\""), FOUR);
+        assert_eq!(
+            firsts(&by("least-connections"), None, &load),
+            [("d:1".to_owned(), 3_000)]
+        );
+        // Two sessions are less for a weight of 9 than one for a weight of 1.
+        let found = chosen(&Book::default(), &by("least-connections"), 1, None, &load);
+        assert_eq!(found.unwrap(), ["d:1", "b:1", "c:1"]);
+        let two = firsts(&by("random-two"), None, &load);
+        assert!(!two.iter().any(|(name, _)| name == "c:1"), "{two:?}");
+        assert_eq!(firsts(&by("weighted"), None, &load).len(), 3);
+        load.enter(&"d:1".parse().unwrap());
+        let two = firsts(&by("random-two"), None, &load);
+        assert_eq!(two.len(), 3, "{two:?}");
     }
 
     fn behind(book: &mut Book, node: &str, lag: Option<u64>) {

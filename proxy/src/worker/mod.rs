@@ -33,6 +33,7 @@ mod outstanding;
 mod own_writes;
 mod quota;
 mod reader;
+mod reads;
 mod registry;
 mod relay;
 mod report;
@@ -79,7 +80,7 @@ use crate::{
     log::LogHandle,
     net::tls::{Certificate, Trust},
     node::{Health, Monitor},
-    route::occupancy::Occupancy,
+    route::{load::Load, occupancy::Occupancy},
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
 };
 
@@ -137,6 +138,8 @@ struct Process {
     server_session_count: AtomicU64,
     /// How many sessions tenants and users have.
     occupancy: Mutex<Occupancy>,
+    /// How many sessions read from each replica.
+    load: Mutex<Load>,
     nonce: u64,
     mailboxes: Vec<UnboundedSender<Mail>>,
     /// What nodes say of their system variables.

@@ -18,6 +18,7 @@ use super::{
     clock,
     close::End,
     login::Target,
+    reads::Counted,
     relay::{Got, read_into},
     serve::Serving,
     stand_in::NoCredential,
@@ -30,7 +31,7 @@ use crate::{
     config::{NodeAddress, Policy},
     net::Leg,
     protocol::{capability::Capabilities, command},
-    route::reader::{is_reader, readers},
+    route::reader::{Choice, is_reader, readers},
     session::{
         ConnectionId, Consistency, Path, ServerSession, ServerState, SsId, StickyReason, Versions,
         aim::{Place, place_of},
@@ -72,6 +73,8 @@ pub(super) struct Reading<'a> {
     pub(super) own_writes: OwnWrites,
     /// The replica that a hint has named, to be tried first.
     pub(super) named: Option<NodeAddress>,
+    /// The session's place among those that read from its reader.
+    counted: Option<Counted>,
 }
 
 impl Reading<'_> {
@@ -289,6 +292,7 @@ impl<'a> Serving<'a> {
             self.change_places();
         }
         self.reading.aside = None;
+        self.reading.counted = None;
         self.reading.must_reset = false;
         self.reading.own_writes.reader_is_new();
         self.forget_gone_readers();
@@ -393,7 +397,13 @@ impl<'a> Serving<'a> {
                 .cluster(&session.login.cluster)
                 .ok_or("its cluster is gone")?;
             let book = process.health.book();
-            let found = readers(&book, cluster, self.entry.cs_id.0.into());
+            let load = process.load().clone();
+            let choice = Choice {
+                ticket: self.entry.cs_id.0.into(),
+                zone: settings.zone.as_deref(),
+                load: &load,
+            };
+            let found = readers(&book, cluster, choice);
             let mut nodes = found.map_err(|none| none.text().to_owned())?;
             nodes.sort_by_key(|node| named.as_ref() != Some(&node.address));
             let candidates = nodes
@@ -453,6 +463,7 @@ impl<'a> Serving<'a> {
             .watch(ConnectionKind::Connected(ss_id), &fresh.leg);
         self.reading.must_reset = false;
         self.reading.own_writes.reader_is_new();
+        self.reading.counted = Some(Counted::new(&self.worker.process, &fresh.target.node));
         self.reading.aside = Some(Box::new(Aside {
             bound: fresh.bound,
             leg: fresh.leg,

@@ -83,6 +83,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
         occupancy: Mutex::default(),
+        load: Mutex::default(),
         nonce: nonce(),
         mailboxes,
         defaults: super::defaults::Known::default(),

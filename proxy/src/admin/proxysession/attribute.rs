@@ -35,7 +35,8 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         rows: Vec::new(),
         like: arguments.like.as_deref().unwrap_or_default(),
     };
-    client_session(&mut attributes, session);
+    let zone = snapshot.daemon.settings.zone.as_deref();
+    client_session(&mut attributes, session, zone.unwrap_or_default());
     for (info, server) in groups(session) {
         server_session(&mut attributes, &info, server);
     }
@@ -75,7 +76,8 @@ impl Attributes<'_> {
     }
 }
 
-fn client_session(rows: &mut Attributes<'_>, session: &Session) {
+/// `zone`: where the proxy stands.
+fn client_session(rows: &mut Attributes<'_>, session: &Session, zone: &str) {
     let info = "cs common";
     rows.add(info, "proxy_sessid", proxy_session_id(session));
     rows.add(info, "cs_id", session.cs_id);
@@ -91,7 +93,7 @@ fn client_session(rows: &mut Attributes<'_>, session: &Session) {
     rows.add(info, "read_state", session.state.text());
     rows.add(info, "tid", session.worker_tid);
     rows.add(info, "pid", session.pid);
-    rows.add(info, "idc_name", "");
+    rows.add(info, "idc_name", zone);
     rows.add("cs stat", "modified_time", 0);
     rows.add("cs stat", "reported_time", 0);
     rows.add_versions("cs var version", &session.versions);

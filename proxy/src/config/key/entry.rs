@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Change, KEYS};
-use crate::config::{Policy, Settings, TlsMode};
+use crate::config::{Policy, ReaderChoice, Settings, TlsMode};
 
 /// One line of the list of keys and values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 11] = [
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 12] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -41,6 +41,11 @@ pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 11] = [
         "policy",
         "primary, read-write-split",
         "Which nodes serve a session: the primary, or the first that answers where none is known; with a split, replicas its reads.",
+    ),
+    (
+        "reader_choice",
+        "weighted, least-connections, random-two",
+        "Which replica takes a session's reads: any by the weights, the one that fewest sessions of this proxy read from, or of two the one with fewer.",
     ),
     (
         "max_lag",
@@ -102,6 +107,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.tenants.join(", "),
             nodes.join(", "),
             cluster.policy.text().to_owned(),
+            cluster.reader_choice.text().to_owned(),
             time(cluster.max_lag),
             time(cluster.wait_for_my_writes),
             monitor.map_or_else(String::new, |account| account.user.clone()),
@@ -119,6 +125,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
                 name: format!("cluster.{}.{key}", cluster.name),
                 is_default: value.is_empty()
                     || value == Policy::Primary.text()
+                    || value == ReaderChoice::Weighted.text()
                     || (*key == "tls" && value == TlsMode::Off.text()),
                 value,
                 help,

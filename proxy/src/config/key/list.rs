@@ -243,6 +243,16 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "zone",
+        flag: None,
+        default: "",
+        range: NAMES,
+        help: "Where this proxy stands: sessions read from replicas of the same zone, if there are any.",
+        change: live!(zone, Some("readers that are chosen from now on")),
+        value: |settings| settings.zone.clone().unwrap_or_default(),
+        is_given: |_| false,
+    },
+    Key {
         name: "default_tenant",
         flag: None,
         default: "sys",
