@@ -72,6 +72,9 @@ pub(crate) struct Arguments {
     /// Instead: the time of `SHOW PROXYSESSION` with a thousand sessions, and what it costs the data path
     #[arg(long)]
     pub(super) admin: bool,
+    /// Instead: sysbench with its reads at a replica, on one host, and the share of commands that come to the daemon
+    #[arg(long)]
+    pub(super) split: bool,
 }
 
 fn topologies() -> impl TypedValueParser<Value = Topology> {
@@ -100,6 +103,7 @@ impl Arguments {
             threads,
             seconds: self.seconds,
             db_ps_mode: &self.db_ps_mode,
+            skip_trx: false,
         }
     }
 

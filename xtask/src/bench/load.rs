@@ -17,6 +17,8 @@ pub(super) struct Load<'a> {
     pub(super) threads: u32,
     pub(super) seconds: u32,
     pub(super) db_ps_mode: &'a str,
+    /// sysbench's statements run without transactions.
+    pub(super) skip_trx: bool,
 }
 
 /// CPU time and memory that are read at the beginning and at the end of a run.
@@ -79,6 +81,9 @@ impl Meter {
 /// sysbench fails, or the peer's process is gone.
 pub(super) fn measure(peer: &Peer, load: Load<'_>) -> Result<Sample> {
     let mut command = load.workload.sysbench(&peer.way, load.db_ps_mode);
+    if load.skip_trx {
+        command.arg("--skip-trx=on");
+    }
     command
         .arg(format!("--threads={}", load.threads))
         .arg(format!("--time={}", load.seconds))

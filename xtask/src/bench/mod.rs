@@ -1,5 +1,5 @@
 //! `cargo xtask bench`: sysbench through the daemon, on each of its paths, against a direct connection and other proxies, in each topology;
-//! with `--admin`, what admin statements cost.
+//! with `--admin`, what admin statements cost; with `--split`, reads at a replica.
 //!
 //! Single runs tell nothing: throughput is bimodal, by the cores on which the scheduler puts a pair (0.8 to 1.8 in the same
 //! configuration). So many short runs in shuffled order are compared by their medians, with all that is compared up all the time.
@@ -17,6 +17,7 @@ pub(crate) mod proxies;
 mod record;
 mod sample;
 mod shuffle;
+mod split;
 mod stage;
 mod statistics;
 mod sysbench;
@@ -66,6 +67,9 @@ fn measure_all(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     if arguments.admin {
         let place = ready(Topology::Local, &arguments.node_options())?;
         return admin::measure_all(&place, arguments, &mut shuffle);
+    }
+    if arguments.split {
+        return split::measure_all(arguments, &mut shuffle, interrupt);
     }
     let mut record = Record::new(shuffle.seed(), arguments.seconds);
     let mut measure = |topology| {
