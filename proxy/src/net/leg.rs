@@ -17,6 +17,7 @@ use socket2::SockRef;
 use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 use super::calls;
+use super::outbox::{Outbox, Post};
 use super::tls::{Socket, Tls};
 use crate::config::KEEPALIVE_IDLE_DEFAULT;
 
@@ -351,6 +352,16 @@ impl Leg {
             self.stream.writable().await?;
             written = self.try_write(rest);
         }
+    }
+
+    /// Writes what there is room for, together with others of this thread where it is short. Awaited, it gives the rest, to be written next.
+    pub fn post<'a>(&'a self, outbox: &'a Outbox, bytes: &[u8]) -> Post<'a> {
+        Post::new(self, outbox, bytes)
+    }
+
+    /// A post was written.
+    pub(super) fn posted(&self, written: io::Result<usize>) {
+        let _ = self.count_written(written);
     }
 
     /// Waits for bytes and appends up to [`READ_CHUNK`] of them to `buf`; 0 is the end of the stream. Dropped before its end,

@@ -3,6 +3,7 @@
 mod calls;
 pub mod facts;
 mod leg;
+pub mod outbox;
 pub mod path;
 pub mod tls;
 

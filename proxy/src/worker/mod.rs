@@ -37,6 +37,7 @@ mod reads;
 mod registry;
 mod relay;
 mod report;
+mod rounds;
 mod sender;
 mod serve;
 mod splice;
@@ -78,7 +79,10 @@ use crate::{
     config::{NodeAddress, Origin, Settings},
     kernel::{capture::Bindings, record::Records},
     log::LogHandle,
-    net::tls::{Certificate, Trust},
+    net::{
+        outbox::Outbox,
+        tls::{Certificate, Trust},
+    },
     node::{Health, Monitor},
     route::{load::Load, occupancy::Occupancy},
     session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
@@ -270,6 +274,8 @@ struct Worker {
     /// Sessions that have ended, but whose connections have not.
     lingerers: RefCell<Lingerers>,
     scratch: RefCell<Box<[u8]>>,
+    /// What its sessions write, until the round of tasks is over.
+    outbox: Outbox,
     /// The task that lets clients in.
     accepting: Cell<Option<AbortHandle>>,
 }

@@ -19,7 +19,7 @@ use super::{
     serve::{IDLE_BUFFER_BYTES, Serving},
 };
 use crate::{
-    net::{Leg, is_transient},
+    net::{Leg, is_transient, outbox::Post},
     protocol::{packet, reply::ERR},
     session::{AnsweredBy, ClientState, Path},
 };
@@ -96,7 +96,7 @@ impl Serving<'_> {
         let mut stopped = false;
         if !self.node_rest.is_empty() {
             let bytes = self.node_rest.split();
-            let left = self.take_response(&bytes)?;
+            let left = self.take_response(&bytes).await.map_err(End::of_client)?;
             self.write_client(&left).await?;
         }
         loop {
@@ -204,10 +204,14 @@ impl Serving<'_> {
                 session.command.bytes += length as u64;
             }
         }
-        let written = tokio::select! {
-            biased;
-            written = self.node.write_all(&bytes) => written,
-            () = self.node_dead() => return Err(End::NodeHung),
+        let posted = self.node.post(&self.worker.outbox, &bytes).await;
+        let written = match posted {
+            Ok(rest) => tokio::select! {
+                biased;
+                written = self.node.write_all(&rest) => written,
+                () = self.node_dead() => return Err(End::NodeHung),
+            },
+            Err(error) => Err(error),
         };
         if let Err(error) = written {
             // It may have said why before it closed: that is the client's to read.
@@ -224,21 +228,22 @@ impl Serving<'_> {
     /// Reads from the node and writes to the client.
     async fn pull_response(&mut self) -> Result<(), End> {
         let worker = self.worker;
-        let left = {
+        let post = {
             let mut scratch = worker.scratch.borrow_mut();
             let length = match got(self.node.try_read(&mut scratch)).map_err(End::of_node)? {
                 Got::Bytes(length) => length,
                 Got::Nothing => return Ok(()),
                 Got::End => return Err(End::NodeClosed),
             };
-            self.take_response(scratch.get(..length).unwrap_or_default())?
+            self.take_response(scratch.get(..length).unwrap_or_default())
         };
+        let left = post.await.map_err(End::of_client)?;
         self.write_client(&left).await
     }
 
-    /// Gives the client what the node has said, as far as there is room, and returns the rest. Where the bytes complete the response, the
-    /// offer to the kernel is made before.
-    fn take_response(&mut self, bytes: &[u8]) -> Result<BytesMut, End> {
+    /// Gives the client what the node has said, as far as there is room; the rest is what is awaited. Where the bytes complete the response,
+    /// the offer to the kernel is made before.
+    fn take_response(&mut self, bytes: &[u8]) -> Post<'_> {
         // What follows the response is said unasked (a shutdown notice): it goes the same way.
         let before = self.response;
         let taken = self.response.feed(bytes);
@@ -256,12 +261,7 @@ impl Serving<'_> {
             traffic.relayed_bytes_to_client += bytes.len() as u64;
             traffic.relayed_packets_to_client += u64::from(self.response.packets_since(&before));
         }
-        let written = match self.client.write_now(bytes) {
-            Ok(written) => written,
-            Err(error) if is_transient(&error) => 0,
-            Err(error) => return Err(End::of_client(error)),
-        };
-        Ok(BytesMut::from(bytes.get(written..).unwrap_or_default()))
+        self.client.post(&self.worker.outbox, bytes)
     }
 
     /// Writes to the client, as slowly as it reads; but not for ever to one that has closed. (Its kernel resets the connection as soon as

@@ -34,12 +34,13 @@ use super::{
     mailbox::{self, Mail},
     nodes::{self, Nodes},
     registry::Registry,
+    rounds,
 };
 use crate::{
     config::{Namespaces, Origin, PathChoice, Settings, Splice},
     kernel::{Kernel, KernelError, capture::Bindings, record::Records, self_test},
     log::LogHandle,
-    net::{self, tls::Trust},
+    net::{self, outbox::Outbox, tls::Trust},
     node::{Health, Monitor},
     privilege,
     session::IdSequence,
@@ -251,6 +252,7 @@ fn work(
         free_slots: RefCell::new(own.collect()),
         lingerers: RefCell::default(),
         scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
+        outbox: outbox(index),
         accepting: Cell::default(),
         process,
     });
@@ -263,12 +265,24 @@ fn work(
         tasks.spawn_local(linger::sweep(Rc::clone(&worker)));
     }
     // Ends with `Mail::Stop`; the set's other tasks, and with them the sessions, are dropped then.
-    tasks.block_on(&runtime, mailbox::serve(&worker, inbox));
+    runtime.block_on(rounds::run(
+        &worker.outbox,
+        &tasks,
+        mailbox::serve(&worker, inbox),
+    ));
     tracing::info!(
         worker = index,
         sessions = worker.registry.len(),
         "worker stopped"
     );
+}
+
+/// What a worker's sessions write together, where the kernel can.
+fn outbox(worker: usize) -> Outbox {
+    Outbox::new().unwrap_or_else(|error| {
+        tracing::info!(worker, %error, "no io_uring: writes are made one by one");
+        Outbox::default()
+    })
 }
 
 /// Reads the configuration again with every SIGHUP. Never ends.
