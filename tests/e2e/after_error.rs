@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     server::{Kind, PASSWORD, USER, USER_ROOT},
     stage::Stage,
-    wire::{Connection, Login, capability},
+    wire::{Connection, Login, capability, command},
 };
 
 /// OceanBase begins a transaction with the first statement that succeeds.
@@ -23,6 +23,9 @@ pub(crate) const CASES: &[Case] = &[
         .daemon(),
     Case::new("ordinary", ordinary).with(&Kind::ALL).daemon(),
     Case::new("flags", flags).with(&Kind::ALL).daemon(),
+    Case::new("behind_a_regime_without_responses", closes_alone)
+        .with(&MYSQLS)
+        .daemon(),
 ];
 
 /// A session with a table that has the row 1, and one that looks at it.
@@ -230,4 +233,27 @@ fn flags(stage: &Stage) -> Result<()> {
         .row("in_transaction")
         .map(drop)
         .context("the transaction's row")
+}
+
+/// A regime in which only statements were closed tells nothing: the kernel's last response is older than what the daemon knows.
+fn closes_alone(stage: &Stage) -> Result<()> {
+    let mut looked = Looked::new(stage)?;
+    let statement = looked.connection.prepare("SELECT 2")?;
+    for _ in 0..3 {
+        looked.connection.run("SELECT 1")?;
+    }
+    assert_eq!(looked.row("autocommit")?, "on");
+    looked.connection.run("SET autocommit = 0")?;
+    // Before it the daemon asks for the variable, behind it the session is spliced again.
+    looked.connection.run("SELECT 1")?;
+    let before = attribute::splice(&mut looked.connection)?;
+    looked
+        .connection
+        .send_command(&command::close(statement.id))?;
+    let after = attribute::splice(&mut looked.connection)?;
+    let spliced = after.grown(&before, "spliced_commands")?;
+    assert_eq!(spliced, u64::from(stage.path().splices()));
+    assert_eq!(after.text("autocommit")?, "off");
+    assert_eq!(looked.row("autocommit")?, "off");
+    Ok(())
 }

@@ -268,6 +268,18 @@ mod tests {
     }
 
     #[test]
+    fn a_regime_without_responses_tells_nothing_of_the_session() {
+        let of = |regime| Progress {
+            begun: 5,
+            regime,
+            ..Progress::default()
+        };
+        assert_eq!(of(4).status(), None);
+        assert_eq!(of(5).status(), Some(Status::default()));
+        assert_eq!(Progress::default().status(), None);
+    }
+
+    #[test]
     fn an_earlier_response_is_nothing_of_the_one_that_is_awaited() {
         let mut response = Response::DONE;
         response.begin(Expect::Generic as u8, 0);
