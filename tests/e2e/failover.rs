@@ -34,6 +34,13 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("a_read_is_asked_again_once", asked_again_once).daemon(),
     Case::new("half_a_command_is_answered", half_a_command).daemon(),
     Case::new("user_variables_survive", user_variables).daemon(),
+    Case::new("prepared_statements_survive", prepared_statements).daemon(),
+    Case::new(
+        "parameters_that_nobody_knows_end_a_session",
+        unknown_parameters,
+    )
+    .daemon(),
+    Case::new("statements_that_cannot_follow_tie", unfollowable).daemon(),
     Case::new("each_trouble_once", each_trouble_once)
         .daemon()
         .local(),
@@ -438,6 +445,94 @@ fn user_variables(stage: &Stage) -> Result<()> {
     site.cluster.promote(1)?;
     site.check(&mut client, 1)?;
     assert_eq!(client.run(look)?.texts()?, before);
+    Ok(())
+}
+
+/// The next node gives them the ids that the client knows, whichever it has closed.
+fn prepared_statements(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.spliced_client(stage)?;
+    let plain = client.prepare("SELECT 'plain'")?;
+    let closed = client.prepare("SELECT 'closed'")?;
+    let taken = client.prepare("SELECT CONCAT(?, 'x'), ?")?;
+    client.send_command(&command::close(closed.id))?;
+    let values = [Some(&b"one"[..]), Some(b"two")];
+    let before = [
+        client.execute(&plain, &[])?,
+        client.execute(&taken, &values)?,
+    ];
+    site.cluster.server(0)?.kill()?;
+    site.cluster.promote(1)?;
+    let after = [
+        client.execute(&plain, &[])?,
+        client.execute(&taken, &values)?,
+    ];
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(before.packets, after.packets);
+    }
+    site.check(&mut client, 1)?;
+    // The kernel takes them again, and a new one is another.
+    let counted = attribute::splice(&mut client)?;
+    for _ in 0..3 {
+        client.execute(&plain, &[])?;
+        client.execute(&taken, &values)?;
+    }
+    let splice = attribute::splice(&mut client)?;
+    let spliced = splice.grown(&counted, "spliced_commands")?;
+    assert_eq!(spliced >= 5, stage.path().splices(), "{spliced} of 6");
+    let new = client.prepare("SELECT 'new'")?;
+    ensure!(![plain.id, taken.id].contains(&new.id), "{}", new.id);
+    let row = client.execute(&new, &[])?.packets;
+    ensure!(row.iter().any(|packet| packet.ends_with(b"\x03new")));
+    let outcome = client.execute(&closed, &[])?.outcome;
+    assert_eq!(outcome.code(), 1243);
+    Ok(())
+}
+
+/// An execution without the types of its parameters means what an earlier one said of them, which went with the node.
+fn unknown_parameters(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.spliced_client(stage)?;
+    let statement = client.prepare("SELECT ?")?;
+    let whole = command::execute(statement.id, 0, &[Some(b"x")]);
+    client.command(&whole)?.outcome.ok()?;
+    // Command, id, flags, iterations and bitmap; then a 0, and the value.
+    let mut bare = whole.get(..11).context("a short command")?.to_vec();
+    bare.extend(b"\0\x01x");
+    let answer = client.command(&bare)?;
+    answer.outcome.ok()?;
+    site.cluster.server(0)?.kill()?;
+    site.cluster.promote(1)?;
+    site.check(&mut client, 1)?;
+    ensure!(client.command(&bare).is_err());
+    let line = site
+        .front
+        .daemon()?
+        .closing_line(client.greeting().thread_id)?;
+    assert_eq!(
+        line.field("reason").as_deref(),
+        Some("prepared statement lost")
+    );
+    Ok(())
+}
+
+/// A text that would mean something else by now, and long data.
+fn unfollowable(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut elsewhere = site.spliced_client(stage)?;
+    elsewhere.prepare("SELECT COUNT(*) FROM user")?;
+    elsewhere.run("USE information_schema")?;
+    let mut long = site.spliced_client(stage)?;
+    let statement = long.prepare("SELECT ?")?;
+    long.send_command(&command::long_data(statement.id, 0, b"long"))?;
+    long.run("SELECT 1")?;
+    let ids = [&elsewhere, &long].map(|client| client.greeting().thread_id);
+    site.cluster.server(0)?.kill()?;
+    for id in ids {
+        let line = site.front.daemon()?.closing_line(id)?;
+        let detail = line.field("detail").context("no detail")?;
+        ensure!(detail.contains("prepared statement"), "{detail}");
+    }
     Ok(())
 }
 

@@ -176,7 +176,11 @@ mod tests {
         runs.db = Some("shop".to_owned());
         runs.proxy_session_id = Some(ProxySessionId(838_175_694_068_187_149));
         let mut prepared = Prepared::default();
-        prepared.remember(3, crate::session::activity::Head::new(b"SELECT SLEEP(?)"));
+        prepared.remember(
+            3,
+            crate::session::activity::Head::new(b"SELECT SLEEP(?)"),
+            None,
+        );
         runs.command = Command::begun(
             b"\x17\x03\0\0\0",
             &prepared,

@@ -15,7 +15,7 @@ const COUNT_AVAILABLE: u8 = 0x08;
 /// In a parameter's type: the integer has no sign.
 const UNSIGNED: u16 = 0x8000;
 /// The most parameters whose types an EXECUTE may give: the statement's own and query attributes.
-const TYPES_MAX: u64 = 256;
+const TYPES_MAX: usize = 256;
 
 /// Appends the answer to `COM_STMT_PREPARE`: no columns, as servers of old say of `SHOW` (the columns come with the rows), and this many
 /// parameters.
@@ -78,22 +78,9 @@ pub fn parameters<'a>(
 ) -> Result<Vec<Parameter<'a>>, Malformed> {
     let own = long_data.len();
     let mut reader = Reader::new(payload);
-    // Command, statement.
-    reader.bytes(5, "statement")?;
-    let flags = reader.u8("flags")?;
-    reader.u32("iterations")?;
     let attributes = agreed.contains(Capabilities::QUERY_ATTRIBUTES);
-    let counted = attributes && (own > 0 || flags & COUNT_AVAILABLE != 0);
-    let count = if counted {
-        let count = reader.lenenc("parameters")?;
-        if count > TYPES_MAX {
-            return Err(Malformed { what: "parameters" });
-        }
-        usize::try_from(count).unwrap_or_default()
-    } else {
-        own
-    };
-    if count < own {
+    let count = count(&mut reader, attributes, own)?;
+    if count > TYPES_MAX {
         return Err(Malformed { what: "parameters" });
     }
     if own == 0 {
@@ -122,6 +109,36 @@ pub fn parameters<'a>(
     Ok(values)
 }
 
+/// Whether a `COM_STMT_EXECUTE` names its parameters' types, of which its statement has this many, and at least one.
+///
+/// # Errors
+/// [`Malformed`] if it is cut short before it says so.
+pub fn names_types(payload: &[u8], agreed: Capabilities, own: usize) -> Result<bool, Malformed> {
+    let mut reader = Reader::new(payload);
+    let attributes = agreed.contains(Capabilities::QUERY_ATTRIBUTES);
+    let count = count(&mut reader, attributes, own)?;
+    reader.bytes(count.div_ceil(8), "NULL bitmap")?;
+    Ok(reader.u8("types")? == 1)
+}
+
+/// Reads a `COM_STMT_EXECUTE` up to its NULL bitmap: how many parameters it has, query attributes among them.
+fn count(reader: &mut Reader<'_>, attributes: bool, own: usize) -> Result<usize, Malformed> {
+    // Command, statement.
+    reader.bytes(5, "statement")?;
+    let flags = reader.u8("flags")?;
+    reader.u32("iterations")?;
+    let counted = attributes && (own > 0 || flags & COUNT_AVAILABLE != 0);
+    let count = if counted {
+        usize::try_from(reader.lenenc("parameters")?).unwrap_or(usize::MAX)
+    } else {
+        own
+    };
+    if count < own {
+        return Err(Malformed { what: "parameters" });
+    }
+    Ok(count)
+}
+
 /// The text of a `COM_QUERY`, behind its attributes.
 ///
 /// # Errors
@@ -137,10 +154,10 @@ pub fn query_text(payload: &[u8], agreed: Capabilities) -> Result<&[u8], Malform
     if count == 0 {
         return Ok(reader.rest());
     }
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count > TYPES_MAX {
         return Err(Malformed { what: "attributes" });
     }
-    let count = usize::try_from(count).unwrap_or_default();
     let nulls = reader.bytes(count.div_ceil(8), "NULL bitmap")?;
     reader.u8("types")?;
     let mut types = Vec::with_capacity(count);

@@ -189,7 +189,7 @@ mod tests {
 
     fn shown(payload: &[u8]) -> (u8, String) {
         let mut prepared = Prepared::default();
-        prepared.remember(7, Head::new(b"SELECT ?"));
+        prepared.remember(7, Head::new(b"SELECT ?"), None);
         let command = Command::begun(payload, &prepared, AnsweredBy::Node, 5);
         (command.byte, command.text.to_text())
     }

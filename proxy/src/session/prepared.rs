@@ -1,48 +1,104 @@
-//! The texts of a session's prepared statements, so that an execution can be shown as its statement.
+//! The texts of a session's prepared statements, so that an execution can be shown as its statement, and the statement be prepared at another node.
 
 use std::collections::BTreeMap;
 
 use sluice_ebpf::classify::LAST_PREPARED;
 
-use super::activity::Head;
+use super::{Versions, activity::Head};
 
 /// Statements of one session that are remembered.
 const STATEMENTS_MAX: usize = 1024;
+/// Bytes of one session's whole texts that are kept.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// The highest id that a session with whole texts may have: a node that is to give the same ids counts up to it.
+const WHOLE_ID_MAX: u32 = 1024;
 
-/// Fronts of texts by statement id. A session that prepares more than 1,024 has its oldest forgotten, which are those with the
-/// lowest ids: servers count them up.
+/// What it takes to prepare a statement again.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Whole {
+    /// Its text, as the node was given it.
+    pub text: Box<[u8]>,
+    /// Its executions may be spliced.
+    pub spliceable: bool,
+    /// The session's versions as it was prepared: database and variables decide what a text means.
+    pub versions: Versions,
+}
+
+/// What is known of a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Known {
+    head: Box<Head>,
+    whole: Option<Whole>,
+    /// The node does not know it.
+    is_own: bool,
+}
+
+/// Statements by their ids, those of the node's and those of Sluice's own. A session that prepares more than 1,024 has its oldest forgotten, which are
+/// those with the lowest ids: servers count them up.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Prepared {
-    texts: BTreeMap<u32, Box<Head>>,
+    known: BTreeMap<u32, Known>,
+    text_bytes: usize,
     last: u32,
     has_forgotten: bool,
 }
 
 impl Prepared {
-    /// The node has prepared a statement.
-    pub fn remember(&mut self, id: u32, text: Head) {
+    /// The node has prepared a statement; `whole`: what it takes to have another node do so.
+    pub fn remember(&mut self, id: u32, head: Head, whole: Option<Whole>) {
+        let bytes = whole.as_ref().map_or(0, |whole| whole.text.len());
+        let has_room = self.text_bytes + bytes <= TEXT_BYTES_MAX && id <= WHOLE_ID_MAX;
+        self.enter(
+            id,
+            Known {
+                head: Box::new(head),
+                whole: whole.filter(|_| has_room),
+                is_own: false,
+            },
+        );
+    }
+
+    /// Sluice itself has prepared a statement.
+    pub fn remember_own(&mut self, id: u32, head: Head) {
+        self.enter(
+            id,
+            Known {
+                head: Box::new(head),
+                whole: None,
+                is_own: true,
+            },
+        );
+    }
+
+    fn enter(&mut self, id: u32, known: Known) {
+        self.forget(id);
         self.last = id;
-        self.texts.insert(id, Box::new(text));
-        if self.texts.len() > STATEMENTS_MAX {
-            self.texts.pop_first();
+        self.text_bytes += bytes_of(&known);
+        self.known.insert(id, known);
+        if self.known.len() > STATEMENTS_MAX {
+            if let Some((_, oldest)) = self.known.pop_first() {
+                self.text_bytes -= bytes_of(&oldest);
+            }
             self.has_forgotten = true;
         }
     }
 
     /// Whether a statement may be open. Surely not if it says no.
     pub fn has_open(&self) -> bool {
-        self.has_forgotten || !self.texts.is_empty()
+        self.has_forgotten || !self.known.is_empty()
     }
 
     /// Whether no others than these can be open.
     pub fn are_all(&self, closed: impl Iterator<Item = u32>) -> bool {
-        let known = closed.filter(|id| self.texts.contains_key(id)).count();
-        !self.has_forgotten && known == self.texts.len()
+        let known = closed.filter(|id| self.known.contains_key(id)).count();
+        !self.has_forgotten && known == self.known.len()
     }
 
     /// The statement is closed.
     pub fn forget(&mut self, id: u32) {
-        self.texts.remove(&id);
+        if let Some(known) = self.known.remove(&id) {
+            self.text_bytes -= bytes_of(&known);
+        }
     }
 
     /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
@@ -53,19 +109,51 @@ impl Prepared {
     /// The front of a statement's text, if it is remembered. [`LAST_PREPARED`] is the one prepared last.
     pub fn text(&self, id: u32) -> Option<&Head> {
         let id = if id == LAST_PREPARED { self.last } else { id };
-        self.texts.get(&id).map(Box::as_ref)
+        self.known.get(&id).map(|known| known.head.as_ref())
     }
+
+    /// The node's statements in the order of their ids, as another node must be told them; none where one of them is not known whole, or would mean
+    /// something else there: the session has these `versions` now.
+    pub fn followable(&self, versions: Versions) -> Option<Vec<(u32, &Whole)>> {
+        let nodes = self.known.iter().filter(|(_, known)| !known.is_own);
+        let statements: Option<Vec<_>> = nodes
+            .map(|(id, known)| {
+                let whole = known.whole.as_ref()?;
+                let then = whole.versions;
+                let is_same = then.sys_var == versions.sys_var && then.db_name == versions.db_name;
+                is_same.then_some((*id, whole))
+            })
+            .collect();
+        statements.filter(|_| !self.has_forgotten)
+    }
+}
+
+fn bytes_of(known: &Known) -> usize {
+    known.whole.as_ref().map_or(0, |whole| whole.text.len())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn whole(length: usize) -> Whole {
+        Whole {
+            text: vec![b'x'; length].into(),
+            spliceable: true,
+            versions: Versions::default(),
+        }
+    }
+
+    fn ids(prepared: &Prepared) -> Option<Vec<u32>> {
+        let statements = prepared.followable(Versions::default())?;
+        Some(statements.into_iter().map(|(id, _)| id).collect())
+    }
+
     #[test]
     fn statements_are_known_until_they_are_closed() {
         let mut prepared = Prepared::default();
-        prepared.remember(1, Head::new(b"one"));
-        prepared.remember(2, Head::new(b"two"));
+        prepared.remember(1, Head::new(b"one"), None);
+        prepared.remember(2, Head::new(b"two"), None);
         let text = |prepared: &Prepared, id| prepared.text(id).map(Head::to_text);
         assert_eq!(text(&prepared, 1).as_deref(), Some("one"));
         assert_eq!(text(&prepared, LAST_PREPARED).as_deref(), Some("two"));
@@ -83,13 +171,35 @@ mod tests {
         let mut prepared = Prepared::default();
         let count = u32::try_from(STATEMENTS_MAX).unwrap() + 5;
         for id in 1..=count {
-            prepared.remember(id, Head::new(b"x"));
+            prepared.remember(id, Head::new(b"x"), Some(whole(1)));
         }
-        assert_eq!(prepared.texts.len(), STATEMENTS_MAX);
+        assert_eq!(prepared.known.len(), STATEMENTS_MAX);
         assert!(prepared.text(5).is_none() && prepared.text(6).is_some());
+        assert_eq!(ids(&prepared), None);
         for id in 1..=count {
             prepared.forget(id);
         }
+        assert_eq!(prepared.text_bytes, 0);
         assert!(prepared.has_open(), "those that were forgotten");
+    }
+
+    #[test]
+    fn only_what_is_known_whole_and_means_the_same_follows() {
+        let mut prepared = Prepared::default();
+        prepared.remember(3, Head::new(b"x"), Some(whole(1)));
+        prepared.remember(1, Head::new(b"x"), Some(whole(1)));
+        prepared.remember_own(0xf000_0000, Head::new(b"own"));
+        assert_eq!(ids(&prepared), Some(vec![1, 3]));
+        let other = Versions {
+            db_name: 1,
+            ..Versions::default()
+        };
+        assert_eq!(prepared.followable(other), None);
+        prepared.remember(4, Head::new(b"x"), Some(whole(TEXT_BYTES_MAX)));
+        assert_eq!(ids(&prepared), None);
+        prepared.forget(4);
+        assert_eq!(ids(&prepared), Some(vec![1, 3]));
+        prepared.remember(WHOLE_ID_MAX + 1, Head::new(b"x"), Some(whole(1)));
+        assert_eq!(ids(&prepared), None);
     }
 }

@@ -283,7 +283,7 @@ impl<'a> AdminSession<'a> {
         match kept {
             Ok((id, parameters)) => {
                 let text = self.entry.session.borrow().command.text;
-                self.entry.prepared.borrow_mut().remember(id, text);
+                self.entry.prepared.borrow_mut().remember_own(id, text);
                 let mut out = BytesMut::new();
                 statement::put_prepared(&mut out, self.capabilities, form.status, id, parameters);
                 Said::Answer(out)

@@ -26,6 +26,8 @@ pub(super) enum End {
     NodeBroken(io::ErrorKind),
     /// The monitor account gets no answer of the node.
     NodeHung,
+    /// A prepared statement has followed to another node, but not what the client has said of its parameters.
+    StatementLost,
     /// A command longer than the proxy's own sessions take.
     CommandTooLong,
     /// The kernel's account of a session and the daemon's differ. Ours to fix.
@@ -80,7 +82,7 @@ impl End {
             Self::Quit | Self::ClientClosed | Self::ClientBroken(_) | Self::CommandTooLong => {
                 "client"
             }
-            Self::NodeClosed | Self::NodeBroken(_) | Self::NodeHung => "node",
+            Self::NodeClosed | Self::NodeBroken(_) | Self::NodeHung | Self::StatementLost => "node",
             Self::Account
             | Self::Killed
             | Self::KilledItself
@@ -100,6 +102,7 @@ impl End {
             Self::NodeClosed => "node closed",
             Self::NodeBroken(_) => "node connection broken",
             Self::NodeHung => "node does not answer",
+            Self::StatementLost => "prepared statement lost",
             Self::CommandTooLong => "command too long",
             Self::Account => "stream offsets differ",
             Self::Killed => "killed",

@@ -19,6 +19,7 @@ mod daemon;
 mod defaults;
 mod drain;
 mod fleet;
+mod follow;
 mod form;
 mod greeting;
 mod guess;

@@ -19,12 +19,14 @@ use super::{
     change_user::{self, Change, Changed, Half},
     clock,
     close::End,
+    follow::Followed,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
     outstanding::Attempt,
     quota,
     reader::Reading,
     registry::Entry,
+    statement::Preparing,
     survive::{Leaving, Lost},
     variables::{Tracking, change_database},
     way,
@@ -66,8 +68,10 @@ pub(super) struct Serving<'a> {
     pub(super) command: Position,
     /// Where its response stands.
     pub(super) response: Response,
-    /// The command under way is a `COM_STMT_PREPARE`; whether executions of the statement may be spliced.
-    pub(super) prepares: Option<bool>,
+    /// The command under way is a `COM_STMT_PREPARE`.
+    pub(super) prepares: Option<Preparing>,
+    /// What is not known of prepared statements at the session's node.
+    pub(super) followed: Followed,
     /// The client sends a file's contents (LOCAL INFILE).
     pub(super) in_file: bool,
     /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
@@ -123,6 +127,7 @@ impl<'a> Serving<'a> {
             command: Position::DONE,
             response: Response::DONE,
             prepares: None,
+            followed: Followed::default(),
             in_file: false,
             offered: None,
             after_splice: false,
@@ -239,7 +244,10 @@ impl<'a> Serving<'a> {
                 self.turn_to_writer().await?;
                 Box::pin(self.stream()).await
             }
-            Plan::Forward(effect) => self.forward(effect).await,
+            Plan::Forward(effect) => {
+                self.look_at_execution().await?;
+                self.forward(effect).await
+            }
             Plan::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
             Plan::Prepare(effect) => Box::pin(self.prepare(effect)).await,
             Plan::ProcessInfo => {
@@ -313,8 +321,7 @@ impl<'a> Serving<'a> {
         self.response
             .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
-        self.prepares = (byte == command::STMT_PREPARE)
-            .then_some(matches!(effect, Effect::Prepared { spliceable: true }));
+        self.prepares = (byte == command::STMT_PREPARE).then(|| self.preparing(&effect));
         self.expect_response();
         self.reading.note_change(!knots.is_empty());
         let relayed = self.exchange().await;
@@ -395,6 +402,7 @@ impl<'a> Serving<'a> {
         self.reset_reader();
         self.reset_own_writes();
         self.entry.prepared.borrow_mut().forget_all();
+        self.followed.forget();
         {
             let mut session = self.entry.session.borrow_mut();
             session.has_prepared = false;

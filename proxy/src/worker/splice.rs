@@ -221,6 +221,7 @@ impl Serving<'_> {
         if !is_awaited || !is_taken {
             return Ok(Reclaimed::Midway);
         }
+        self.take_closed();
         if self.turn != Turn::Kernel {
             // What is still to come of the command comes to the daemon.
             self.command = Position::rest(progress.remaining);

@@ -19,14 +19,31 @@ use crate::{
         result_set::Protocol,
         statement::put_prepared,
     },
-    session::{AnsweredBy, command::Effect},
+    session::{AnsweredBy, command::Effect, prepared::Whole},
 };
 
+/// The statement that the command under way prepares.
+pub(super) struct Preparing {
+    /// Its executions may be spliced.
+    spliceable: bool,
+    /// What it takes to prepare it elsewhere.
+    whole: Option<Whole>,
+}
+
 impl Serving<'_> {
+    /// The command at the front of `client_rest` is a `COM_STMT_PREPARE` with this effect.
+    pub(super) fn preparing(&self, effect: &Effect) -> Preparing {
+        let spliceable = matches!(effect, Effect::Prepared { spliceable: true });
+        Preparing {
+            spliceable,
+            whole: self.whole(spliceable),
+        }
+    }
+
     /// The response under way is complete, and about to go to the client. If it names a statement, that must be known before the client can name it:
     /// another one may have had its id.
     pub(super) fn prepared(&mut self) {
-        let Some(spliceable) = self.prepares.take() else {
+        let Some(Preparing { spliceable, whole }) = self.prepares.take() else {
             return;
         };
         if self.response.outcome() != Outcome::Ok {
@@ -44,16 +61,22 @@ impl Serving<'_> {
             }
         }
         let text = self.entry.session.borrow().command.text;
-        self.entry.prepared.borrow_mut().remember(id, text);
+        self.entry.prepared.borrow_mut().remember(id, text, whole);
         self.entry.session.borrow_mut().has_prepared = true;
+        self.prepared_anew(id);
     }
 
     /// Takes notice of the statements whose closes were spliced.
     pub(super) fn take_closed(&mut self) {
         if let Some(slot) = self.entry.slot() {
             let tracking = &mut self.tracking;
-            let closed = slot.take_closed().inspect(|id| tracking.close(*id));
+            let mut count = 0;
+            let closed = slot.take_closed().inspect(|id| {
+                tracking.close(*id);
+                count += 1;
+            });
             self.entry.statements_closed(closed);
+            self.followed.note_closes(count);
         }
     }
 
@@ -95,7 +118,7 @@ impl Serving<'_> {
             Ok(id) => {
                 self.begin_command(AnsweredBy::Proxy);
                 let text = self.entry.session.borrow().command.text;
-                self.entry.prepared.borrow_mut().remember(id, text);
+                self.entry.prepared.borrow_mut().remember_own(id, text);
                 let mut out = BytesMut::new();
                 let status = self.status.lasting_flags();
                 put_prepared(&mut out, self.capabilities, status, id, parameters);

@@ -222,9 +222,10 @@ impl Serving<'_> {
             return self.survive_reader(&end, outstanding).await;
         }
         let session = self.entry.current();
-        let mut ties = session.sticky_reasons();
-        let transaction = ties.contains(&StickyReason::Transaction);
-        ties.retain(|reason| *reason != StickyReason::Transaction);
+        let transaction = session
+            .sticky_reasons()
+            .contains(&StickyReason::Transaction);
+        let ties = self.ties_to_dead();
         let stuck = if ties.is_empty() {
             self.known_state().err().map(Stuck::Node)
         } else {

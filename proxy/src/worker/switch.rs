@@ -13,6 +13,7 @@ use super::{
     bound::{Bound, Capture, segment_max, tell_client},
     clock,
     close::End,
+    follow::Again,
     login::{Candidate, Target},
     mailbox,
     nodes::resolve,
@@ -82,6 +83,8 @@ pub(super) struct Fresh<'a> {
     pub(super) rest: BytesMut,
     pub(super) greeting: Greeting,
     pub(super) target: Target,
+    /// The client's statements that it has prepared.
+    statements: Vec<Again>,
 }
 
 /// Why a node does not have a session.
@@ -317,6 +320,10 @@ impl<'a> Serving<'a> {
             let tell = self.tell(&mut fresh, sql, deadline);
             tell.await.map_err(Refusal::Silent)?;
         }
+        if seat == Seat::Writer {
+            let prepared = self.prepare_again(&mut fresh, deadline).await;
+            fresh.statements = prepared.map_err(Refusal::Said)?;
+        }
         Ok(fresh)
     }
 
@@ -417,6 +424,7 @@ impl<'a> Serving<'a> {
             rest,
             greeting: greeted.greeting,
             target,
+            statements: Vec::new(),
         })
     }
 
@@ -476,6 +484,7 @@ impl<'a> Serving<'a> {
             let is_safe = session.relay_reason != Some(RelayReason::Charset);
             session.take_way(way, is_safe);
         }
+        self.statements_followed(fresh.statements);
         // The old node closes when it reads this, or finds us gone. One that hangs may have no room for it.
         let _ = old.finish(&QUIT);
         ss_id

@@ -1,0 +1,378 @@
+//! Prepared statements that follow a session whose node is gone. They are prepared at the next node with the ids that the client knows: servers count
+//! them up from 1 in each connection, so statements that nobody needs fill the gaps. What a client has said of parameters besides, their types and
+//! long data, went with the node.
+
+use std::collections::BTreeMap;
+
+use bytes::{Buf, Bytes, BytesMut};
+use sluice_ebpf::{
+    classify::LAST_PREPARED,
+    response::{Expect, Outcome, Response},
+};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    close::End,
+    relay::{Got, read_into},
+    serve::{Serving, payload_length},
+    switch::Fresh,
+};
+use crate::{
+    protocol::{
+        command,
+        packet::{self, HEADER_LEN},
+        statement::names_types,
+    },
+    session::{StickyReason, prepared::Whole},
+};
+
+/// What is prepared to fill a gap.
+const FILLER: &[u8] = b"DO 0";
+/// Bytes of commands that are sent before their answers are read: as many as surely fit into the buffers on their way.
+const BATCH_BYTES: usize = 4096;
+/// Bytes of an answer to `COM_STMT_PREPARE` up to the count of its parameters: header, OK, id, columns.
+const BEFORE_COUNT: usize = HEADER_LEN + 7;
+/// In the flags of `COM_STMT_BULK_EXECUTE`: the types follow (`STMT_BULK_FLAG_SEND_TYPES`, `MariaDB`).
+const BULK_TYPES: u8 = 128;
+/// The longest text that is kept, in bytes.
+const TEXT_BYTES_MAX: usize = 16 * 1024;
+
+/// What must be known of statements that have followed their session.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    /// Those of which the node has not been told the types of their parameters.
+    untyped: BTreeMap<u32, Untyped>,
+    /// Which statement was prepared last is not what the client knows.
+    has_other_last: bool,
+    /// `COM_STMT_SEND_LONG_DATA` has been relayed.
+    has_long_data: bool,
+    /// Closes among the commands without a response that the kernel has spliced with the session's record.
+    closes_spliced: u64,
+}
+
+impl Followed {
+    /// The session has no statements any more.
+    pub(super) fn forget(&mut self) {
+        self.untyped.clear();
+        (self.has_other_last, self.has_long_data) = (false, false);
+    }
+
+    /// Closes of statements were spliced.
+    pub(super) const fn note_closes(&mut self, count: u64) {
+        self.closes_spliced += count;
+    }
+}
+
+/// A statement whose parameters' types the node does not know.
+#[derive(Clone, Copy, Debug)]
+struct Untyped {
+    parameters: u16,
+    spliceable: bool,
+}
+
+/// A statement that a fresh server session has prepared.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Again {
+    id: u32,
+    untyped: Untyped,
+}
+
+/// A command that is sent to prepare a statement, or to fill a gap.
+struct Step {
+    id: u32,
+    /// Not a filler.
+    spliceable: Option<bool>,
+}
+
+impl Serving<'_> {
+    /// What is to be kept of the statement that the command at the front of `client_rest` prepares, so that it can be prepared elsewhere.
+    pub(super) fn whole(&self, spliceable: bool) -> Option<Whole> {
+        let length = payload_length(&self.client_rest);
+        let text = self.client_rest.get(HEADER_LEN + 1..HEADER_LEN + length)?;
+        let is_of_use = text.len() <= TEXT_BYTES_MAX && self.has_other_nodes();
+        is_of_use.then(|| Whole {
+            text: text.into(),
+            spliceable,
+            versions: self.entry.session.borrow().versions,
+        })
+    }
+
+    /// What ties the session to a node that is gone, but for a transaction, which is gone with it.
+    pub(super) fn ties_to_dead(&self) -> Vec<StickyReason> {
+        let session = self.entry.current();
+        let mut ties = session.sticky_reasons();
+        let own = session.ties.reasons();
+        let can_follow = self
+            .entry
+            .prepared
+            .borrow()
+            .followable(session.versions)
+            .is_some()
+            && !self.has_long_data();
+        ties.retain(|reason| match reason {
+            StickyReason::Transaction => false,
+            // Those of `PREPARE` are among the session's own ties.
+            StickyReason::PreparedStatement => own.contains(reason) || !can_follow,
+            _ => true,
+        });
+        ties
+    }
+
+    /// Whether `COM_STMT_SEND_LONG_DATA` may have brought something that no execution has used.
+    fn has_long_data(&self) -> bool {
+        let silent = self
+            .entry
+            .slot()
+            .map_or(0, |slot| slot.progress().silent_commands);
+        self.followed.has_long_data || silent > self.followed.closes_spliced
+    }
+
+    /// Has a fresh server session prepare the session's statements, with their ids.
+    ///
+    /// # Errors
+    /// Why it cannot be used.
+    pub(super) async fn prepare_again(
+        &self,
+        fresh: &mut Fresh<'_>,
+        deadline: Instant,
+    ) -> Result<Vec<Again>, String> {
+        let (steps, packets) = {
+            let prepared = self.entry.prepared.borrow();
+            let versions = self.entry.session.borrow().versions;
+            let statements = prepared.followable(versions).unwrap_or_default();
+            steps(&statements)
+        };
+        let mut again = Vec::new();
+        let mut steps = steps.into_iter();
+        for (batch, count) in packets {
+            let answers = timeout_at(deadline, self.exchange_batch(fresh, &batch, count))
+                .await
+                .map_err(|_elapsed| "the node does not prepare the session's statements in time")?
+                .map_err(|_end| "the node has closed the connection")?;
+            for (answer, step) in answers.into_iter().zip(steps.by_ref()) {
+                match answer {
+                    Some((id, parameters)) if id == step.id => {
+                        again.extend(step.spliceable.map(|spliceable| Again {
+                            id,
+                            untyped: Untyped {
+                                parameters,
+                                spliceable,
+                            },
+                        }));
+                    }
+                    Some(_) => {
+                        return Err("the node gives prepared statements other ids".to_owned());
+                    }
+                    // Its executions are answered with the error that there is no such statement.
+                    None => {}
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    /// Sends commands and reads the answers of those that prepare: id and count of parameters; none for an error.
+    async fn exchange_batch(
+        &self,
+        fresh: &mut Fresh<'_>,
+        batch: &[u8],
+        count: usize,
+    ) -> Result<Vec<Option<(u32, u16)>>, End> {
+        fresh.leg.write_all(batch).await.map_err(End::of_node)?;
+        let mut answers = Vec::with_capacity(count);
+        while answers.len() < count {
+            let mut response = Response::DONE;
+            response.begin(Expect::Prepare as u8, self.capabilities.format());
+            let mut front = BytesMut::new();
+            while !response.is_done() {
+                if fresh.rest.is_empty() {
+                    fresh.leg.readable().await.map_err(End::of_node)?;
+                    if let Got::End =
+                        read_into(&mut fresh.rest, &fresh.leg, self.worker).map_err(End::of_node)?
+                    {
+                        return Err(End::NodeClosed);
+                    }
+                }
+                let taken = response.feed(&fresh.rest);
+                let bytes = fresh.rest.split_to(taken);
+                let wanted = (BEFORE_COUNT + 2).saturating_sub(front.len());
+                front.extend_from_slice(bytes.get(..wanted).unwrap_or(&bytes));
+            }
+            let parameters = front
+                .get(BEFORE_COUNT..)
+                .filter(|rest| rest.len() >= 2)
+                .map(|mut rest| rest.get_u16_le());
+            let is_ok = response.outcome() == Outcome::Ok;
+            answers.push(
+                parameters
+                    .filter(|_| is_ok)
+                    .map(|parameters| (response.statement_id(), parameters)),
+            );
+        }
+        Ok(answers)
+    }
+
+    /// The session has another node, which has prepared these statements.
+    pub(super) fn statements_followed(&mut self, again: Vec<Again>) {
+        self.followed = Followed {
+            has_other_last: self.entry.session.borrow().has_prepared,
+            ..Followed::default()
+        };
+        let is_spliceable = self.is_spliceable();
+        for Again { id, mut untyped } in again {
+            untyped.spliceable &= is_spliceable;
+            if untyped.parameters != 0 {
+                self.followed.untyped.insert(id, untyped);
+            } else if let Some(slot) = self.entry.slot().filter(|_| untyped.spliceable) {
+                slot.allow_statement(id);
+            }
+        }
+    }
+
+    /// The client has prepared a statement at its node.
+    pub(super) fn prepared_anew(&mut self, id: u32) {
+        self.followed.has_other_last = false;
+        self.followed.untyped.remove(&id);
+    }
+
+    /// Looks at the command at the front of `client_rest`: an execution of a statement that has followed the session must name its parameters' types.
+    ///
+    /// # Errors
+    /// It does not, and the session ends: nobody can execute it any more, and the client can.
+    pub(super) async fn look_at_execution(&mut self) -> Result<(), End> {
+        let byte = self
+            .client_rest
+            .get(HEADER_LEN)
+            .copied()
+            .unwrap_or_default();
+        self.followed.has_long_data |= byte == command::STMT_SEND_LONG_DATA;
+        let is_execution = matches!(byte, command::STMT_EXECUTE | command::STMT_BULK_EXECUTE);
+        if !is_execution || (self.followed.untyped.is_empty() && !self.followed.has_other_last) {
+            return Ok(());
+        }
+        loop {
+            let length = payload_length(&self.client_rest);
+            let rest = self.client_rest.get(HEADER_LEN..).unwrap_or_default();
+            let payload = rest.get(..length).unwrap_or(rest);
+            let is_whole = payload.len() == length;
+            let id = payload.get(1..5).map(|mut id| id.get_u32_le());
+            let named = match id {
+                Some(LAST_PREPARED) if self.followed.has_other_last => Some(false),
+                Some(id) => match self.followed.untyped.get(&id) {
+                    None => return Ok(()),
+                    Some(_) if byte == command::STMT_BULK_EXECUTE => {
+                        payload.get(5).map(|flags| flags & BULK_TYPES != 0)
+                    }
+                    Some(untyped) => {
+                        names_types(payload, self.capabilities, untyped.parameters.into()).ok()
+                    }
+                },
+                None => None,
+            };
+            match (named, id) {
+                (Some(true), Some(id)) => {
+                    let untyped = self.followed.untyped.remove(&id);
+                    if let Some(slot) = self.entry.slot()
+                        && untyped.is_some_and(|untyped| untyped.spliceable)
+                    {
+                        slot.allow_statement(id);
+                    }
+                    return Ok(());
+                }
+                (None, _) if !is_whole => self.read_client_or_end().await?,
+                _ => {
+                    self.entry.remark(
+                        "a prepared statement has followed to another node, but not what was known of its parameters".to_owned(),
+                    );
+                    return Err(End::StatementLost);
+                }
+            }
+        }
+    }
+}
+
+/// The commands by which a server that counts from 1 gives these statements their ids, in batches with the count of their answers.
+fn steps(statements: &[(u32, &Whole)]) -> (Vec<Step>, Vec<(Bytes, usize)>) {
+    let mut steps = Vec::new();
+    let mut batches = Vec::new();
+    let mut batch = BytesMut::new();
+    let mut count = 0;
+    let mut next = 1;
+    for (id, whole) in statements {
+        for filler in next..=*id {
+            let is_filler = filler != *id;
+            let text = if is_filler { FILLER } else { &whole.text };
+            packet::put(&mut batch, 0, &[&[command::STMT_PREPARE], text].concat());
+            if is_filler {
+                let close = [&[command::STMT_CLOSE][..], &filler.to_le_bytes()].concat();
+                packet::put(&mut batch, 0, &close);
+            }
+            steps.push(Step {
+                id: filler,
+                spliceable: (!is_filler).then_some(whole.spliceable),
+            });
+            count += 1;
+            if batch.len() >= BATCH_BYTES {
+                batches.push((batch.split().freeze(), std::mem::take(&mut count)));
+            }
+        }
+        next = id + 1;
+    }
+    if count > 0 {
+        batches.push((batch.freeze(), count));
+    }
+    (steps, batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::Versions;
+
+    #[test]
+    fn gaps_between_ids_are_filled() {
+        let whole = |spliceable| Whole {
+            text: b"SELECT 1"[..].into(),
+            spliceable,
+            versions: Versions::default(),
+        };
+        let (second, fourth) = (whole(true), whole(false));
+        let (steps, batches) = steps(&[(2, &second), (4, &fourth)]);
+        let found: Vec<_> = steps
+            .iter()
+            .map(|step| (step.id, step.spliceable))
+            .collect();
+        assert_eq!(
+            found,
+            [(1, None), (2, Some(true)), (3, None), (4, Some(false))]
+        );
+        let sent: Vec<_> = [
+            &b"\x05\0\0\0\x16DO 0"[..],
+            b"\x05\0\0\0\x19\x01\0\0\0",
+            b"\x09\0\0\0\x16SELECT 1",
+            b"\x05\0\0\0\x16DO 0",
+            b"\x05\0\0\0\x19\x03\0\0\0",
+            b"\x09\0\0\0\x16SELECT 1",
+        ]
+        .concat();
+        assert_eq!(batches, [(Bytes::from(sent), 4)]);
+    }
+
+    #[test]
+    fn many_go_in_batches() {
+        let whole = Whole {
+            text: b"SELECT 1"[..].into(),
+            spliceable: true,
+            versions: Versions::default(),
+        };
+        let (steps, batches) = steps(&[(1000, &whole)]);
+        let counts: usize = batches.iter().map(|(_, count)| count).sum();
+        assert_eq!((steps.len(), counts), (1000, 1000));
+        assert!(
+            batches.len() > 1
+                && batches
+                    .iter()
+                    .all(|(batch, _)| batch.len() < 2 * BATCH_BYTES)
+        );
+    }
+}
