@@ -73,8 +73,9 @@ impl Client {
     /// One operation; whether the connection is still good.
     fn step(&mut self, connection: &mut Connection) -> bool {
         match self.random.below(10) {
-            0..=5 => self.write(connection),
-            6..=7 => self.write_two(connection),
+            0..=4 => self.write(connection),
+            5..=6 => self.write_two(connection),
+            7 => self.count(connection),
             _ => self.look(connection),
         }
     }
@@ -163,6 +164,32 @@ impl Client {
                     ));
                 }
                 self.ledger.read(is_primary);
+                true
+            }
+            Ok(answer) => {
+                self.ledger.failed(&answer.outcome);
+                breathe();
+                true
+            }
+            Err(_gone) => {
+                self.ledger.lost();
+                false
+            }
+        }
+    }
+
+    /// A read that any node may answer: no node has more than the client has sent.
+    fn count(&mut self, connection: &mut Connection) -> bool {
+        let question = format!(
+            "SELECT COUNT(*) FROM ha.log WHERE client = {} AND seq >= {}",
+            self.number, self.next
+        );
+        match connection.query(&question) {
+            Ok(answer) if answer.outcome.code() == 0 => {
+                let found = answer.texts().unwrap_or_default();
+                if found != [vec![Some("0".to_owned())]] {
+                    self.ledger.wrong.push(format!("{question}: {found:?}"));
+                }
                 true
             }
             Ok(answer) => {
