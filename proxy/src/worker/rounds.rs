@@ -1,6 +1,6 @@
 //! A worker's thread runs its tasks in rounds, and behind each it sends what they have written.
 
-use std::{future::poll_fn, pin::pin, task::Poll};
+use std::{cell::Cell, future::poll_fn, pin::pin, task::Poll};
 
 use tokio::task::LocalSet;
 
@@ -13,20 +13,24 @@ const ROUNDS: usize = 4;
 /// `last` looks at what has come from other threads: who has read an answer finds its command ended.
 pub(super) async fn run<T>(outbox: &Outbox, tasks: &LocalSet, last: impl Future<Output = T>) -> T {
     let mut last = pin!(last);
+    let has_looked = Cell::new(false);
     // Within the set, so that tasks that are woken are in its queue already.
     let mut round = pin!(tasks.run_until(poll_fn(|context| {
         if outbox.is_empty() {
+            has_looked.set(true);
             return last.as_mut().poll(context);
         }
         outbox.flush();
         Poll::Pending
     })));
     poll_fn(|context| {
+        // What has woken us may be meant for it.
+        has_looked.set(false);
         for _ in 0..ROUNDS {
             if let Poll::Ready(ended) = round.as_mut().poll(context) {
                 return Poll::Ready(ended);
             }
-            if outbox.is_empty() {
+            if outbox.is_empty() && has_looked.get() {
                 return Poll::Pending;
             }
         }
@@ -38,7 +42,7 @@ pub(super) async fn run<T>(outbox: &Outbox, tasks: &LocalSet, last: impl Future<
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, rc::Rc};
+    use std::{rc::Rc, task::Waker};
 
     use super::*;
     use crate::net;
@@ -67,5 +71,36 @@ mod tests {
             Poll::Pending
         });
         assert!(!run(&outbox, &tasks, reader).await);
+    }
+
+    #[tokio::test]
+    async fn mail_that_comes_in_the_midst_of_many_rounds_is_read() {
+        let outbox = Rc::new(Outbox::new().expect("io_uring"));
+        let (near, far) = net::pair().await;
+        let mailbox: Rc<Cell<Option<Waker>>> = Rc::default();
+        let tasks = LocalSet::new();
+        tasks.spawn_local({
+            let (outbox, mailbox) = (Rc::clone(&outbox), Rc::clone(&mailbox));
+            async move {
+                for number in 0..=ROUNDS {
+                    if number == 1 {
+                        mailbox.take().expect("somebody who waits for mail").wake();
+                    }
+                    assert!(near.post(&outbox, b"answer").await.unwrap().is_empty());
+                }
+                std::future::pending::<()>().await;
+            }
+        });
+        let mut looks = 0;
+        let reader = poll_fn(|context| {
+            looks += 1;
+            if looks == 2 {
+                return Poll::Ready(());
+            }
+            mailbox.set(Some(context.waker().clone()));
+            Poll::Pending
+        });
+        run(&outbox, &tasks, reader).await;
+        drop(far);
     }
 }
