@@ -3,8 +3,11 @@
 
 use crate::parser::parser_approves;
 use sluice::admin::prepared::Template;
+use sluice::session::aim::{Place, place_of};
+use sluice::session::hint;
 use sluice::session::sticky::{self, Knot, StickyReason};
 use sluice::sql::assigned::Assigned;
+use sluice_ebpf::aim::{self, Aim};
 use sluice_ebpf::automaton::{self, Backslash, START, START_WITH_ATTRIBUTES, TextVerdict};
 use sluice_ebpf::classify::{self, Verdict};
 use sluice_ebpf::reason::TrapReason;
@@ -19,6 +22,7 @@ pub fn statement(text: &[u8]) {
         "{known:?} where backslashes are known to escape, else {verdict:?}: {}",
         text.escape_ascii()
     );
+    hinted(text);
     // The daemon's own readers take both readings where a text has two.
     let TextVerdict::Splice(kind) = verdict else {
         return;
@@ -58,6 +62,29 @@ pub fn statement(text: &[u8]) {
             "spliced as {kind:?}: {text:?}"
         );
     }
+}
+
+/// A hint sends to a replica only what one may answer without it, and one that is a comment is none.
+fn hinted(text: &[u8]) {
+    let plain = hint::without_hints(text);
+    assert_eq!(plain.len(), text.len());
+    let aim = aim::scan(aim::START, &plain);
+    assert_ne!(aim, Aim::Hinted, "{}", plain.escape_ascii());
+    // In a packet of its own, as long as a command of one packet may be.
+    let length = text.len() + 1;
+    let Ok(length) = u32::try_from(length) else {
+        return;
+    };
+    let [a, b, c, 0] = length.to_le_bytes() else {
+        return;
+    };
+    let packet = [&[a, b, c, 0, 3][..], text].concat();
+    let place = place_of(&packet, false);
+    assert!(
+        matches!(place, Place::Writer | Place::Last) || aim == Aim::Reader,
+        "{place:?}, but {aim:?} without its hint: {}",
+        text.escape_ascii()
+    );
 }
 
 /// As the kernel sees a text: in messages, behind its command's byte, with query attributes or without.
