@@ -6,7 +6,7 @@
 
 use std::{
     cell::RefCell,
-    io,
+    fmt, io,
     os::fd::{AsRawFd as _, RawFd},
     pin::Pin,
     task::{Context, Poll, Waker},
@@ -27,7 +27,7 @@ const WAITING_BYTES: usize = 64 * 1024;
 const TRIES: u32 = 100;
 
 /// The writes of one thread that are to be made together.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Outbox(RefCell<Batch>);
 
 #[derive(Default)]
@@ -117,6 +117,12 @@ impl Outbox {
             return Poll::Pending;
         }
         Poll::Ready(batch.leave(place).unwrap_or_else(|| Ok(BytesMut::new())))
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} waiting", self.waiting.len())
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use bytes::{Bytes, BytesMut};
 use rustls::Connection;
 
-use crate::net::{Leg, READ_CHUNK};
+use crate::net::{Leg, READ_CHUNK, outbox::Outbox};
 use crate::protocol::packet;
 
 /// The longest packet of a login, in bytes: the attributes that servers take and 16 KiB for everything else.
@@ -37,6 +37,8 @@ pub struct LoginLeg<'a> {
     sequence: u8,
     /// Bytes read before what is read here.
     before: u64,
+    /// Where packets are left that are written.
+    outbox: Option<&'a Outbox>,
 }
 
 impl<'a> LoginLeg<'a> {
@@ -49,7 +51,15 @@ impl<'a> LoginLeg<'a> {
             rest,
             held: BytesMut::new(),
             sequence,
+            outbox: None,
         }
+    }
+
+    /// The same, with packets written together with those of others.
+    #[must_use]
+    pub const fn posting(mut self, outbox: &'a Outbox) -> Self {
+        self.outbox = Some(outbox);
+        self
     }
 
     /// What was read and is no part of a packet taken.
@@ -160,6 +170,9 @@ impl<'a> LoginLeg<'a> {
     pub async fn write(&mut self, payload: &[u8]) -> io::Result<()> {
         let mut out = BytesMut::with_capacity(packet::HEADER_LEN + payload.len());
         self.sequence = packet::put(&mut out, self.sequence, payload);
+        if let Some(outbox) = self.outbox {
+            out = self.leg.post(outbox, &out).await?;
+        }
         self.leg.write_all(&out).await
     }
 }

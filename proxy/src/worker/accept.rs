@@ -142,6 +142,7 @@ async fn live(
         greeting: &greeting,
         ends: sender::ends(entry.session.borrow().client, &client),
         tls,
+        outbox: &worker.outbox,
     };
     let node = Capture::of(worker, entry, &client);
     let address = terms.ends.source.ip().to_canonical();

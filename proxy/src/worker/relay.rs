@@ -270,7 +270,12 @@ impl Serving<'_> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut rest = bytes;
+        let posted = self.client.post(&self.worker.outbox, bytes).await;
+        let left = posted.map_err(End::of_client)?;
+        let mut rest = left.as_ref();
+        if rest.is_empty() {
+            return Ok(());
+        }
         let mut written = self.client.write_now(rest);
         loop {
             match written {

@@ -21,6 +21,7 @@ use super::auth::{converse, dismiss, part_from_node, secrecy};
 use crate::config::NodeAddress;
 use crate::net::{
     Leg,
+    outbox::Outbox,
     tls::{Certificate, Encryption},
 };
 use crate::node::{Announce, Greeted, LegError, LoginLeg, SecureError, secure};
@@ -56,6 +57,8 @@ pub(super) struct Terms<'a> {
     pub ends: Ends,
     /// TLS towards the client, if the greeting offers it.
     pub tls: Option<Tls<'a>>,
+    /// Where its packets are left.
+    pub outbox: &'a Outbox,
 }
 
 /// TLS towards clients.
@@ -290,7 +293,7 @@ pub(super) async fn login<A: Announce>(
     announce: &A,
 ) -> Result<Arrival, Box<LoginEnd>> {
     let mut known = Known::default();
-    let mut client_leg = LoginLeg::new(&client, client_rest, 0);
+    let mut client_leg = LoginLeg::new(&client, client_rest, 0).posting(terms.outbox);
     let failure = match attempt(&mut client_leg, terms, route, announce, &mut known).await {
         Ok(Attempted::Proxy(request, user)) => {
             let welcome = client_leg.take_held();
@@ -461,7 +464,7 @@ async fn join<A: Announce>(
     terms: Terms<'_>,
     greeted: &Greeted<'_, A>,
 ) -> Result<(OkPacket, Option<Proof>, BytesMut), Failure> {
-    let mut node = greeted.login_leg();
+    let mut node = greeted.login_leg().posting(terms.outbox);
     let (ok, proof) = authenticate(client, &mut node, wish, &greeted.greeting, terms).await?;
     Ok((ok, proof, node.into_rest()))
 }

@@ -111,6 +111,7 @@ async fn run_to<T>(
         capabilities: Capabilities::advertise(NODE),
         ..node_greeting(NODE)
     };
+    let outbox = Outbox::default();
     let terms = Terms {
         greeting: &greeting,
         names: Rules::default(),
@@ -119,6 +120,7 @@ async fn run_to<T>(
         cs_id: 1 << 18,
         ends: nowhere(),
         tls: None,
+        outbox: &outbox,
     };
     let route = async |name: &LoginName| match name.tenant.as_str() {
         "t1" => Ok(Destination::Node {
@@ -494,6 +496,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         started.elapsed()
     };
     let greeting = node_greeting(NODE);
+    let outbox = Outbox::default();
     let terms = Terms {
         greeting: &greeting,
         names: Rules::default(),
@@ -502,6 +505,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
         cs_id: 1,
         ends: nowhere(),
         tls: None,
+        outbox: &outbox,
     };
     let (near, far) = Door::open().pair().await;
     let proxy = async {
