@@ -12,7 +12,7 @@ use sluice_tests::{
     server::{PASSWORD, USER, USER_ROOT},
     stage::{Front, Stage},
     wait,
-    wire::{Connection, Outcome, command},
+    wire::{Connection, Outcome, command, frame},
 };
 use std::{path::PathBuf, time::Duration};
 
@@ -373,20 +373,41 @@ fn asked_again(stage: &Stage) -> Result<()> {
     in_transaction.run("BEGIN")?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let _blocker = blocked(&site, &mut killed, READ)?;
+    let mut long = site.spliced_client(stage)?;
+    let text = format!(
+        "SELECT a + 2 FROM test.t WHERE '{0}' = '{0}'",
+        "x".repeat(1000)
+    );
+    let id = long.greeting().thread_id;
+    let before = attribute::splice_of(&mut operator, id)?;
+    long.send_command(&command::query(text.as_bytes()))?;
+    executes(&site, &text.replace('\'', "\\'"))?;
+    let sent = attribute::splice_of(&mut operator, id)?;
+    // On the wire it may have been relayed for lack of an acknowledgement.
+    let is_spliced = sent.grown(&before, "spliced_commands")? > 0;
+    ensure!(stage.path().splices() || !is_spliced);
     let other = "SELECT a + 1 FROM test.t";
     in_transaction.send_command(&command::query(other.as_bytes()))?;
     executes(&site, other)?;
     site.cluster.server(0)?.kill()?;
     assert_eq!(killed.read_response(&[])?.text()?, "7");
-    assert_eq!(retried(&mut operator)?, 1);
+    // All of it is known only where it went through the daemon.
+    let answer = long.read_response(&[])?;
+    if is_spliced {
+        is_unknown(&answer.outcome)?;
+    } else {
+        assert_eq!(answer.text()?, "9");
+    }
+    let expected = if is_spliced { 1 } else { 2 };
+    assert_eq!(retried(&mut operator)?, expected);
     // In a transaction other reads would see other rows.
     let outcome = in_transaction.read_response(&[])?.outcome;
     assert_eq!(error(&outcome)?.0, 1213, "{outcome}");
     site.cluster.promote(1)?;
-    for client in [&mut killed, &mut in_transaction] {
+    for client in [&mut killed, &mut in_transaction, &mut long] {
         site.check(client, 1)?;
     }
-    assert_eq!(retried(&mut operator)?, 1);
+    assert_eq!(retried(&mut operator)?, expected);
     Ok(())
 }
 
@@ -416,16 +437,26 @@ fn asked_again_once(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The node stops in its tracks while it is sent more than its socket takes.
+/// The node stops in its tracks while the client sends, which goes on.
 fn half_a_command(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.spliced_client(stage)?;
-    client.run("SELECT 1")?;
     let primary = site.cluster.server(0)?;
-    primary.signal(libc::SIGSTOP)?;
-    // Longer than all buffers on its way, shorter than one packet.
+    // Shorter than one packet.
     let text = format!("SELECT LENGTH('{}')", "x".repeat(15 << 20));
-    client.send_command(&command::query(text.as_bytes()))?;
+    let (bytes, _) = frame(&command::query(text.as_bytes()), 0);
+    let (front, rest) = bytes.split_at(4 << 20);
+    let id = client.greeting().thread_id;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let before = attribute::splice_of(&mut operator, id)?;
+    client.send_raw(front)?;
+    wait::until_true("a part of it is with the node", DEADLINE, || {
+        let now = attribute::splice_of(&mut operator, id)?;
+        Ok(now.grown(&before, "relayed_bytes_to_node")? > 1 << 20)
+    })?;
+    primary.signal(libc::SIGSTOP)?;
+    client.send_raw(rest)?;
+    client.expect_answer(1);
     is_unknown(&client.read_response(&[])?.outcome)?;
     site.cluster.promote(1)?;
     site.check(&mut client, 1)?;

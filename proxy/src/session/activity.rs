@@ -7,7 +7,7 @@ use super::prepared::Prepared;
 use crate::{protocol::command, sql::secret};
 
 /// Bytes of a text that are kept to be shown.
-const TEXT_BYTES: usize = 256;
+pub const TEXT_BYTES: usize = 256;
 
 /// The front of a text, as much of it as is kept to be shown.
 #[derive(Clone, Copy, PartialEq, Eq)]

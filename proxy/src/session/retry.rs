@@ -29,12 +29,16 @@ pub fn repeatable(command: &Command, attributes: bool) -> Option<BytesMut> {
     let mut packet = BytesMut::new();
     put(&mut packet, 0, &payload);
     let is_whole = command.bytes == packet.len() as u64 && packet.len() > HEADER_LEN;
-    let only_reads = command.byte == command::PING
-        || matches!(
-            place_of(&packet, attributes),
-            Place::Reader | Place::AnyReader | Place::Named(_)
-        );
-    (is_whole && only_reads).then_some(packet)
+    let is_harmless = command.byte == command::PING || only_reads(&packet, attributes);
+    (is_whole && is_harmless).then_some(packet)
+}
+
+/// Whether the text in this packet surely only reads.
+pub fn only_reads(packet: &[u8], attributes: bool) -> bool {
+    matches!(
+        place_of(packet, attributes),
+        Place::Reader | Place::AnyReader | Place::Named(_)
+    )
 }
 
 #[cfg(test)]

@@ -3,7 +3,12 @@
 use bytes::BytesMut;
 use sluice_ebpf::reason::RelayReason;
 
-use super::{close::End, kill::Turn, serve::Serving, splice::Reclaimed};
+use super::{
+    close::End,
+    kill::Turn,
+    serve::{Serving, payload_length},
+    splice::Reclaimed,
+};
 use crate::{
     protocol::{
         capability::Capabilities,
@@ -11,7 +16,11 @@ use crate::{
         packet::{self, HEADER_LEN},
         reply::encode_error,
     },
-    session::{Command, Session, retry::repeatable},
+    session::{
+        Command, Session,
+        activity::TEXT_BYTES,
+        retry::{only_reads, repeatable},
+    },
 };
 
 /// How often a node has been asked a command.
@@ -80,13 +89,31 @@ impl Serving<'_> {
         }
     }
 
+    /// The command at the front of `client_rest` is about to be relayed: keeps it, if it may be asked again and what is kept of every command will not do.
+    pub(super) fn keep_long_read(&mut self) {
+        let length = HEADER_LEN + payload_length(&self.client_rest);
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        let packet = self.client_rest.get(..length);
+        self.long_read = packet
+            .filter(|packet| {
+                length > TEXT_BYTES
+                    && self.status.is_outside_transaction()
+                    && self.has_other_nodes()
+                    && only_reads(packet, attributes)
+            })
+            .map(BytesMut::from);
+    }
+
     /// Has another node be asked what the one that is gone has not answered, where that one may have executed it and it makes no difference: the
     /// command is the client's next one again. Whether it is; a command is asked again once.
     pub(super) fn ask_again(&mut self, session: &Session) -> bool {
         let is_clear = self.status.is_outside_transaction()
             && session.relay_reason != Some(RelayReason::Charset);
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
-        let packet = repeatable(&session.command, attributes);
+        let packet = self
+            .long_read
+            .take()
+            .or_else(|| repeatable(&session.command, attributes));
         let Some(mut packet) = packet.filter(|_| is_clear && self.attempt == Attempt::First) else {
             return false;
         };

@@ -102,6 +102,8 @@ pub(super) struct Serving<'a> {
     pub(super) is_dismissed: bool,
     /// Whether the command at hand was asked of a node before.
     pub(super) attempt: Attempt,
+    /// The command at hand, where it is longer than what is shown of it and may be asked again.
+    pub(super) long_read: Option<BytesMut>,
 }
 
 impl<'a> Serving<'a> {
@@ -145,6 +147,7 @@ impl<'a> Serving<'a> {
             news_seen: 0,
             is_dismissed: false,
             attempt: Attempt::First,
+            long_read: None,
         }
     }
 
@@ -205,6 +208,7 @@ impl<'a> Serving<'a> {
 
     /// One command, or what else happens at a boundary. What is rare is boxed: an idle session's task has no memory for it.
     async fn boundary(&mut self) -> Result<(), End> {
+        self.long_read = None;
         if self.lost.is_some() {
             return self.boundary_without_node().await;
         }
@@ -260,7 +264,10 @@ impl<'a> Serving<'a> {
             }
             Plan::Text { text, effect } => {
                 match admin::parse(&text).or_else(|| admin::hidden(&text).map(Err)) {
-                    None => self.forward(effect).await,
+                    None => {
+                        self.keep_long_read();
+                        self.forward(effect).await
+                    }
                     Some(statement) => Box::pin(self.answer_own(statement, effect)).await,
                 }
             }
