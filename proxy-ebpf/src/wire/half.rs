@@ -393,7 +393,7 @@ impl Half<'_> {
                 ended = true;
             } else if segment.length != 0 || segment.seq != next {
                 // It misses an acknowledgement, or asks whether the peer lives.
-                return self.ask(segment.length);
+                return self.ask(segment);
             } else if self.own.is(flag::REPEATED) {
                 self.own.flags &= !flag::REPEATED;
             } else {
@@ -406,7 +406,7 @@ impl Half<'_> {
                 // In the peer's gap its probe would be heard and not answered.
                 return Verdict {
                     ended,
-                    ..self.ask(0)
+                    ..self.ask(segment)
                 };
             }
             // The peer's acknowledgements are the other peer's: the socket gets copies, or it would think that nobody is there.
@@ -420,7 +420,7 @@ impl Half<'_> {
         if segment.length != 0 && !after(end, own.snd_edge) && !segment.has(tcp::FIN) {
             return Verdict {
                 ended,
-                ..self.ask(segment.length)
+                ..self.ask(segment)
             };
         }
         if segment.length != 0 && after(own.snd_edge, seq) && *self.phase == phase::DRAINING {
@@ -454,25 +454,44 @@ impl Half<'_> {
             to: To::Addressee,
             seq,
             ack,
-            sack_shift: own.rcv_bypassed,
+            sack_shift: self.sack_shift(segment),
             length: segment.length,
             ended,
             ..Verdict::UNTOUCHED
         }
     }
 
+    /// By what the SACK blocks of a local socket's segment are moved. What it said before the last regime, and comes late, would name bytes that bypassed
+    /// it: while the other peer may not have these it names none.
+    #[inline(always)]
+    const fn sack_shift(&self, segment: &Segment) -> u32 {
+        let own = &*self.own;
+        let edge = match *self.phase {
+            phase::SPLICED => own.rcv_nxt,
+            phase::DRAINING => own.rcv_edge,
+            _ => return own.rcv_bypassed,
+        };
+        if after(edge, segment.ack.wrapping_add(own.rcv_bypassed)) {
+            own.rcv_bypassed.wrapping_sub(NO_BLOCK)
+        } else {
+            own.rcv_bypassed
+        }
+    }
+
     /// Has the peer say where it stands: a segment wholly of numbers that it has acknowledged is answered with an acknowledgement, and of
     /// that the local socket gets a copy. So its keep-alive works in a regime too.
     #[inline(always)]
-    const fn ask(&mut self, length: u32) -> Verdict {
+    const fn ask(&mut self, segment: &Segment) -> Verdict {
+        let sack_shift = self.sack_shift(segment);
         let own = &mut *self.own;
+        let length = segment.length;
         own.flags |= flag::PROBED;
         let before = if length == 0 { 1 } else { length };
         Verdict {
             to: To::Addressee,
             seq: own.snd_una.wrapping_sub(before),
             ack: own.rcv_acked,
-            sack_shift: own.rcv_bypassed,
+            sack_shift,
             length,
             ..Verdict::UNTOUCHED
         }

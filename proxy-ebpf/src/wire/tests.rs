@@ -562,3 +562,27 @@ fn an_acknowledgement_in_the_drain_stands_behind_what_the_daemon_wrote() {
         (To::OtherPeer, DAEMON_TO_CLIENT + 137, CLIENT + 80)
     );
 }
+
+/// Found by the model: a block that the local socket named before the regime was moved onto bytes that bypassed it, which the client did not have.
+#[test]
+fn an_old_block_in_the_drain_names_nothing() {
+    let (mut wire, offer) = spliced(true);
+    let data = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
+    wire.from_peer(Side::Node, &data, Content::Walked(NODE + 100), &offer, true);
+    let hidden = 500_u32.wrapping_sub(1 << 30);
+    // In the regime, where the question why the peer is silent goes out.
+    let keepalive = segment(DAEMON_TO_NODE + 49, NODE + 60, 0);
+    let asked = wire.from_local(Side::Node, &keepalive, &offer);
+    assert_eq!((asked.to, asked.sack_shift), (To::Addressee, hidden));
+    let stopped = Offer {
+        stopped: 1,
+        ..offer
+    };
+    for (ack, shift) in [(NODE + 60, hidden), (NODE + 100, 500)] {
+        let said = wire.from_local(Side::Node, &segment(DAEMON_TO_NODE + 50, ack, 0), &stopped);
+        assert_eq!((said.to, said.sack_shift), (To::Addressee, shift));
+    }
+    let all = segment(CLIENT + 80, DAEMON_TO_CLIENT + 600, 0);
+    wire.from_peer(Side::Client, &all, Content::Unknown, &stopped, false);
+    assert_eq!(wire.phase, phase::RELAYED);
+}
