@@ -97,6 +97,10 @@ pub(crate) struct Scratch {
     pub(crate) found: u32,
     /// Commands without a response that stand before the last one in a client's segment.
     pub(crate) silent: u32,
+    /// Whose the client's segment is: an [`Aim`](sluice_ebpf::aim::Aim) as its number.
+    pub(crate) aim: u32,
+    /// For the alignment.
+    pub(crate) reserved: u32,
     /// The bits of the statements that the segment closes ([`Client::closed`](sluice_ebpf::record::Client::closed)).
     pub(crate) closes: u64,
 }

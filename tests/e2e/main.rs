@@ -67,6 +67,7 @@ mod session;
 mod spill;
 mod spliced;
 mod split;
+mod split_legs;
 mod split_own_writes;
 mod spoofed;
 mod stalled;
@@ -143,6 +144,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("limits", limits::CASES),
     ("nodes", nodes::CASES),
     ("split", split::CASES),
+    ("split_legs", split_legs::CASES),
     ("split_own_writes", split_own_writes::CASES),
     ("failover", failover::CASES),
     ("drain", drain::CASES),

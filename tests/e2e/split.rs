@@ -13,6 +13,7 @@ use sluice_tests::{
     path::Path,
     server::{PASSWORD, USER},
     stage::{Front, Stage},
+    topology::Hosts,
     wait,
     wire::{Connection, command, frame},
 };
@@ -31,7 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("read_consistency", read_consistency).daemon(),
     Case::new("zones", zones).daemon(),
     Case::new("least_connections", least_connections).daemon(),
-    Case::new("most_is_spliced", most_is_spliced).only(Path::Spliced),
+    Case::new("most_is_spliced", most_is_spliced).splicing(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -46,7 +47,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    fn new(stage: &Stage) -> Result<Self> {
+    pub(crate) fn new(stage: &Stage) -> Result<Self> {
         Self::with(stage, "")
     }
 
@@ -61,8 +62,19 @@ impl Site {
         line: &str,
         say: impl FnOnce(config::Cluster) -> config::Cluster,
     ) -> Result<Self> {
-        let cluster = Cluster::start(&stage.hosts().node, replicas)?;
-        stage.hosts().node.enter(|| {
+        let cluster = Self::cluster(stage.hosts(), replicas)?;
+        let configured = cluster
+            .configured("east")
+            .line("policy = \"read-write-split\"");
+        let front = stage.private_with_config(&watchful(say(configured)).line(line), &[])?;
+        known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
+        Ok(Self { cluster, front })
+    }
+
+    /// The servers on these hosts.
+    pub(crate) fn cluster(hosts: &Hosts, replicas: usize) -> Result<Cluster> {
+        let cluster = Cluster::start(&hosts.node, replicas)?;
+        hosts.node.enter(|| {
             let mut primary = cluster.open(0)?;
             primary.run("CREATE DATABASE shop")?;
             primary.run("CREATE TABLE shop.t (id INT PRIMARY KEY AUTO_INCREMENT, a INT)")?;
@@ -74,12 +86,7 @@ impl Site {
             }
             Ok::<_, anyhow::Error>(())
         })??;
-        let configured = cluster
-            .configured("east")
-            .line("policy = \"read-write-split\"");
-        let front = stage.private_with_config(&watchful(say(configured)).line(line), &[])?;
-        known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
-        Ok(Self { cluster, front })
+        Ok(cluster)
     }
 
     pub(crate) fn client(&self) -> Result<Connection> {
@@ -92,7 +99,7 @@ fn node(client: &mut Connection) -> Result<String> {
     client.run(NODE)?.text()
 }
 
-fn at(client: &mut Connection, wanted: &str) -> Result<()> {
+pub(crate) fn at(client: &mut Connection, wanted: &str) -> Result<()> {
     let found = node(client)?;
     ensure!(found == wanted, "read from node {found}, not {wanted}");
     Ok(())
@@ -495,6 +502,16 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
         spliced + relayed == 4 * (25 + 20) + 1,
         "{spliced} + {relayed}"
     );
-    ensure!(relayed <= 12, "{relayed} of {} relayed", spliced + relayed);
+    // On the wire the first command after a change of node is relayed where an acknowledgement is still under way.
+    let most = if stage.path() == Path::Spliced {
+        12
+    } else {
+        45
+    };
+    ensure!(
+        relayed <= most,
+        "{relayed} of {} relayed",
+        spliced + relayed
+    );
     Ok(())
 }

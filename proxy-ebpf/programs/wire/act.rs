@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
-    record::{Session, Tuple},
+    record::{NODES, Session, Tuple},
     wire::{Side, To, tcp::FIN},
 };
 
@@ -48,10 +48,7 @@ fn deliver(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
 fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Side) -> Option<i32> {
     let mut sack_shift = scratch.verdict.sack_shift;
     if let Some((seq, ack)) = scratch.verdict.copy {
-        let sent = match side {
-            Side::Client => shared!(record.wire.client.snd_bypassed),
-            Side::Node => shared!(record.wire.node.snd_bypassed),
-        };
+        let sent = shared!(record.wire.leg(side).snd_bypassed);
         // As the local socket counts.
         if !shift_sack(skb, scratch, sent.wrapping_neg()) || !scratch.packet.renumber(skb, seq, ack)
         {
@@ -67,19 +64,21 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
     if !cut(skb, scratch, length) {
         return None;
     }
+    // Read back: one number for the verifier, which sees it bounded by the mask.
+    let seat = shared!(scratch.verdict.seat) as usize & (NODES - 1);
     let (end, ifindex, window_shift) = match side {
         Side::Client => (
-            shared!(record.host.node_end[0]),
-            shared!(record.wire.node.ifindex),
-            shared!(record.host.joint[0].window_to_node),
+            shared!(record.host.node_end[seat]),
+            shared!(record.wire.nodes[seat].ifindex),
+            shared!(record.host.joint[seat].window_to_node),
         ),
-        Side::Node => (
+        Side::Node(_) => (
             shared!(record.host.client_end),
             shared!(record.wire.client.ifindex),
-            shared!(record.host.joint[0].window_to_client),
+            shared!(record.host.joint[seat].window_to_client),
         ),
     };
-    let keeps_ecn = shared!(record.host.joint[0].ecn) != 0;
+    let keeps_ecn = shared!(record.host.joint[seat].ecn) != 0;
     let done = shift_sack(skb, scratch, sack_shift)
         && rewrite(skb, scratch, &end, window_shift)
         && (keeps_ecn || scratch.packet.clear_ecn(skb));

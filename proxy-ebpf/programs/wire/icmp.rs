@@ -4,7 +4,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
-    record::Tuple,
+    record::{NODES, Tuple},
     wire::{Side, To},
 };
 
@@ -124,9 +124,11 @@ fn look(skb: *mut __sk_buff) -> Option<i32> {
     let lock = sys::lock(slot)?;
     sys::acquire(lock);
     let (to, seq) = record.wire.too_big(side, u32::from_be_bytes(front.seq));
+    let seat = record.wire.seat;
     sys::release(lock);
     publish!(scratch.position, slot);
     publish!(scratch.found, u32::from(matches!(side, Side::Client)));
+    scratch.verdict.seat = seat;
     scratch.verdict.seq = seq;
     Some(if to == To::Addressee { OURS } else { OTHERS })
 }
@@ -161,10 +163,11 @@ fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
     let record = sys::session(shared!(scratch.position))?;
     // SAFETY: as in `place`.
     let record = unsafe { &*record };
+    let seat = shared!(scratch.verdict.seat) as usize & (NODES - 1);
     let (end, ifindex) = if shared!(scratch.found) != 0 {
         (
-            shared!(record.host.node_end[0]),
-            shared!(record.wire.node.ifindex),
+            shared!(record.host.node_end[seat]),
+            shared!(record.wire.nodes[seat].ifindex),
         )
     } else {
         (

@@ -33,6 +33,7 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
     );
     publish!(record.client.expect, expect as u32);
     if verdict.began {
+        publish!(record.client.seat, verdict.seat);
         publish!(record.client.begun, record.wire.regime);
     }
     client::note_closed(record, shared!(scratch.closes));

@@ -15,7 +15,9 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use sluice_ebpf::{
-    record::{Listener, Role, Session, Tuple, path},
+    reason::TrapReason,
+    record::{Listener, Role, Seat, Session, Tuple, path},
+    response::Status,
     wire::{Content, Offer, Side, tcp},
 };
 
@@ -97,8 +99,10 @@ fn of(tuple: &Tuple) -> Option<Place> {
     }
     let side = if binding.role == Role::Client as u32 {
         Side::Client
+    } else if Role::seat_of(binding.role) == Seat::Reader as u32 {
+        Side::Node(Seat::Reader)
     } else {
-        Side::Node
+        Side::Node(Seat::Writer)
     };
     Some(Place {
         slot: binding.slot,
@@ -111,6 +115,8 @@ fn of(tuple: &Tuple) -> Option<Place> {
 fn offer(record: &Session) -> Offer {
     let armed = shared!(record.host.armed);
     let offsets = shared!(record.host.offsets);
+    let (seat, takes) = (shared!(record.host.seat), shared!(record.host.takes));
+    let status = Status::from_word(shared!(record.host.status));
     Offer {
         // It may have been replaced between these reads.
         armed: if shared!(record.host.armed) == armed {
@@ -120,6 +126,9 @@ fn offer(record: &Session) -> Offer {
         },
         stopped: shared!(record.host.stopped),
         offsets,
+        seat,
+        takes,
+        status,
         allowed: shared!(record.host.path) == path::WIRE,
     }
 }
@@ -160,6 +169,9 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
     let outstanding = record.client.commands != record.node.answered;
     let content = match content {
         Content::Walked(_) if !payload::still_stands(scratch, record) => Content::Unknown,
+        Content::Command(_) if !payload::is_taken(scratch, record, &segment, &offer) => {
+            Content::Trap(TrapReason::OtherNode)
+        }
         content => content,
     };
     scratch.verdict = record
@@ -167,7 +179,7 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
         .from_peer(side, &segment, content, &offer, outstanding);
     match side {
         Side::Client => ledger::client(record, scratch),
-        Side::Node => ledger::node(record, scratch, now),
+        Side::Node(_) => ledger::node(record, scratch, now),
     }
     sys::release(lock);
     if scratch.verdict.passed && matches!(side, Side::Client) {
@@ -207,10 +219,7 @@ fn egress(skb: *mut __sk_buff) -> Option<i32> {
     let ifindex = context!((*skb).ifindex);
     sys::acquire(lock);
     scratch.verdict = record.wire.from_local(side, &segment, &offer);
-    match side {
-        Side::Client => record.wire.client.ifindex = ifindex,
-        Side::Node => record.wire.node.ifindex = ifindex,
-    }
+    record.wire.leg_mut(side).ifindex = ifindex;
     ledger::local(record, &scratch.verdict);
     sys::release(lock);
     Some(act::on(skb, scratch, record, side))

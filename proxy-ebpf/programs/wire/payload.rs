@@ -2,12 +2,13 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
+    aim::{self, Aim},
     automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
-    record::{self, STATEMENTS, Session},
+    record::{self, NODES, STATEMENTS, Seat, Session, takes},
     response::{Expect, Response, Window, format},
-    wire::{Content, Side, phase},
+    wire::{Content, Offer, Segment, Side, phase},
 };
 
 use super::skb;
@@ -37,8 +38,10 @@ pub(super) fn content(
     side: Side,
 ) -> Content {
     let limit = match side {
-        Side::Client => shared!(record.host.joint[0].segment_to_node),
-        Side::Node => shared!(record.host.joint[0].segment_to_client),
+        Side::Client => segment_to_nodes(record),
+        Side::Node(seat) => {
+            shared!(record.host.joint[seat as usize & (NODES - 1)].segment_to_client)
+        }
     };
     let pieces = context!((*skb).gso_size);
     let largest = if pieces == 0 {
@@ -51,13 +54,39 @@ pub(super) fn content(
         Side::Client if largest > limit || scratch.packet.length > largest => {
             Content::Trap(TrapReason::Segment)
         }
-        Side::Node if largest > limit => Content::Unknown,
+        Side::Node(_) if largest > limit => Content::Unknown,
         Side::Client => match commands(skb, scratch, record) {
             Ok(bytes) => Content::Command(bytes),
             Err(reason) => Content::Trap(reason),
         },
-        Side::Node => walk(skb, scratch, record),
+        Side::Node(seat) => walk(skb, scratch, record, seat),
     }
+}
+
+/// Payload bytes that a segment may have on the ways to all of the session's nodes: which of them it meets is known under the lock only.
+#[inline(always)]
+fn segment_to_nodes(record: &Session) -> u32 {
+    let writer = shared!(record.host.joint[0].segment_to_node);
+    let reader = shared!(record.host.joint[1].segment_to_node);
+    if reader != 0 && reader < writer {
+        reader
+    } else {
+        writer
+    }
+}
+
+/// Whether the node that the client's segment meets takes the commands in it. Asked under the session's lock: it may have another node by now than when
+/// it was looked at.
+#[inline(always)]
+pub(super) fn is_taken(
+    scratch: &Scratch,
+    record: &Session,
+    segment: &Segment,
+    offer: &Offer,
+) -> bool {
+    let aim = Aim::from_code(shared!(scratch.aim) as u8);
+    let status = record.node.response.status();
+    record.wire.takes(segment, aim, offer, status)
 }
 
 /// Classifies a client's segment: as many commands without a response as there are at its front, and one more of any kind. Returns the bytes of those
@@ -80,6 +109,8 @@ fn commands(
     publish!(scratch.position, 0);
     publish!(scratch.silent, 0);
     publish!(scratch.closes, 0);
+    // Prepared statements are the writer's.
+    publish!(scratch.aim, Aim::Writer as u32);
     let mut front = Front {
         skb,
         scratch: &raw mut *scratch,
@@ -180,6 +211,7 @@ fn command(
     match classify::command_class(text[4]) {
         CommandClass::Trap(reason) => return Err(reason),
         CommandClass::Simple(_) if length != 1 => return Err(TrapReason::Framing),
+        CommandClass::Simple(_) if at == 0 => publish!(scratch.aim, Aim::Last as u32),
         CommandClass::Simple(_) => {}
         CommandClass::Statement(_) => {
             let bit = statement(record, text, length)?;
@@ -190,7 +222,11 @@ fn command(
             if length > SCAN_BYTES_MAX as u32 {
                 return Err(TrapReason::TooLong);
             }
-            scan(record, scratch, length)?;
+            let kind = scan(record, scratch, length)?;
+            let is_split = shared!(record.host.takes) | shared!(record.wire.takes) != takes::ALL;
+            if kind == automaton::code::READ && is_split && at == 0 {
+                find_aim(record, scratch);
+            }
         }
     }
     Ok(length + HEADER_BYTES)
@@ -203,11 +239,16 @@ struct Scan {
     record: *const Session,
 }
 
-/// Runs the automaton over the text of a command of `length` bytes.
+/// Whether a statement's text has its attributes in front.
 #[inline(always)]
-fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<(), TrapReason> {
-    let attributes = shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0;
-    let start = if attributes {
+fn has_attributes(record: &Session) -> bool {
+    shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0
+}
+
+/// Runs the automaton over the text of a command of `length` bytes. Returns what it does, a number of [`automaton::code`].
+#[inline(always)]
+fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u8, TrapReason> {
+    let start = if has_attributes(record) {
         automaton::START_WITH_ATTRIBUTES
     } else {
         automaton::START
@@ -221,7 +262,7 @@ fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<(), Trap
     };
     sys::repeat(CHUNKS_MAX, chunk, &mut scan);
     match automaton::code(shared!(scratch.found) as u8) {
-        automaton::code::SPLICE.. => Ok(()),
+        kind @ automaton::code::SPLICE.. => Ok(kind),
         reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
     }
 }
@@ -240,6 +281,43 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
         }
         let byte = scratch.text[at as usize & (TEXT_BYTES - 1)];
         state = automaton::step_with(backslash, state, byte);
+    }
+    publish!(scratch.found, u32::from(state));
+    publish!(scratch.position, start + CHUNK);
+    i64::from(start + CHUNK >= end)
+}
+
+/// Whose the text is that [`scan`] has been over, which reads.
+#[inline(always)]
+fn find_aim(record: &Session, scratch: &mut Scratch) {
+    let start = if has_attributes(record) {
+        aim::START_WITH_ATTRIBUTES
+    } else {
+        aim::START
+    };
+    publish!(scratch.position, COMMAND_BYTES);
+    publish!(scratch.found, u32::from(start));
+    let mut scan = Scan {
+        scratch: &raw mut *scratch,
+        record: core::ptr::from_ref(record),
+    };
+    sys::repeat(CHUNKS_MAX, aim_chunk, &mut scan);
+    let code = aim::code(shared!(scratch.found) as u8);
+    publish!(scratch.aim, u32::from(code));
+}
+
+/// One chunk of it; called by the kernel's loop.
+extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
+    // SAFETY: as in `chunk`.
+    let scratch = unsafe { &mut *scan.scratch };
+    let mut state = shared!(scratch.found) as u8;
+    let (start, end) = (shared!(scratch.position), shared!(scratch.end));
+    for offset in 0..CHUNK {
+        let at = start + offset;
+        if at >= end {
+            break;
+        }
+        state = aim::step(state, scratch.text[at as usize & (TEXT_BYTES - 1)]);
     }
     publish!(scratch.found, u32::from(state));
     publish!(scratch.position, start + CHUNK);
@@ -324,9 +402,9 @@ struct Walk {
 
 /// Takes a copy of the session's response over what is new of a node's segment.
 #[inline(always)]
-fn walk(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session) -> Content {
+fn walk(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, seat: Seat) -> Content {
     let packet = &scratch.packet;
-    let from = shared!(record.wire.node.rcv_nxt);
+    let from = shared!(record.wire.nodes[seat as usize & (NODES - 1)].rcv_nxt);
     let seen = from.wrapping_sub(packet.segment().seq);
     if seen >= packet.length {
         // All of it was seen before, or something before it is missing.

@@ -271,10 +271,10 @@ impl Half<'_> {
             }
             (Side::Client, Content::Trap(reason)) => self.hand_up(segment, Some(reason)),
             (Side::Client, _) => self.hand_up(segment, Some(TrapReason::Framing)),
-            (Side::Node, Content::Walked(from)) if outstanding && from == segment.seq => {
+            (Side::Node(_), Content::Walked(from)) if outstanding && from == segment.seq => {
                 self.pass_new(segment)
             }
-            (Side::Node, _) => self.hand_up(segment, None),
+            (Side::Node(_), _) => self.hand_up(segment, None),
         }
     }
 
@@ -292,7 +292,7 @@ impl Half<'_> {
             self.own.flags |= flag::REPEATED;
             return self.deliver_relayed(segment);
         }
-        if matches!(side, Side::Node) && after(end, self.own.rcv_nxt) {
+        if matches!(side, Side::Node(_)) && after(end, self.own.rcv_nxt) {
             if let Content::Walked(from) = content
                 && outstanding
                 && from == self.own.rcv_nxt
@@ -326,7 +326,7 @@ impl Half<'_> {
         let is_known = !after(end, self.other.snd_una);
         match (side, content) {
             _ if is_known => self.pass(segment, length),
-            (Side::Node, _) => self.pass(segment, length),
+            (Side::Node(_), _) => self.pass(segment, length),
             (Side::Client, Content::Command(bytes))
                 if bytes <= length
                     && self
@@ -417,7 +417,9 @@ impl Half<'_> {
         let own = &mut *self.own;
         let seq = segment.seq.wrapping_add(own.snd_bypassed);
         let end = segment.end().wrapping_add(own.snd_bypassed);
-        if segment.length != 0 && !after(end, own.snd_edge) && !segment.has(tcp::FIN) {
+        // Before anything has bypassed, the first segment that was seen may not have been the first that was sent.
+        let is_known = own.snd_bypassed != 0 && !after(end, own.snd_edge);
+        if segment.length != 0 && is_known && !segment.has(tcp::FIN) {
             return Verdict {
                 ended,
                 ..self.ask(segment)

@@ -187,6 +187,12 @@ impl Leg {
         }
     }
 
+    /// Whether any byte has bypassed the local socket.
+    #[inline(always)]
+    pub const fn is_used(&self) -> bool {
+        self.rcv_bypassed != 0 || self.snd_bypassed != 0
+    }
+
     /// Bytes that the local socket has received, from the connection's first one.
     #[inline(always)]
     pub const fn received(&self) -> u32 {

@@ -26,6 +26,8 @@ pub use tracker::{Content, Offer, Side, Wire, phase};
 pub use verdict::{Segment, To, Verdict, tcp};
 
 #[cfg(test)]
+mod seats;
+#[cfg(test)]
 mod strangers;
 #[cfg(test)]
 mod tests;

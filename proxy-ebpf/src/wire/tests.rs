@@ -3,13 +3,14 @@
 use super::*;
 use crate::{
     reason::{TrapReason, WaitReason},
-    record::Offsets,
+    record::{Offsets, Seat},
 };
 
 pub(super) const CLIENT: u32 = 1000;
 pub(super) const DAEMON_TO_CLIENT: u32 = 5000;
-const NODE: u32 = 70000;
-const DAEMON_TO_NODE: u32 = 90000;
+pub(super) const NODE: u32 = 70000;
+pub(super) const DAEMON_TO_NODE: u32 = 90000;
+pub(super) const WRITER: Side = Side::Node(Seat::Writer);
 
 pub(super) fn segment(seq: u32, ack: u32, length: u32) -> Segment {
     Segment {
@@ -32,6 +33,7 @@ pub(super) fn logged_in() -> (Wire, Offer) {
             written_to_node: 50,
         },
         allowed: true,
+        ..Offer::default()
     };
     let none = Offer::default();
     let mut wire = Wire::default();
@@ -44,11 +46,11 @@ pub(super) fn logged_in() -> (Wire, Offer) {
         Side::Client,
         segment(CLIENT, DAEMON_TO_CLIENT + 100, 50),
     );
-    from(&mut wire, Side::Node, segment(NODE, DAEMON_TO_NODE, 100));
-    wire.from_local(Side::Node, &segment(DAEMON_TO_NODE, NODE + 100, 50), &none);
+    from(&mut wire, WRITER, segment(NODE, DAEMON_TO_NODE, 100));
+    wire.from_local(WRITER, &segment(DAEMON_TO_NODE, NODE + 100, 50), &none);
     from(
         &mut wire,
-        Side::Node,
+        WRITER,
         segment(NODE + 100, DAEMON_TO_NODE + 50, 0),
     );
     wire.from_local(
@@ -72,13 +74,7 @@ fn a_regime_begins_passes_and_ends() {
     assert_eq!(passed.copy, Some((CLIENT + 20, DAEMON_TO_CLIENT + 100)));
 
     let response = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
-    let passed = wire.from_peer(
-        Side::Node,
-        &response,
-        Content::Walked(NODE + 100),
-        &offer,
-        true,
-    );
+    let passed = wire.from_peer(WRITER, &response, Content::Walked(NODE + 100), &offer, true);
     assert_eq!(
         (passed.to, passed.seq, passed.ack),
         (To::OtherPeer, DAEMON_TO_CLIENT + 100, CLIENT + 80)
@@ -104,7 +100,7 @@ fn a_regime_begins_passes_and_ends() {
     assert_eq!(wire.phase, phase::RELAYED);
 
     let forwarded = wire.from_local(
-        Side::Node,
+        WRITER,
         &segment(DAEMON_TO_NODE + 50, NODE + 100, 20),
         &offer,
     );
@@ -113,7 +109,7 @@ fn a_regime_begins_passes_and_ends() {
         (DAEMON_TO_NODE + 80, NODE + 600)
     );
     let ok = segment(NODE + 600, DAEMON_TO_NODE + 100, 11);
-    let ok = wire.from_peer(Side::Node, &ok, Content::Unknown, &offer, false);
+    let ok = wire.from_peer(WRITER, &ok, Content::Unknown, &offer, false);
     assert_eq!((ok.seq, ok.ack), (NODE + 100, DAEMON_TO_NODE + 70));
 }
 
@@ -136,7 +132,7 @@ fn nobody_acknowledges_for_the_other_peer() {
     let again = wire.from_peer(Side::Client, &both, Content::Command(30), &offer, false);
     assert_eq!((again.to, again.length), (To::OtherPeer, 30));
     wire.from_peer(
-        Side::Node,
+        WRITER,
         &segment(NODE + 100, DAEMON_TO_NODE + 80, 0),
         Content::Unknown,
         &offer,
@@ -156,7 +152,7 @@ fn spliced(acknowledged: bool) -> (Wire, Offer) {
     wire.from_peer(Side::Client, &command, Content::Command(30), &offer, false);
     if acknowledged {
         let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
-        wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, true);
+        wire.from_peer(WRITER, &ack, Content::Unknown, &offer, true);
     }
     (wire, offer)
 }
@@ -268,7 +264,7 @@ fn an_acknowledgement_in_the_drain_is_passed_on_each_time() {
     trap(&mut wire, &offer, CLIENT + 110, DAEMON_TO_CLIENT + 100);
     let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
     for _ in 0..2 {
-        let passed = wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, false);
+        let passed = wire.from_peer(WRITER, &ack, Content::Unknown, &offer, false);
         assert_eq!((passed.to, passed.ack), (To::OtherPeer, CLIENT + 80));
     }
 }
@@ -281,7 +277,7 @@ fn a_regime_of_gigabytes_keeps_its_numbers() {
     let mut to = DAEMON_TO_CLIENT + 100;
     for _ in 0..3 << 14 {
         let data = segment(seq, DAEMON_TO_NODE + 80, 1 << 16);
-        let passed = wire.from_peer(Side::Node, &data, Content::Walked(seq), &offer, true);
+        let passed = wire.from_peer(WRITER, &data, Content::Walked(seq), &offer, true);
         assert_eq!(
             (passed.to, passed.seq, passed.passed),
             (To::OtherPeer, to, true)
@@ -293,7 +289,7 @@ fn a_regime_of_gigabytes_keeps_its_numbers() {
         assert_eq!((passed.to, passed.ack), (To::OtherPeer, seq));
     }
     let again = segment(seq.wrapping_sub(1 << 16), DAEMON_TO_NODE + 80, 1 << 16);
-    let again = wire.from_peer(Side::Node, &again, Content::Unknown, &offer, true);
+    let again = wire.from_peer(WRITER, &again, Content::Unknown, &offer, true);
     assert_eq!(again.to, To::OtherPeer);
 }
 
@@ -315,11 +311,11 @@ fn who_has_reset_the_connection_is_told_the_true_numbers() {
         flags: tcp::RST | tcp::ACK,
         ..segment(DAEMON_TO_NODE + 50, NODE + 100, 0)
     };
-    assert!(wire.is_owed(Side::Node));
-    let sent = wire.from_local(Side::Node, &reset, &offer);
+    assert!(wire.is_owed(WRITER));
+    let sent = wire.from_local(WRITER, &reset, &offer);
     assert_eq!(sent.seq, DAEMON_TO_NODE + 80);
     let challenge = segment(NODE + 100, DAEMON_TO_NODE + 50, 0);
-    let challenge = wire.from_peer(Side::Node, &challenge, Content::Unknown, &offer, false);
+    let challenge = wire.from_peer(WRITER, &challenge, Content::Unknown, &offer, false);
     assert_eq!(
         (challenge.to, challenge.ack),
         (To::Addressee, DAEMON_TO_NODE + 20)
@@ -332,7 +328,7 @@ fn who_has_reset_the_connection_is_told_the_true_numbers() {
 fn a_keep_alive_in_the_drain_is_answered() {
     let (mut wire, offer) = spliced(true);
     let data = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
-    wire.from_peer(Side::Node, &data, Content::Walked(NODE + 100), &offer, true);
+    wire.from_peer(WRITER, &data, Content::Walked(NODE + 100), &offer, true);
     let stopped = Offer {
         stopped: 1,
         ..offer
@@ -434,8 +430,8 @@ fn a_fin_is_noted_with_the_first_segment() {
         flags: tcp::FIN | tcp::ACK,
         ..segment(NODE, DAEMON_TO_NODE, 10)
     };
-    wire.from_peer(Side::Node, &fin, Content::Unknown, &Offer::default(), false);
-    assert!(wire.node.is(flag::FIN_IN));
+    wire.from_peer(WRITER, &fin, Content::Unknown, &Offer::default(), false);
+    assert!(wire.nodes[0].is(flag::FIN_IN));
 }
 
 /// The connection's first segment was lost before the hook: with the second one's numbers as the first, unread bytes would look read.
@@ -471,17 +467,17 @@ fn an_acknowledged_command_before_the_remembered_ones_is_acknowledged_again() {
 fn what_an_offer_waits_for_is_said() {
     let (mut wire, offer) = logged_in();
     let Offer { offsets, .. } = offer;
-    assert_eq!(wire.waits_for(&offsets), WaitReason::Command);
+    assert_eq!(wire.waits_for(0, &offsets), WaitReason::Command);
     let earlier = Offsets {
         written_to_node: 49,
         ..offsets
     };
-    assert_eq!(wire.waits_for(&earlier), WaitReason::Daemon);
+    assert_eq!(wire.waits_for(0, &earlier), WaitReason::Daemon);
     let none = Offer::default();
-    let (client, node) = (wire.client, wire.node);
-    wire.from_local(Side::Node, &segment(node.snd_nxt, node.rcv_nxt, 5), &none);
-    assert_eq!(wire.waits_for(&offsets), WaitReason::ToNode);
-    wire.node = node;
+    let (client, node) = (wire.client, wire.nodes[0]);
+    wire.from_local(WRITER, &segment(node.snd_nxt, node.rcv_nxt, 5), &none);
+    assert_eq!(wire.waits_for(0, &offsets), WaitReason::ToNode);
+    wire.nodes[0] = node;
     wire.from_peer(
         Side::Client,
         &segment(client.rcv_nxt, client.snd_nxt, 5),
@@ -489,17 +485,17 @@ fn what_an_offer_waits_for_is_said() {
         &none,
         false,
     );
-    assert_eq!(wire.waits_for(&offsets), WaitReason::ToClient);
+    assert_eq!(wire.waits_for(0, &offsets), WaitReason::ToClient);
     wire.client = client;
     wire.client.flags |= flag::FIN_IN;
-    assert_eq!(wire.waits_for(&offsets), WaitReason::Closing);
+    assert_eq!(wire.waits_for(0, &offsets), WaitReason::Closing);
 }
 
 /// Who has sent a segment that was too big hears of it, under the number that he gave it.
 #[test]
 fn a_segment_that_was_too_big_is_told_to_who_sent_it() {
     let (mut wire, offer) = logged_in();
-    let (client, node) = (wire.client, wire.node);
+    let (client, node) = (wire.client, wire.nodes[0]);
     let relayed = client.snd_nxt.wrapping_sub(10);
     assert_eq!(
         wire.too_big(Side::Client, relayed),
@@ -508,16 +504,10 @@ fn a_segment_that_was_too_big_is_told_to_who_sent_it() {
     let command = segment(client.rcv_nxt, client.snd_nxt, 20);
     let verdict = wire.from_peer(Side::Client, &command, Content::Command(20), &offer, false);
     assert!(verdict.began);
-    let told = wire.too_big(Side::Node, verdict.seq);
+    let told = wire.too_big(WRITER, verdict.seq);
     assert_eq!(told, (To::OtherPeer, command.seq));
     let answer = segment(node.rcv_nxt, node.snd_nxt + 20, 3000);
-    let verdict = wire.from_peer(
-        Side::Node,
-        &answer,
-        Content::Walked(node.rcv_nxt),
-        &offer,
-        true,
-    );
+    let verdict = wire.from_peer(WRITER, &answer, Content::Walked(node.rcv_nxt), &offer, true);
     assert_eq!(verdict.to, To::OtherPeer);
     let second = (verdict.seq + 1448, answer.seq + 1448);
     let told = wire.too_big(Side::Client, second.0);
@@ -542,7 +532,7 @@ fn a_regime_that_ends_says_so() {
     let ahead = segment(DAEMON_TO_NODE + 80, NODE + 100, 0);
     for segment in [reset, ahead] {
         let (mut wire, offer) = spliced(false);
-        let verdict = wire.from_local(Side::Node, &segment, &offer);
+        let verdict = wire.from_local(WRITER, &segment, &offer);
         assert_eq!(wire.phase, phase::DRAINING);
         assert!(verdict.ended, "{segment:?}");
     }
@@ -556,7 +546,7 @@ fn an_acknowledgement_in_the_drain_stands_behind_what_the_daemon_wrote() {
     let answer = segment(DAEMON_TO_CLIENT + 100, CLIENT + 50, 37);
     wire.from_local(Side::Client, &answer, &offer);
     let ack = segment(NODE + 100, DAEMON_TO_NODE + 80, 0);
-    let verdict = wire.from_peer(Side::Node, &ack, Content::Unknown, &offer, false);
+    let verdict = wire.from_peer(WRITER, &ack, Content::Unknown, &offer, false);
     assert_eq!(
         (verdict.to, verdict.seq, verdict.ack),
         (To::OtherPeer, DAEMON_TO_CLIENT + 137, CLIENT + 80)
@@ -568,18 +558,18 @@ fn an_acknowledgement_in_the_drain_stands_behind_what_the_daemon_wrote() {
 fn an_old_block_in_the_drain_names_nothing() {
     let (mut wire, offer) = spliced(true);
     let data = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
-    wire.from_peer(Side::Node, &data, Content::Walked(NODE + 100), &offer, true);
+    wire.from_peer(WRITER, &data, Content::Walked(NODE + 100), &offer, true);
     let hidden = 500_u32.wrapping_sub(1 << 30);
     // In the regime, where the question why the peer is silent goes out.
     let keepalive = segment(DAEMON_TO_NODE + 49, NODE + 60, 0);
-    let asked = wire.from_local(Side::Node, &keepalive, &offer);
+    let asked = wire.from_local(WRITER, &keepalive, &offer);
     assert_eq!((asked.to, asked.sack_shift), (To::Addressee, hidden));
     let stopped = Offer {
         stopped: 1,
         ..offer
     };
     for (ack, shift) in [(NODE + 60, hidden), (NODE + 100, 500)] {
-        let said = wire.from_local(Side::Node, &segment(DAEMON_TO_NODE + 50, ack, 0), &stopped);
+        let said = wire.from_local(WRITER, &segment(DAEMON_TO_NODE + 50, ack, 0), &stopped);
         assert_eq!((said.to, said.sack_shift), (To::Addressee, shift));
     }
     let all = segment(CLIENT + 80, DAEMON_TO_CLIENT + 600, 0);

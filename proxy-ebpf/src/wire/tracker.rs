@@ -6,8 +6,10 @@ use super::{
     verdict::{Segment, To, Verdict, tcp},
 };
 use crate::{
+    aim::Aim,
     reason::{TrapReason, WaitReason},
-    record::Offsets,
+    record::{NODES, Offsets, Seat, is_taken, takes},
+    response::Status,
 };
 
 /// Values of [`Wire::phase`].
@@ -29,13 +31,13 @@ pub mod phase {
     }
 }
 
-/// One of a session's two connections.
+/// One of a session's connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Side {
     /// Between client and daemon.
     Client,
-    /// Between daemon and node.
-    Node,
+    /// Between daemon and this node.
+    Node(Seat),
 }
 
 /// What the daemon says, read from its part of the record before the call.
@@ -47,6 +49,12 @@ pub struct Offer {
     pub stopped: u64,
     /// Where `armed` may begin.
     pub offsets: Offsets,
+    /// The node that it would be with: a [`Seat`] as its number.
+    pub seat: u32,
+    /// Which statements that node takes: one of [`takes`].
+    pub takes: u32,
+    /// What is known of the session where it begins.
+    pub status: Status,
     /// The session's path is the wire, and nothing speaks against it.
     pub allowed: bool,
 }
@@ -74,25 +82,46 @@ pub enum Content {
 /// Flags of either leg with which no regime begins.
 const BROKEN: u32 = flag::FIN_IN | flag::FIN_OUT | flag::RESET | flag::GONE;
 
-/// What is known of a session's two connections. Written under the session's lock only.
+/// What is known of a session's connections. A regime joins the client's with one node's; the other node's is an ordinary relayed one meanwhile, and
+/// each keeps its own count of what has bypassed it. Written under the session's lock only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C, align(64))]
 pub struct Wire {
-    /// One of [`phase`].
+    /// One of [`phase`]: of the client's connection, and of that with the regime's node.
     pub phase: u32,
-    reserved: u32,
+    /// The node of the regime that began last: a [`Seat`] as its number.
+    pub seat: u32,
     /// The regime that began last.
     pub regime: u64,
+    /// Which statements go to its node: one of [`takes`].
+    pub takes: u32,
+    /// The phase of the connection with the other node, which no regime has: always [`phase::RELAYED`].
+    aside: u32,
     /// The connection with the client.
     pub client: Leg,
-    /// The connection with the node.
-    pub node: Leg,
+    /// The connections with the nodes, by [`Seat`].
+    pub nodes: [Leg; NODES],
 }
 
 const _: () = assert!(
-    size_of::<Leg>() == 64 && size_of::<Wire>() == 192,
+    size_of::<Leg>() == 64 && size_of::<Wire>() == 256,
     "the map record holds this layout"
 );
+const _: () = assert!(NODES.is_power_of_two(), "a place is masked");
+
+/// The connection with this node.
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "masked to the array's size")]
+const fn at(nodes: &[Leg; NODES], seat: u32) -> &Leg {
+    &nodes[seat as usize & (NODES - 1)]
+}
+
+/// The same, to be written.
+#[inline(always)]
+#[expect(clippy::indexing_slicing, reason = "masked to the array's size")]
+const fn at_mut(nodes: &mut [Leg; NODES], seat: u32) -> &mut Leg {
+    &mut nodes[seat as usize & (NODES - 1)]
+}
 
 impl Wire {
     /// Whether a look into the payload of this segment from `side`'s peer can matter: where not, [`Content::Unknown`] will do. Read without
@@ -102,47 +131,80 @@ impl Wire {
         let is_offered = offer.allowed && offer.armed > self.regime && offer.armed > offer.stopped;
         match side {
             Side::Client => self.phase != phase::RELAYED || is_offered,
-            Side::Node => self.phase == phase::SPLICED,
+            Side::Node(seat) => self.phase == phase::SPLICED && self.seat == seat as u32,
         }
     }
 
-    /// What an offered regime waits for. As [`Wire::from_peer`] asks, but for what only the client's segment can say.
-    pub fn waits_for(&self, offsets: &Offsets) -> WaitReason {
-        let (client, node) = (&self.client, &self.node);
+    /// Whether what this client's segment says goes to the node of the regime that it meets, live, over or offered. `aim`: whose it is; `status`: what the
+    /// last regime's responses tell of the session.
+    #[inline(always)]
+    pub const fn takes(&self, segment: &Segment, aim: Aim, offer: &Offer, status: Status) -> bool {
+        if self.phase == phase::RELAYED {
+            return is_taken(offer.takes, offer.status, aim);
+        }
+        // What comes again was taken the first time. Of a reader that is not believed: another text might stand there now.
+        if self.takes != takes::READS && segment.seq != self.client.rcv_nxt {
+            return true;
+        }
+        is_taken(self.takes, status, aim)
+    }
+
+    /// The connection of this side.
+    #[inline(always)]
+    pub const fn leg(&self, side: Side) -> &Leg {
+        match side {
+            Side::Client => &self.client,
+            Side::Node(seat) => at(&self.nodes, seat as u32),
+        }
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
+    pub const fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Node(seat) => at_mut(&mut self.nodes, seat as u32),
+        }
+    }
+
+    /// The connection with the node of the regime that began last.
+    #[inline(always)]
+    pub const fn node(&self) -> &Leg {
+        at(&self.nodes, self.seat)
+    }
+
+    /// What an offered regime with this node waits for. As [`Wire::from_peer`] asks, but for what only the client's segment can say.
+    pub fn waits_for(&self, seat: u32, offsets: &Offsets) -> WaitReason {
+        let (client, node) = (&self.client, at(&self.nodes, seat));
         if (client.flags | node.flags) & BROKEN != 0 {
             WaitReason::Closing
-        } else if !node.is_acknowledged() {
+        } else if !node.is_acknowledged() || !self.node().is_drained() {
             WaitReason::ToNode
         } else if client.rcv_acked != client.rcv_nxt {
             WaitReason::ToClient
-        } else if self.is_at(offsets) {
+        } else if is_at(client, node, offsets) {
             WaitReason::Command
         } else {
             WaitReason::Daemon
         }
     }
 
-    /// The local sockets have received and sent exactly this much.
-    #[inline(always)]
-    fn is_at(&self, offsets: &Offsets) -> bool {
-        offsets.read_from_client == self.client.received()
-            && offsets.written_to_client == self.client.sent()
-            && offsets.read_from_node == self.node.received()
-            && offsets.written_to_node == self.node.sent()
-    }
-
-    /// Both connections are over: nothing of them needs to be translated any more.
-    pub const fn is_over(&self) -> bool {
-        self.client.is_over() && self.node.is_over()
+    /// All connections are over: nothing of them needs to be translated any more.
+    pub fn is_over(&self) -> bool {
+        // Where nothing has bypassed nothing is translated.
+        let is_over = |leg: &Leg| leg.is_over() || !leg.is_used();
+        self.client.is_over() && self.nodes.iter().all(is_over)
     }
 
     /// Whether bytes that bypassed towards this side's peer are not acknowledged: a FIN of the local socket would wait behind them, so a
     /// session that ends now resets that connection.
     pub const fn is_owed(&self, side: Side) -> bool {
-        let leg = match side {
-            Side::Client => &self.client,
-            Side::Node => &self.node,
-        };
+        if let Side::Node(seat) = side
+            && seat as u32 != self.seat
+        {
+            return false;
+        }
+        let leg = self.leg(side);
         match self.phase {
             phase::SPLICED => after(leg.snd_nxt, leg.snd_una),
             phase::DRAINING => after(leg.snd_edge, leg.snd_una),
@@ -173,6 +235,10 @@ impl Wire {
     ) -> Verdict {
         let ended = self.end_if_stopped(offer);
         let begins = matches!(side, Side::Client) && self.may_begin(segment, offer);
+        if begins {
+            // Where none begins after all, its node is nobody's concern.
+            self.seat = offer.seat;
+        }
         let mut half = self.half(side);
         half.own.flags |= flag::HEARD;
         if segment.has(tcp::SYN) || half.own.is(flag::GONE) {
@@ -211,7 +277,9 @@ impl Wire {
         half.drain();
         if verdict.began {
             self.regime = offer.armed;
+            self.takes = offer.takes;
         }
+        verdict.seat = self.seat;
         verdict.ended |= ended;
         verdict
     }
@@ -270,11 +338,13 @@ impl Wire {
     }
 
     /// The one moment at which a regime may begin: the daemon's four offsets are true, and nothing that was sent to either peer is
-    /// unacknowledged, nor anything that the client has sent.
+    /// unacknowledged, nor anything that the client has sent. Nor is anything outstanding of the last regime, whichever node that was with: while it is, the
+    /// constants between the client's connection and that node's are needed.
     #[inline(always)]
     fn may_begin(&self, segment: &Segment, offer: &Offer) -> bool {
-        let (client, node) = (&self.client, &self.node);
-        offer.allowed
+        let (client, node) = (&self.client, at(&self.nodes, offer.seat));
+        self.phase == phase::RELAYED
+            && offer.allowed
             && offer.armed > self.regime
             && offer.armed > offer.stopped
             && client.is(flag::KNOWN | flag::HEARD | flag::SPOKEN)
@@ -286,28 +356,39 @@ impl Wire {
             && segment.ack == client.snd_nxt
             && client.rcv_acked == client.rcv_nxt
             && node.is_acknowledged()
-            && self.is_at(&offer.offsets)
+            && is_at(client, node, &offer.offsets)
     }
 
     #[inline(always)]
     const fn half(&mut self, side: Side) -> Half<'_> {
         let Self {
             phase,
+            seat,
+            aside,
             client,
-            node,
+            nodes,
             ..
         } = self;
         match side {
             Side::Client => Half {
                 phase,
                 own: client,
-                other: node,
+                other: at_mut(nodes, *seat),
             },
-            Side::Node => Half {
-                phase,
-                own: node,
+            Side::Node(own) => Half {
+                phase: if own as u32 == *seat { phase } else { aside },
+                own: at_mut(nodes, own as u32),
                 other: client,
             },
         }
     }
+}
+
+/// The local sockets of these two connections have received and sent exactly this much.
+#[inline(always)]
+const fn is_at(client: &Leg, node: &Leg, offsets: &Offsets) -> bool {
+    offsets.read_from_client == client.received()
+        && offsets.written_to_client == client.sent()
+        && offsets.read_from_node == node.received()
+        && offsets.written_to_node == node.sent()
 }

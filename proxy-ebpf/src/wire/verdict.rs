@@ -71,6 +71,8 @@ pub struct Verdict {
     pub ack: u32,
     /// What is to be added to each edge of its SACK blocks, modulo 2^32.
     pub sack_shift: u32,
+    /// The node of the regime: the other peer of a client's segment. A [`Seat`](crate::record::Seat) as its number.
+    pub seat: u32,
     /// Payload bytes that it keeps: what is more must be cut off at its end.
     pub length: u32,
     /// Before it goes to the other peer, a copy goes to the local socket, as an old duplicate with these numbers: it takes the
@@ -93,6 +95,7 @@ impl Verdict {
         seq: 0,
         ack: 0,
         sack_shift: 0,
+        seat: 0,
         length: 0,
         copy: None,
         began: false,

@@ -1,7 +1,7 @@
 //! The wire's tracker alone: segments with any numbers, from any end, in any order, and what must hold of each verdict.
 
 use sluice_ebpf::reason::TrapReason;
-use sluice_ebpf::record::Offsets;
+use sluice_ebpf::record::{Offsets, Seat};
 use sluice_ebpf::wire::{Content, Offer, Segment, Side, To, Verdict, Wire, phase, tcp};
 
 /// Bytes of an input that make one event.
@@ -43,15 +43,12 @@ pub fn tracker(data: &[u8]) {
             return;
         };
         let near = |a, b| i32::from(i16::from_le_bytes([a, b])).cast_unsigned();
-        let side = if kind & 1 == 0 {
-            Side::Client
-        } else {
-            Side::Node
+        let side = match (kind & 1, kind & 8) {
+            (0, _) => Side::Client,
+            (_, 0) => Side::Node(Seat::Writer),
+            _ => Side::Node(Seat::Reader),
         };
-        let leg = match side {
-            Side::Client => &wire.client,
-            Side::Node => &wire.node,
-        };
+        let leg = wire.leg(side);
         let flags = FLAGS
             .get(usize::from(flags & 7))
             .copied()
@@ -84,7 +81,10 @@ pub fn tracker(data: &[u8]) {
                     .wrapping_add(leg.rcv_nxt.wrapping_sub(leg.rcv_bypassed));
                 from_local(&mut wire, side, &segment, &offer);
             }
-            _ => daemon(&wire, &mut offer, sort, segment.length),
+            _ => {
+                let seat = u32::from(kind >> 3 & 1);
+                daemon(&wire, &mut offer, sort, segment.length, seat);
+            }
         }
     }
 }
@@ -106,16 +106,12 @@ fn content(sort: u8, segment: &Segment) -> Content {
 }
 
 /// What the daemon does: it offers, where the programs are or elsewhere; it stops a regime, or all.
-fn daemon(wire: &Wire, offer: &mut Offer, sort: u8, error: u32) {
+fn daemon(wire: &Wire, offer: &mut Offer, sort: u8, error: u32, seat: u32) {
     match sort & 7 {
         0..=4 => {
             offer.armed = wire.regime + 1;
-            offer.offsets = Offsets {
-                read_from_client: wire.client.received(),
-                written_to_client: wire.client.sent(),
-                read_from_node: wire.node.received(),
-                written_to_node: wire.node.sent(),
-            };
+            offer.seat = seat;
+            offer.offsets = at(wire, seat);
             if sort & 7 == 4 {
                 offer.offsets.read_from_node = offer.offsets.read_from_node.wrapping_add(error);
             }
@@ -127,10 +123,31 @@ fn daemon(wire: &Wire, offer: &mut Offer, sort: u8, error: u32) {
     }
 }
 
-const fn legs(wire: &Wire, side: Side) -> [&sluice_ebpf::wire::Leg; 2] {
+/// The node of this number.
+const fn node(seat: u32) -> Side {
+    Side::Node(if seat == Seat::Reader as u32 {
+        Seat::Reader
+    } else {
+        Seat::Writer
+    })
+}
+
+/// Where the local sockets of the client's connection and of this node's stand.
+const fn at(wire: &Wire, seat: u32) -> Offsets {
+    let node = wire.leg(node(seat));
+    Offsets {
+        read_from_client: wire.client.received(),
+        written_to_client: wire.client.sent(),
+        read_from_node: node.received(),
+        written_to_node: node.sent(),
+    }
+}
+
+/// A side's connection, and the one that a regime with this node joins it with.
+const fn legs(wire: &Wire, side: Side, seat: u32) -> [&sluice_ebpf::wire::Leg; 2] {
     match side {
-        Side::Client => [&wire.client, &wire.node],
-        Side::Node => [&wire.node, &wire.client],
+        Side::Client => [&wire.client, wire.leg(node(seat))],
+        Side::Node(_) => [wire.leg(side), &wire.client],
     }
 }
 
@@ -150,14 +167,18 @@ fn from_peer(
         )
     };
     check(&before, wire, segment, &verdict, offer, &why);
-    let [own_before, other_before] = legs(&before, side);
-    let [own, other] = legs(wire, side);
+    let [own_before, other_before] = legs(&before, side, wire.seat);
+    let [own, other] = legs(wire, side, wire.seat);
     if verdict.to == To::OtherPeer {
         assert!(
             before.phase != phase::RELAYED || verdict.began,
             "to the other peer without a regime\n{}",
             why()
         );
+        assert_eq!(verdict.seat, wire.seat, "{}", why());
+        if let Side::Node(seat) = side {
+            assert_eq!(seat as u32, wire.seat, "of the other node\n{}", why());
+        }
     }
     if verdict.trap.is_some() {
         assert_eq!(verdict.to, To::Addressee, "a trap elsewhere\n{}", why());
@@ -175,7 +196,7 @@ fn from_peer(
             (Side::Client, Content::Command(bytes)) => {
                 bytes == segment.length && (!outstanding || verdict.began)
             }
-            (Side::Node, Content::Walked(_)) => outstanding,
+            (Side::Node(seat), Content::Walked(_)) => outstanding && seat as u32 == wire.seat,
             _ => false,
         };
         assert!(may, "unseen bytes bypass\n{}", why());
@@ -202,11 +223,11 @@ fn reaches_the_peer(
     verdict: &Verdict,
     why: &dyn Fn() -> String,
 ) {
-    let [own, _] = legs(wire, side);
+    let [own, _] = legs(wire, side, wire.seat);
     // Two texts under the same numbers: what the node may not have yet goes there as a command, looked at this time.
     if verdict.to == To::OtherPeer && side == Side::Client && verdict.length != 0 {
         let end = verdict.seq.wrapping_add(verdict.length);
-        let has_it = wire.node.snd_una.wrapping_sub(end) < 1 << 31;
+        let has_it = wire.node().snd_una.wrapping_sub(end) < 1 << 31;
         assert!(
             has_it || matches!(content, Content::Command(_)),
             "unseen text\n{}",
@@ -241,8 +262,8 @@ fn from_local(wire: &mut Wire, side: Side, segment: &Segment, offer: &Offer) {
         why()
     );
     assert_ne!(verdict.to, To::OtherPeer, "{}", why());
-    let [own_before, other_before] = legs(&before, side);
-    let [own, other] = legs(wire, side);
+    let [own_before, other_before] = legs(&before, side, wire.seat);
+    let [own, other] = legs(wire, side, wire.seat);
     assert_eq!(
         (own.rcv_bypassed, other.snd_bypassed),
         (own_before.rcv_bypassed, other_before.snd_bypassed),
@@ -274,18 +295,20 @@ fn check(
     );
     assert_eq!(verdict.began, before.regime != wire.regime, "{}", why());
     if verdict.began {
-        let at = Offsets {
-            read_from_client: before.client.received(),
-            written_to_client: before.client.sent(),
-            read_from_node: before.node.received(),
-            written_to_node: before.node.sent(),
-        };
+        let at = at(before, offer.seat);
         assert!(
             offer.allowed && offer.armed == wire.regime && offer.offsets == at,
             "began elsewhere\n{}",
             why()
         );
-        assert_eq!(before.node.unacknowledged(), 0, "{}", why());
+        assert_eq!(
+            (wire.seat, before.phase),
+            (offer.seat, phase::RELAYED),
+            "{}",
+            why()
+        );
+        let unacknowledged = before.leg(node(offer.seat)).unacknowledged();
+        assert_eq!(unacknowledged, 0, "{}", why());
     }
     let ends = before.phase == phase::SPLICED && wire.phase != phase::SPLICED;
     assert!(!ends || verdict.ended, "ended unsaid\n{}", why());

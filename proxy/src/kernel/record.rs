@@ -16,7 +16,7 @@ use sluice_ebpf::{
     reason::{TrapReason, WaitReason},
     record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes},
     response::{Status, format},
-    wire::Wire,
+    wire::{Leg, Wire},
 };
 
 use crate::{
@@ -204,7 +204,7 @@ impl Slot {
         half!(self, host.path) == path::WIRE
     }
 
-    /// What the `tc` programs know of the session's two connections. Torn where they write meanwhile: each number is one that was true.
+    /// What the `tc` programs know of the session's connections. Torn where they write meanwhile: each number is one that was true.
     pub fn wire(&self) -> Wire {
         // SAFETY: in the mapping and aligned; every bit pattern is a value.
         unsafe { (&raw const (*self.at()).wire).read_volatile() }
@@ -214,7 +214,7 @@ impl Slot {
     pub fn waits_for(&self) -> WaitReason {
         // SAFETY: in the mapping and aligned; only the daemon writes it.
         let offsets = unsafe { (&raw const (*self.at()).host.offsets).read_volatile() };
-        self.wire().waits_for(&offsets)
+        self.wire().waits_for(half!(self, host.seat), &offsets)
     }
 
     /// Takes over what is known of the client's connection from the record that the session had, where no regime is live and nothing that
@@ -223,6 +223,19 @@ impl Slot {
         let client = earlier.wire().client.settled();
         // SAFETY: aligned, in the mapping; no program knows this record for the client's connection yet.
         unsafe { (&raw mut (*self.at()).wire.client).write_volatile(client) };
+    }
+
+    /// Forgets the connection that the reader has had, for another one. Only where no program knows that of the earlier one any more, nor runs that has
+    /// looked before, and where nothing that bypassed it is outstanding.
+    pub fn clear_reader(&self) {
+        let at = self.at();
+        // SAFETY: aligned, in the mapping, and there are as many as seats; as said above, no program writes it.
+        unsafe {
+            let nodes = (&raw mut (*at).wire.nodes).cast::<Leg>();
+            nodes
+                .add(Seat::Reader as usize)
+                .write_volatile(Leg::default());
+        }
     }
 
     /// The session has ended; the record goes on to translate what its connections still say.

@@ -5,11 +5,15 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd},
 };
 
-use sluice_ebpf::record::{Role, Seat};
+use sluice_ebpf::{
+    record::{Role, Seat},
+    wire::Side,
+};
 
 use super::{
     Worker,
     registry::{Entry, Place},
+    way,
 };
 use crate::{
     config::{NodeAddress, PathChoice},
@@ -32,8 +36,8 @@ pub(super) struct Bound<'a> {
 enum Whose<'a> {
     /// Wherever it has moved to: the client's connection goes along.
     Session(&'a Entry),
-    /// There, as long as the connection lives.
-    Place(Place),
+    /// There, as long as the connection lives: that with this node.
+    Place(Place, Seat),
 }
 
 impl<'a> Bound<'a> {
@@ -50,23 +54,38 @@ impl<'a> Bound<'a> {
     }
 
     /// A node's connection, told by [`Capture`] already.
-    pub(super) const fn node(worker: &'a Worker, place: Place, leg: &Leg) -> Self {
+    pub(super) const fn node(worker: &'a Worker, place: Place, seat: Seat, leg: &Leg) -> Self {
         Self {
             worker,
-            whose: Whose::Place(place),
+            whose: Whose::Place(place, seat),
             local: leg.peer_addr(),
             remote: leg.local_addr(),
+        }
+    }
+
+    /// Says how this node's connection is to be closed ([`way::settle`]).
+    pub(super) fn settle(&self, leg: &Leg) {
+        if let Whose::Place(place, seat) = &self.whose
+            && let Some(slot) = &place.slot
+        {
+            way::settle(self.worker, slot, Side::Node(*seat), leg);
         }
     }
 }
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        let place = match &self.whose {
-            Whose::Session(entry) => entry.place(),
-            Whose::Place(place) => place.clone(),
+        let (place, is_used) = match &self.whose {
+            Whose::Session(entry) => {
+                let place = entry.place();
+                let is_used = place.is_used_below();
+                (place, is_used)
+            }
+            // A session may go on without its reader.
+            Whose::Place(place, Seat::Reader) => (place.clone(), place.is_reader_used_below()),
+            Whose::Place(place, Seat::Writer) => (place.clone(), place.is_used_below()),
         };
-        if place.is_used_below() {
+        if is_used {
             let mut lingerers = self.worker.lingerers.borrow_mut();
             lingerers.add_tuple(&place, self.local, self.remote);
         } else {
@@ -155,10 +174,6 @@ impl Announce for Capture<'_> {
 
     fn dialling(&self, socket: BorrowedFd<'_>) {
         if let (Some(bindings), Some(slot)) = (&self.worker.bindings, &self.place.slot) {
-            // The wire joins a client with one node; the other one's connection is none of its business.
-            if self.seat == Seat::Reader && slot.is_joined() {
-                return;
-            }
             let mut bindings = bindings.borrow_mut();
             warn(
                 self.cs_id,

@@ -1,29 +1,41 @@
 //! Sessions that have ended, but whose connections have not: bytes have bypassed the local sockets, so what both ends still say (a FIN, its
-//! acknowledgement, a repeated segment) must be translated to the end. Their records and tuples live on until then.
+//! acknowledgement, a repeated segment) must be translated to the end. Their records and tuples live on until then. So does the tuple of a reader's
+//! connection that has ended, in the record of a session that goes on.
 
 use std::{net::SocketAddr, time::Duration};
 
+use sluice_ebpf::{record::Seat, wire::Side};
 use tokio::time::Instant;
 
 use super::{SharedWorker, Worker, registry::Place};
+use crate::kernel::record::Slot;
 
 /// How long a session that has ended keeps its record at most: the time of TIME-WAIT.
 const AGE_MAX: Duration = Duration::from_mins(1);
 /// How often to look for those that are over.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A session whose connections are not over.
+/// A session whose connections are not over, or one that goes on and whose reader's is not.
 #[derive(Debug)]
 struct Lingering {
     place: Place,
     /// Its connections, as its peers see them.
     tuples: Vec<(SocketAddr, SocketAddr)>,
+    /// The session has ended; else only its reader's connection has.
+    has_ended: bool,
     since: Instant,
 }
 
 impl Lingering {
     fn is_over(&self) -> bool {
-        let is_over = |slot: &crate::kernel::record::Slot| slot.wire().is_over();
+        let is_over = |slot: &Slot| {
+            let wire = slot.wire();
+            if self.has_ended {
+                wire.is_over()
+            } else {
+                wire.leg(Side::Node(Seat::Reader)).is_over()
+            }
+        };
         self.place.slot.as_ref().is_none_or(is_over) || self.since.elapsed() > AGE_MAX
     }
 
@@ -35,7 +47,9 @@ impl Lingering {
                 bindings.remove_of(self.place.number, local, remote);
             }
         }
-        self.place.free(worker);
+        if self.has_ended {
+            self.place.free(worker);
+        }
     }
 }
 
@@ -46,7 +60,15 @@ pub(super) struct Lingerers(Vec<Lingering>);
 impl Lingerers {
     /// The session in this place has ended.
     pub(super) fn add_place(&mut self, place: &Place) {
-        self.find(place);
+        let lingering = self.find(place);
+        lingering.has_ended = true;
+        lingering.since = Instant::now();
+    }
+
+    /// Whether a connection of the session in this place lingers.
+    pub(super) fn has(&self, place: &Place) -> bool {
+        let is_its = |lingering: &Lingering| lingering.place.number == place.number;
+        self.0.iter().any(is_its)
     }
 
     /// A connection of the session in this place, as its peer sees it, is closed or about to be.
@@ -63,6 +85,7 @@ impl Lingerers {
             self.0.push(Lingering {
                 place: place.clone(),
                 tuples: Vec::new(),
+                has_ended: false,
                 since: Instant::now(),
             });
             self.0.len() - 1
@@ -77,7 +100,8 @@ impl Lingerers {
 pub(super) fn make_room(worker: &Worker) {
     let oldest = {
         let mut lingerers = worker.lingerers.borrow_mut();
-        (!lingerers.0.is_empty()).then(|| lingerers.0.remove(0))
+        let oldest = lingerers.0.iter().position(|each| each.has_ended);
+        oldest.map(|at| lingerers.0.remove(at))
     };
     if let Some(oldest) = oldest {
         oldest.end(worker);

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use sluice_ebpf::record::Seat;
 
 use super::{Process, Worker, auth::dismiss, bound::Bound, login::LoggedIn, registry::Entry};
 use crate::{
@@ -116,7 +117,7 @@ pub(super) async fn turn_away(
         ..
     } = logged_in;
     // Dropped before the node's leg: no stale entry meets a reused port.
-    let bound = Bound::node(worker, entry.place(), &node);
+    let bound = Bound::node(worker, entry.place(), Seat::Writer, &node);
     // The node may be gone; its connection is closed in any case.
     let _ = LoginLeg::new(&node, BytesMut::new(), 0)
         .write(&[command::QUIT])

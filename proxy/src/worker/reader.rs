@@ -2,14 +2,15 @@
 //! the two change places at a command boundary, when a command comes that is for the other node. The reader is opened for the first such command,
 //! and told before each use what has changed in the session meanwhile. Where it cannot be had, or not be told, the writer reads.
 
-use std::mem::swap;
+use std::{future::pending, mem::swap, time::Duration};
 
 use bytes::BytesMut;
 use sluice_ebpf::{
     reason::RelayReason,
     record::{Seat, takes},
+    wire::{self, Side, phase},
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{
     accept::candidate,
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     admin::ConnectionKind,
     config::{NodeAddress, Policy},
+    kernel::quiesce::quiesce,
     net::Leg,
     protocol::{capability::Capabilities, command},
     route::reader::{Choice, is_reader, readers},
@@ -40,6 +42,10 @@ use crate::{
     },
 };
 
+/// How long to wait for the end of an earlier reader's connection.
+const CLEAR_TIME: Duration = Duration::from_secs(1);
+/// How often to look for it.
+const CLEAR_LOOK: Duration = Duration::from_millis(20);
 /// `COM_RESET_CONNECTION` as a packet.
 const RESET: [u8; 5] = [1, 0, 0, 0, command::RESET_CONNECTION];
 
@@ -104,6 +110,7 @@ struct Aside<'a> {
 impl Drop for Aside<'_> {
     /// The node closes when it reads this, or finds us gone.
     fn drop(&mut self) {
+        self.bound.settle(&self.leg);
         let _ = self.leg.finish(&QUIT);
     }
 }
@@ -212,6 +219,7 @@ impl<'a> Serving<'a> {
             return Ok(());
         }
         if !self.is_reader_alive() {
+            self.part_from_dead_reader().await?;
             self.reading.aside = None;
         }
         self.forget_gone_readers();
@@ -220,6 +228,7 @@ impl<'a> Serving<'a> {
             None => self.open_reader().await,
         };
         if let Err(why) = ready {
+            self.part_from_dead_reader().await?;
             self.refuse_reader(&why);
             return Ok(());
         }
@@ -228,6 +237,7 @@ impl<'a> Serving<'a> {
             // The writer answers this one.
             Ok(false) => return Ok(()),
             Err(why) => {
+                self.part_from_dead_reader().await?;
                 self.refuse_reader(&why);
                 return Ok(());
             }
@@ -258,6 +268,49 @@ impl<'a> Serving<'a> {
             read_into(&mut aside.rest, &aside.leg, worker),
             Ok(Got::Nothing)
         )
+    }
+
+    /// The reader may not live any more. On the wire what it has sent and the client has not acknowledged nobody else can send again.
+    async fn part_from_dead_reader(&mut self) -> Result<(), End> {
+        let is_owed = self.entry.slot().is_some_and(|slot| {
+            let wire = slot.wire();
+            slot.is_joined() && wire.seat == Seat::Reader as u32 && wire.is_owed(Side::Client)
+        });
+        if is_owed && !self.is_drained().await {
+            // Another writer would not help.
+            self.is_dismissed = true;
+            return Err(End::NodeClosed);
+        }
+        Ok(())
+    }
+
+    /// Has the record forget the connection of an earlier reader: another one takes its place there.
+    async fn clear_seat(&self) -> Result<(), String> {
+        let place = self.entry.place();
+        let Some(slot) = place.slot.as_ref().filter(|slot| slot.is_joined()) else {
+            return Ok(());
+        };
+        if *slot.wire().leg(Side::Node(Seat::Reader)) == wire::Leg::default() {
+            return Ok(());
+        }
+        let is_needed = || {
+            let wire = slot.wire();
+            let is_its = wire.seat == Seat::Reader as u32 && wire.phase != phase::RELAYED;
+            is_its || self.worker.lingerers.borrow().has(&place)
+        };
+        let deadline = Instant::now() + CLEAR_TIME;
+        while is_needed() {
+            if Instant::now() > deadline {
+                return Err("the connection of its last reader has not ended".to_owned());
+            }
+            let _ = timeout(CLEAR_LOOK, pending::<()>()).await;
+        }
+        let quiet = tokio::task::spawn_blocking(quiesce).await;
+        if !matches!(quiet, Ok(Ok(()))) {
+            return Err("the record of its last reader cannot be cleared".to_owned());
+        }
+        slot.clear_reader();
+        Ok(())
     }
 
     /// The server session that is used and the one that stands aside change places.
@@ -379,6 +432,7 @@ impl<'a> Serving<'a> {
                 self.entry.session.borrow_mut().reads_at = None;
             } else {
                 self.turn_to_writer().await?;
+                self.part_from_dead_reader().await?;
                 self.drop_reader();
             }
         }
@@ -416,6 +470,7 @@ impl<'a> Serving<'a> {
         let place = self.entry.place();
         let mut failure = None;
         for candidate in candidates {
+            self.clear_seat().await?;
             let opened = self.open_one(
                 candidate,
                 &place,

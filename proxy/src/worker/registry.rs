@@ -10,7 +10,9 @@ use std::{
 use sluice_ebpf::{
     latency::Histogram,
     reason::{RelayReason, WaitReason},
+    record::Seat,
     response::{Expect, Outcome, Response},
+    wire::Side,
 };
 use tokio::sync::oneshot;
 
@@ -73,6 +75,13 @@ impl Place {
         self.slot
             .as_ref()
             .is_some_and(|slot| slot.is_joined() && slot.wire().is_used())
+    }
+
+    /// The same of the connection with the reader.
+    pub(super) fn is_reader_used_below(&self) -> bool {
+        self.slot.as_ref().is_some_and(|slot| {
+            slot.is_joined() && slot.wire().leg(Side::Node(Seat::Reader)).is_used()
+        })
     }
 
     /// Gives the record back. Whatever its app sockets send from now on takes its way through the daemon.
@@ -520,6 +529,6 @@ fn below(session: &Session, slot: &Slot) -> Option<Below> {
     Some(Below {
         phase: wire.phase,
         unacknowledged_to_client: wire.client.unacknowledged(),
-        unacknowledged_to_node: wire.node.unacknowledged(),
+        unacknowledged_to_node: wire.node().unacknowledged(),
     })
 }

@@ -7,8 +7,9 @@ use bytes::BytesMut;
 use sluice_ebpf::{
     packet::Position,
     reason::RelayReason,
-    record::Offsets,
+    record::{Offsets, Seat},
     response::{Expect, Outcome, Response, Status},
+    wire::Side,
 };
 use tokio::time::Instant;
 
@@ -116,7 +117,7 @@ impl<'a> Serving<'a> {
             entry.watch(ConnectionKind::Connected(ss_id), &from.node);
         }
         Self {
-            bound: Bound::node(worker, entry.place(), &from.node),
+            bound: Bound::node(worker, entry.place(), Seat::Writer, &from.node),
             worker,
             entry,
             client: from.client,
@@ -571,7 +572,8 @@ impl Drop for Serving<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.entry.slot() {
             slot.stop(self.entry.gate.get().generation());
-            way::settle(self.worker, &slot, &self.client, &self.node);
+            way::settle(self.worker, &slot, Side::Client, &self.client);
+            self.bound.settle(&self.node);
         }
     }
 }

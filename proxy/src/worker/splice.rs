@@ -6,6 +6,7 @@ use sluice_ebpf::{
     packet::Position,
     record::{Offsets, takes},
     response::{Doubt, Outcome, Response, Status},
+    wire::Side,
 };
 
 use super::{close::End, kill::Turn, serve::Serving};
@@ -39,9 +40,7 @@ impl Serving<'_> {
             return;
         };
         let takes = self.takes();
-        // On the wire a regime has one node yet.
-        let is_split = takes != takes::ALL && self.entry.session.borrow().way == Path::Wire;
-        let waits = is_split || self.reading.is_changing || self.reading.is_due;
+        let waits = self.reading.is_changing || self.reading.is_due;
         if !self.may_splice() || self.is_held() || waits {
             if self.offered.is_some() {
                 slot.withdraw();
@@ -217,7 +216,8 @@ impl Serving<'_> {
             Standing::Ended { .. } | Standing::Closed => false,
         };
         // On the wire the client sends again what the node has not acknowledged, and only the node could.
-        let is_taken = !slot.is_joined() || slot.wire().node.unacknowledged() == 0;
+        let side = Side::Node(self.reading.seat);
+        let is_taken = !slot.is_joined() || slot.wire().leg(side).unacknowledged() == 0;
         if !is_awaited || !is_taken {
             return Ok(Reclaimed::Midway);
         }

@@ -419,7 +419,7 @@ impl<'a> Serving<'a> {
         let rest = node.into_rest();
         let leg = greeted.dialled.keep();
         Ok(Fresh {
-            bound: Bound::node(self.worker, capture.place.clone(), &leg),
+            bound: Bound::node(self.worker, capture.place.clone(), capture.seat, &leg),
             leg,
             rest,
             greeting: greeted.greeting,

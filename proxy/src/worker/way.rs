@@ -5,7 +5,7 @@ use std::{future::pending, sync::atomic::Ordering, time::Duration};
 use sluice_ebpf::{
     reason::RelayReason,
     record::{Joint, Seat},
-    wire::{self, Side, flag},
+    wire::{Side, flag},
 };
 use tokio::time::{Instant, timeout};
 
@@ -21,7 +21,7 @@ use crate::{
     session::Path,
 };
 
-/// A session's two connections, as far as they decide its way.
+/// A session's connection with its client and one with a node, as far as they decide its way.
 pub(super) struct Connections<'a> {
     pub(super) client: &'a Leg,
     pub(super) node: &'a Leg,
@@ -52,11 +52,15 @@ pub(super) fn choose(
         return Err(RelayReason::NotChosen);
     }
     let local = local(slot, connections, seat);
-    // Both of a session's nodes are reached by one way, or the second one through the daemon.
-    if seat == Seat::Reader && (slot.is_joined() || local.is_err()) {
-        return Err(local.err().unwrap_or(RelayReason::NoWire));
+    // Both of a session's nodes are reached by one way, or the second one through the daemon. The writer's is chosen first.
+    let is_joined = slot.is_joined();
+    if seat == Seat::Reader
+        && !is_joined
+        && let Err(reason) = local
+    {
+        return Err(reason);
     }
-    if choice != PathChoice::Wire && local.is_ok() {
+    if choice != PathChoice::Wire && !is_joined && local.is_ok() {
         return Ok(Path::Local);
     }
     if choice != PathChoice::Local && worker.process.lacks_wire {
@@ -65,8 +69,8 @@ pub(super) fn choose(
     if choice == PathChoice::Local || !worker.process.has_wire {
         return Err(local.err().unwrap_or(RelayReason::NotChosen));
     }
-    let joint = joint_of(slot, connections)?;
-    if !worker.process.can_loop && needs_loopback(slot, connections) {
+    let joint = joint_of(slot, connections, seat)?;
+    if !worker.process.can_loop && needs_loopback(slot, connections, seat) {
         return Err(RelayReason::Loopback);
     }
     for leg in [connections.client, connections.node] {
@@ -83,10 +87,14 @@ const ARRIVAL: Duration = Duration::from_secs(1);
 /// How often to look.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// Waits until both peers have acknowledged what bypassed towards them, but not for ever: a FIN would wait behind it.
+/// Waits until all peers have acknowledged what bypassed towards them, but not for ever: a FIN would wait behind it.
 pub(super) async fn arrived(slot: &Slot) {
     let deadline = Instant::now() + ARRIVAL;
-    while is_owed(slot, Side::Client) || is_owed(slot, Side::Node) {
+    let is_owed = |side| is_owed(slot, side);
+    while is_owed(Side::Client)
+        || is_owed(Side::Node(Seat::Writer))
+        || is_owed(Side::Node(Seat::Reader))
+    {
         if Instant::now() > deadline {
             return;
         }
@@ -94,16 +102,15 @@ pub(super) async fn arrived(slot: &Slot) {
     }
 }
 
-/// How a session's connections are closed, once its regime is over: in order, but where bytes are under way that bypassed. Who sent them may
+/// How one of a session's connections is closed, once its regime is over: in order, but where bytes are under way that bypassed. Who sent them may
 /// be gone, and the peer would wait for them, and for the FIN behind them, for ever.
-pub(super) fn settle(worker: &Worker, slot: &Slot, client: &Leg, node: &Leg) {
+pub(super) fn settle(worker: &Worker, slot: &Slot, side: Side, leg: &Leg) {
     // A daemon that stops translates no last segments: a reset needs none.
     if !slot.is_joined() || worker.process.is_stopping.load(Ordering::Relaxed) {
         return;
     }
     // A socket that is closed already takes no options.
-    let _ = client.reset_on_close(is_owed(slot, Side::Client));
-    let _ = node.reset_on_close(is_owed(slot, Side::Node));
+    let _ = leg.reset_on_close(is_owed(slot, side));
 }
 
 /// Whether bytes that bypassed towards this side's peer are not acknowledged.
@@ -129,10 +136,10 @@ fn local(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> Result<(), R
 }
 
 /// Whether IPv4 segments are to be put back into lo: a peer is on this host.
-fn needs_loopback(slot: &Slot, connections: &Connections<'_>) -> bool {
+fn needs_loopback(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> bool {
     let known = slot.wire();
-    let is_looped = |leg: &wire::Leg| leg.ifindex == LOOPBACK;
-    is_v4(connections.client) && (is_looped(&known.client) || is_looped(&known.node))
+    let is_looped = |side| known.leg(side).ifindex == LOOPBACK;
+    is_v4(connections.client) && (is_looped(Side::Client) || is_looped(Side::Node(seat)))
 }
 
 fn is_v4(leg: &Leg) -> bool {
@@ -140,14 +147,14 @@ fn is_v4(leg: &Leg) -> bool {
 }
 
 /// What the wire must know of both connections.
-fn joint_of(slot: &Slot, connections: &Connections<'_>) -> Result<Joint, RelayReason> {
+fn joint_of(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> Result<Joint, RelayReason> {
     if is_v4(connections.client) != is_v4(connections.node) {
         return Err(RelayReason::Families);
     }
     // Both ends have spoken by now, so the programs have seen segments of either direction, where they stand in the way.
     let seen = flag::KNOWN | flag::HEARD | flag::SPOKEN;
     let known = slot.wire();
-    if !known.client.is(seen) || !known.node.is(seen) {
+    if !known.client.is(seen) || !known.leg(Side::Node(seat)).is(seen) {
         return Err(RelayReason::Interface);
     }
     let facts = |leg: &Leg| Facts::of(leg).ok();

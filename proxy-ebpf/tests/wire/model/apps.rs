@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use sluice_ebpf::record::Seat;
+
 use super::{
     command::{Command, HEADER, Kind, RESPONSE_HEADER},
     counts::Counts,
@@ -30,11 +32,13 @@ pub(crate) struct Client {
     depth: usize,
     leave: Leave,
     is_silent: bool,
+    /// How many of its queries are reads, in thousandths.
+    reads: u64,
     has_left: bool,
     pub(crate) is_hostile: bool,
     pub(crate) answered: u64,
-    /// Ids that the node must read, in this order.
-    pub(crate) meant: Vec<u32>,
+    /// Ids that the nodes must read, in this order.
+    pub(crate) meant: Vec<(u32, Kind)>,
 }
 
 /// Bytes of a command: many short ones, few longer than a segment.
@@ -75,6 +79,7 @@ impl Client {
             depth: if dice.permille(600) { 1 } else { 3 },
             leave,
             is_silent: dice.permille(300),
+            reads: [0, 500, 900][dice.index(3)],
             has_left: false,
             is_hostile,
             answered: 0,
@@ -99,6 +104,7 @@ impl Client {
         let kind = match dice.below(40) {
             // A relayed command without an answer, whose acknowledgement is lost, is what straddles a regime's start when it comes again.
             0..=5 if self.is_silent => Kind::SilentSet,
+            0..=27 if dice.permille(self.reads) => Kind::Read,
             0..=27 => Kind::Query,
             28..=31 => Kind::Silent,
             32..=35 => Kind::Set,
@@ -206,7 +212,7 @@ impl Client {
                 self.expected.push_back(command);
             }
             if command.kind != Kind::Admin {
-                self.meant.push(command.id);
+                self.meant.push((command.id, command.kind));
             }
             bytes.extend(if self.is_hostile {
                 command.with_hidden(Kind::Set)
@@ -274,13 +280,26 @@ pub(crate) struct Node {
     pub(crate) seen: Vec<u32>,
     pub(crate) is_hostile: bool,
     pub(crate) has_died: bool,
+    /// What it is for, in a session that splits its reads from the rest.
+    pub(crate) seat: Option<Seat>,
+    was_silent: bool,
 }
 
 impl Node {
-    pub(crate) fn new(is_hostile: bool) -> Self {
+    pub(crate) fn new(is_hostile: bool, seat: Option<Seat>) -> Self {
         Self {
             is_hostile,
+            seat,
             ..Self::default()
+        }
+    }
+
+    /// Whether a command of this kind comes here.
+    pub(crate) fn is_for(&self, kind: Kind) -> bool {
+        match self.seat {
+            None => true,
+            Some(Seat::Writer) => kind != Kind::Read,
+            Some(Seat::Reader) => kind == Kind::Read,
         }
     }
 
@@ -291,7 +310,12 @@ impl Node {
         if dice.permille(50) {
             return Some(now + dice.below(600));
         }
-        if dice.below(20_000) == 0 {
+        let lifetime = if self.seat == Some(Seat::Reader) {
+            1000
+        } else {
+            20_000
+        };
+        if dice.below(lifetime) == 0 {
             self.has_died = true;
             if dice.permille(500) {
                 tcp.abort();
@@ -336,6 +360,15 @@ impl Node {
             assert!(
                 command.is_spliceable() || !spliced,
                 "the node reads {command:?}, which the daemon has not seen"
+            );
+            // At the writer no read harms: what a client has put over a write, or what stands behind another command in a segment.
+            let may_be_here =
+                (self.is_hostile || self.was_silent) && self.seat == Some(Seat::Writer);
+            self.was_silent = command.kind == Kind::Silent;
+            assert!(
+                !spliced || may_be_here || self.is_for(command.kind),
+                "the {:?} reads the other node's {command:?}",
+                self.seat
             );
             assert!(
                 command.kind != Kind::Admin,

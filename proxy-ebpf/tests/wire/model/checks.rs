@@ -3,8 +3,9 @@
 use sluice_ebpf::wire::{Side, flag};
 
 use super::{
+    apps::Node,
     packet::{End, Packet, after},
-    session::{Session, side},
+    session::Session,
     tcp::{KEEPALIVE, Tcp},
 };
 
@@ -15,8 +16,12 @@ impl Session {
     /// Bytes reach a receiver for the first time: they must be of a stream that it may get, and nobody else's.
     pub(crate) fn accept(&mut self, to: End, from: End, at: usize, bytes: usize) {
         let who = match (from, to) {
-            (End::Client | End::Back, End::Node) | (End::Node | End::Front, End::Client) => 1,
-            (End::Client, End::Front) | (End::Node, End::Back) => 2,
+            (End::Client | End::Back, End::Node)
+            | (End::Client | End::ReaderBack, End::Reader)
+            | (End::Node | End::Reader | End::Front, End::Client) => 1,
+            (End::Client, End::Front) | (End::Node, End::Back) | (End::Reader, End::ReaderBack) => {
+                2
+            }
             _ => panic!("{to:?} accepts bytes of {from:?}"),
         };
         let written = self.ends[from as usize].stream.len();
@@ -40,11 +45,12 @@ impl Session {
         let before = self.acked[end as usize];
         let got = &self.got[end as usize];
         // Of a session that was reset nobody can get the rest.
-        let other = match side(end) {
-            Side::Client => &self.hook.wire.node,
-            Side::Node => &self.hook.wire.client,
+        let wire = &self.hook.wire;
+        let is_reset = match end.side() {
+            Side::Client => wire.nodes.iter().any(|node| node.is(flag::RESET)),
+            Side::Node(_) => wire.client.is(flag::RESET),
         };
-        if other.is(flag::RESET) {
+        if is_reset {
             self.acked[end as usize] = acked;
             return;
         }
@@ -54,14 +60,8 @@ impl Session {
         );
         self.acked[end as usize] = acked;
         if una > tcp.stream.len() {
-            let other = match end {
-                End::Client => End::Front,
-                End::Front => End::Client,
-                End::Back => End::Node,
-                End::Node => End::Back,
-            };
             assert!(
-                self.ends[other as usize].fin_received,
+                self.ends[end.other() as usize].fin_received,
                 "{end:?} is told that its FIN has arrived"
             );
         }
@@ -117,15 +117,16 @@ impl Session {
         );
         // One of which nothing is known never carried a byte: its record may go at any time.
         let wire = &self.hook.wire;
-        let known = wire.client.is(flag::KNOWN) && wire.node.is(flag::KNOWN);
-        assert!(wire.is_over() || !known, "not over: {}", self.describe());
-        // On a bad network all of a socket's probes may be lost; on a clean one they are answered.
+        let known = wire.client.is(flag::KNOWN) && wire.nodes[0].is(flag::KNOWN);
+        // On a bad network all of a socket's probes may be lost, and its RST; on a clean one they are answered.
         let gave_up = |tcp: &Tcp| {
             tcp.gave_up_at
                 .is_some_and(|at| at < self.clean_at + KEEPALIVE)
         };
+        let is_over = wire.is_over() || self.ends.iter().any(gave_up);
+        assert!(is_over || !known, "not over: {}", self.describe());
         let was_broken = self.daemon.was_killed
-            || self.node.has_died
+            || self.nodes.iter().any(|node| node.has_died)
             || self.client.aborts()
             || self.ends.iter().any(gave_up);
         if !was_broken {
@@ -136,14 +137,13 @@ impl Session {
             );
         }
         if self.daemon.quit && !was_broken {
-            let mut seen = self.node.seen.clone();
-            // Whether it reads the last of all is a matter of its own close.
-            seen.truncate(self.client.meant.len());
-            assert_eq!(
-                seen,
-                self.client.meant[..seen.len()],
-                "a command is missing"
-            );
+            for (id, kind) in &self.client.meant {
+                let is_read = self.nodes.iter().any(|node| node.seen.contains(id));
+                // Whether it reads the last of all is a matter of its own close.
+                let is_last = |node: &Node| node.seen.iter().all(|seen| seen < id);
+                let mut its = self.nodes.iter().filter(|node| node.is_for(*kind));
+                assert!(is_read || its.all(is_last), "command {id} is missing");
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! response), id (4), filler. Filler is a function of the id, so that every byte can be checked. A hostile client's filler is a row of
 //! commands that must never be read as such.
 
-use sluice_ebpf::{reason::TrapReason, wire::Content};
+use sluice_ebpf::{aim::Aim, reason::TrapReason, wire::Content};
 
 pub(crate) const HEADER: usize = 12;
 pub(crate) const RESPONSE_HEADER: usize = 8;
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Admin = 5,
     /// The daemon must see it: the session ends.
     Quit = 6,
+    /// As a query, for a reader.
+    Read = 7,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +43,14 @@ pub(crate) struct Command {
 
 impl Command {
     pub(crate) const fn is_spliceable(&self) -> bool {
-        matches!(self.kind, Kind::Query | Kind::Silent)
+        matches!(self.kind, Kind::Query | Kind::Silent | Kind::Read)
     }
 
     pub(crate) const fn is_answered(&self) -> bool {
-        matches!(self.kind, Kind::Query | Kind::Set | Kind::Admin)
+        matches!(
+            self.kind,
+            Kind::Query | Kind::Set | Kind::Admin | Kind::Read
+        )
     }
 
     pub(crate) fn bytes(&self) -> Vec<u8> {
@@ -86,6 +91,7 @@ impl Command {
             4 => Kind::SilentSet,
             5 => Kind::Admin,
             6 => Kind::Quit,
+            7 => Kind::Read,
             _ => return Err(()),
         };
         let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().unwrap());
@@ -124,22 +130,26 @@ fn classify_first(bytes: &[u8]) -> Result<Command, TrapReason> {
     }
 }
 
-/// The same for as many commands without a response as there are at its front, and one more.
-pub(crate) fn classify(bytes: &[u8]) -> Content {
+/// The same for as many commands without a response as there are at its front, and one more; and whose they are.
+pub(crate) fn classify(bytes: &[u8]) -> (Content, Aim) {
     let mut at = 0;
+    let mut aim = Aim::Writer;
     for _ in 0..=SILENT_MAX {
         match classify_first(&bytes[at..]) {
             Ok(command) => {
+                if at == 0 && command.kind == Kind::Read {
+                    aim = Aim::Reader;
+                }
                 at += command.length;
                 if command.is_answered() || at == bytes.len() {
                     break;
                 }
             }
-            Err(reason) if at == 0 => return Content::Trap(reason),
+            Err(reason) if at == 0 => return (Content::Trap(reason), aim),
             Err(_) => break,
         }
     }
-    Content::Command(at as u32)
+    (Content::Command(at as u32), aim)
 }
 
 /// Every command in what may have been spliced.

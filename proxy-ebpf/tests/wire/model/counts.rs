@@ -25,7 +25,7 @@ const LEAST: &[(&str, u64)] = &[
     ("straddles the start", 1),
     ("dropped: from a peer", 20),
     ("dropped: from a local socket", 500),
-    ("asks the peer", 100),
+    ("asks the peer", 50),
     ("admin", 100),
     ("killed: FIN", 5),
     ("killed: RST", 5),
@@ -37,6 +37,15 @@ const LEAST: &[(&str, u64)] = &[
     ("gigabytes in one regime", 2),
     ("another text", 50),
     ("session", 100),
+    ("trap: for the other node", 100),
+    ("regime with the reader", 500),
+    ("regime with another node than the last", 300),
+    (
+        "offered another node while bytes of the last are outstanding",
+        5,
+    ),
+    ("the node speaks that the regime is not with", 20),
+    ("the reader has left", 1),
 ];
 
 impl Counts {

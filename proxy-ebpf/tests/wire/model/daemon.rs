@@ -1,7 +1,7 @@
 //! The daemon: reads its two sockets, relays, answers, offers; as `proxy/src/worker/{serve,splice}` and `proxy/src/gate` do.
 
 use sluice_ebpf::{
-    record::Offsets,
+    record::{Offsets, Seat, takes},
     wire::{Offer, Side},
 };
 
@@ -19,11 +19,15 @@ pub(crate) struct Daemon {
     offered: Option<Offsets>,
     /// Read from the client and not dealt with.
     client_rest: Vec<u8>,
-    node_rest: Vec<u8>,
+    node_rest: [Vec<u8>; 2],
+    /// Reads go to another node than the rest.
+    pub(crate) is_split: bool,
+    /// The node that is used.
+    seat: Seat,
     /// The response that is being relayed.
     response: Option<Walk>,
     read_from_client: usize,
-    read_from_node: usize,
+    read_from_node: [usize; 2],
     /// Ids of commands that it has seen.
     pub(crate) seen: Vec<u32>,
     /// It has asked the kernel for the session's end; when to go through with it at the latest.
@@ -38,7 +42,8 @@ pub(crate) struct Daemon {
 pub(crate) struct Place<'a> {
     pub(crate) now: u64,
     pub(crate) front: &'a mut Tcp,
-    pub(crate) back: &'a mut Tcp,
+    /// By seats.
+    pub(crate) backs: [&'a mut Tcp; 2],
     pub(crate) hook: &'a mut Hook,
     pub(crate) dice: &'a mut Dice,
     pub(crate) counts: &'a mut Counts,
@@ -48,8 +53,9 @@ pub(crate) struct Place<'a> {
 const DRAIN_WAIT: u64 = 20_000;
 
 impl Daemon {
-    pub(crate) fn new(is_hostile: bool) -> Self {
+    pub(crate) fn new(is_hostile: bool, is_split: bool) -> Self {
         Self {
+            is_split,
             is_hostile,
             ..Self::default()
         }
@@ -64,23 +70,53 @@ impl Daemon {
             return self.close(place);
         }
         let from_client = place.front.take();
-        let from_node = place.back.take();
         self.read_from_client += from_client.len();
-        self.read_from_node += from_node.len();
         self.client_rest.extend(from_client);
-        self.node_rest.extend(from_node);
-        let is_empty = self.client_rest.is_empty() && self.node_rest.is_empty();
-        if !is_empty || place.front.fin_received || place.back.fin_received {
+        for (seat, back) in place.backs.iter_mut().enumerate() {
+            let from_node = back.take();
+            self.read_from_node[seat] += from_node.len();
+            self.node_rest[seat].extend(from_node);
+        }
+        let is_empty = self.client_rest.is_empty() && self.node_rest.iter().all(Vec::is_empty);
+        let used = &place.backs[self.seat as usize];
+        if !is_empty || place.front.fin_received || used.fin_received {
             self.take_stock(place);
             self.serve(place);
         }
+        if self.is_split && self.closing.is_none() && place.backs[1].at_end() {
+            self.part_from_reader(place);
+        }
         // A client that has only shut its own half still waits for its response.
         let waits = place.front.fin_received && !place.front.is_reset && self.response.is_some();
-        let ended = place.back.at_end() || (place.front.at_end() && !waits);
+        let has_node_left = place.backs[0].at_end() || (self.is_split && place.backs[1].at_end());
+        let ended = has_node_left || (place.front.at_end() && !waits);
         if ended && self.closing.is_none() {
             self.begin_close(place);
         }
         self.closing.map(|_| place.now + 1)
+    }
+
+    /// The reader has left. The session goes on without it, if nothing is under way there and the client has all that it has sent: else nobody could
+    /// send that again.
+    fn part_from_reader(&mut self, place: &mut Place<'_>) {
+        let hook = &mut *place.hook;
+        let is_owed = hook.wire.seat == Seat::Reader as u32
+            && (hook.wire.is_owed(Side::Client) || hook.wire.is_owed(Side::Node(Seat::Reader)));
+        if is_owed {
+            return;
+        }
+        if self.seat == Seat::Reader {
+            let has_begun = self.offered.is_some() && hook.record.begun == self.generation;
+            if has_begun || self.response.is_some() {
+                return;
+            }
+            hook.offer.armed = 0;
+            self.offered = None;
+            self.seat = Seat::Writer;
+        }
+        place.counts.add("the reader has left");
+        self.is_split = false;
+        place.backs[1].close(place.now);
     }
 
     /// Something has reached the daemon: where does the regime stand?
@@ -93,7 +129,7 @@ impl Daemon {
             record.ended == record.begun,
             "bytes reach the daemon while a regime is live: {:?}, {:?}",
             self.client_rest.len(),
-            self.node_rest.len()
+            self.node_rest.each_ref().map(Vec::len)
         );
         self.offered = None;
         if record.handed_over == record.begun {
@@ -108,10 +144,11 @@ impl Daemon {
     fn serve(&mut self, place: &mut Place<'_>) {
         while self.closing.is_none() {
             if let Some(mut walk) = self.response {
-                let ours = walk.go(&self.node_rest);
+                let rest = &mut self.node_rest[self.seat as usize];
+                let ours = walk.go(rest);
                 self.response = (!walk.is_done()).then_some(walk);
                 if ours != 0 {
-                    let bytes: Vec<u8> = self.node_rest.drain(..ours).collect();
+                    let bytes: Vec<u8> = rest.drain(..ours).collect();
                     if self.response.is_none() {
                         self.offer(place, bytes.len());
                     }
@@ -121,7 +158,7 @@ impl Daemon {
                     return;
                 }
             }
-            if !self.node_rest.is_empty() {
+            if self.node_rest.iter().any(|rest| !rest.is_empty()) {
                 assert!(self.is_hostile, "the node speaks unasked");
                 self.begin_close(place);
                 return;
@@ -157,12 +194,17 @@ impl Daemon {
             }
             Kind::Quit => {
                 self.quit = true;
-                place.back.write(bytes, place.now);
+                place.backs[self.seat as usize].write(bytes, place.now);
                 self.begin_close(place);
             }
-            _ => {
+            kind => {
+                self.seat = if self.is_split && kind == Kind::Read {
+                    Seat::Reader
+                } else {
+                    Seat::Writer
+                };
                 self.response = command.is_answered().then(Walk::default);
-                place.back.write(bytes, place.now);
+                place.backs[self.seat as usize].write(bytes, place.now);
             }
         }
     }
@@ -170,7 +212,9 @@ impl Daemon {
     /// Offers the kernel a regime, `pending` bytes before they are written to the client.
     fn offer(&mut self, place: &mut Place<'_>, pending: usize) {
         let hook = &mut *place.hook;
-        if !self.client_rest.is_empty() || !self.node_rest.is_empty() || place.dice.permille(20) {
+        let seat = self.seat as usize;
+        let has_rest = self.node_rest.iter().any(|rest| !rest.is_empty());
+        if !self.client_rest.is_empty() || has_rest || place.dice.permille(20) {
             hook.offer.armed = 0;
             if hook.record.begun != self.generation {
                 self.offered = None;
@@ -180,8 +224,8 @@ impl Daemon {
         let offsets = Offsets {
             read_from_client: self.read_from_client as u32,
             written_to_client: (place.front.stream.len() + pending) as u32,
-            read_from_node: self.read_from_node as u32,
-            written_to_node: place.back.stream.len() as u32,
+            read_from_node: self.read_from_node[seat] as u32,
+            written_to_node: place.backs[seat].stream.len() as u32,
         };
         if let Some(standing) = self.offered
             && (standing == offsets || hook.record.begun == self.generation)
@@ -192,6 +236,12 @@ impl Daemon {
         hook.offer = Offer {
             armed: self.generation,
             offsets,
+            seat: self.seat as u32,
+            takes: match self.seat {
+                _ if !self.is_split => takes::ALL,
+                Seat::Writer => takes::WRITES,
+                Seat::Reader => takes::READS,
+            },
             ..hook.offer
         };
         self.offered = Some(offsets);
@@ -237,18 +287,25 @@ impl Daemon {
     /// Closes each leg: with a FIN if nothing that bypassed towards it is unacknowledged, else, in the end, with a RST.
     fn close(&mut self, place: &mut Place<'_>) -> Option<u64> {
         let limit = self.closing.unwrap_or_default();
-        let owed = |side| place.hook.wire.is_owed(side);
-        let owes = owed(Side::Client) || owed(Side::Node);
-        if owes && place.now < limit && !place.front.is_reset && !place.back.is_reset {
+        let sides = [
+            Side::Client,
+            Side::Node(Seat::Writer),
+            Side::Node(Seat::Reader),
+        ];
+        let owes = sides.iter().any(|side| place.hook.wire.is_owed(*side));
+        let is_reset = place.front.is_reset || place.backs.iter().any(|back| back.is_reset);
+        if owes && place.now < limit && !is_reset {
             return Some(place.now + 50);
         }
         self.is_closed = true;
         let rude = place.dice.permille(100);
         self.was_killed |= rude;
-        for (side, leg) in [
-            (Side::Client, &mut *place.front),
-            (Side::Node, &mut *place.back),
-        ] {
+        let [back, reader_back] = &mut place.backs;
+        let legs = [&mut *place.front, &mut **back, &mut **reader_back];
+        for (side, leg) in sides.into_iter().zip(legs) {
+            if leg.is_orphan {
+                continue;
+            }
             if rude || place.hook.wire.is_owed(side) {
                 place.counts.add("killed: RST");
                 leg.abort();

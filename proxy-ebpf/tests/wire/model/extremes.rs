@@ -1,6 +1,9 @@
 //! What ordinary sessions do not do: gigabytes in one regime, and a client that sends another text under the same numbers.
 
-use sluice_ebpf::wire::{Content, Segment, Side, phase, tcp};
+use sluice_ebpf::{
+    record::Seat,
+    wire::{Content, Segment, phase, tcp},
+};
 
 use super::{
     command::{Command, HEADER, Kind},
@@ -20,11 +23,17 @@ impl Session {
         }
         let strides = (1 << 15) + self.dice.below(1 << 14) as u32;
         let to_client = self.dice.permille(500);
-        let (from, to, side, back) = if to_client {
-            (End::Node, End::Client, Side::Node, Side::Client)
+        let node = if wire.seat == Seat::Reader as u32 {
+            End::Reader
         } else {
-            (End::Client, End::Node, Side::Client, Side::Node)
+            End::Node
         };
+        let (from, to) = if to_client {
+            (node, End::Client)
+        } else {
+            (End::Client, node)
+        };
+        let (side, back) = (from.side(), to.side());
         let offer = self.hook.offer;
         let mut moved = 0;
         for _ in 0..strides {
@@ -85,6 +94,7 @@ impl Session {
                     kind: match self.dice.below(8) {
                         0 => Kind::Set,
                         1..=3 => Kind::Silent,
+                        4..=5 => Kind::Read,
                         _ => Kind::Query,
                     },
                     id: 1_000_000,

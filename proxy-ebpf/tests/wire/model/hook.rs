@@ -2,6 +2,8 @@
 
 use sluice_ebpf::{
     reason::TrapReason,
+    record::Seat,
+    response::Status,
     wire::{Content, Offer, Side, To, Verdict, Wire, phase, tcp},
 };
 
@@ -34,26 +36,17 @@ pub(crate) struct Hook {
 /// Where a segment goes on.
 pub(crate) type Onward = (End, Packet);
 
-const fn local_end(side: Side) -> End {
+/// The peer that what bypasses on this side goes to, in a regime with the node of this number.
+const fn opposite(side: Side, seat: u32) -> End {
     match side {
-        Side::Client => End::Front,
-        Side::Node => End::Back,
+        Side::Client if seat == Seat::Reader as u32 => End::Reader,
+        Side::Client => End::Node,
+        Side::Node(_) => End::Client,
     }
 }
 
-const fn peer_end(side: Side) -> End {
-    match side {
-        Side::Client => End::Client,
-        Side::Node => End::Node,
-    }
-}
-
-const fn opposite(side: Side) -> Side {
-    match side {
-        Side::Client => Side::Node,
-        Side::Node => Side::Client,
-    }
-}
+/// Of transactions this protocol has none.
+pub(crate) const OUTSIDE: Status = Status::of(Status::AUTOCOMMIT);
 
 impl Hook {
     /// Looks into the payload, before the lock. With it the response as it would stand behind this segment.
@@ -64,8 +57,8 @@ impl Hook {
         }
         match side {
             Side::Client => (self.command(packet), response),
-            Side::Node => {
-                let next = self.wire.node.rcv_nxt;
+            Side::Node(_) => {
+                let next = self.wire.leg(side).rcv_nxt;
                 if after(packet.seq, next) || !after(packet.end(), next) {
                     return (Content::Unknown, response);
                 }
@@ -84,12 +77,20 @@ impl Hook {
     fn command(&self, packet: &Packet) -> Content {
         let is_live = self.wire.phase == phase::SPLICED;
         let bytes = self.wire.client.again(is_live, &packet.segment());
-        match classify(&packet.data[..bytes as usize]) {
+        let (content, aim) = classify(&packet.data[..bytes as usize]);
+        match content {
             Content::Command(bytes)
                 if bytes as usize > self.segment_to_node
                     || (packet.pieces != 0 && bytes as usize > packet.pieces) =>
             {
                 Content::Trap(TrapReason::Segment)
+            }
+            Content::Command(_)
+                if !self
+                    .wire
+                    .takes(&packet.segment(), aim, &self.offer, OUTSIDE) =>
+            {
+                Content::Trap(TrapReason::OtherNode)
             }
             content => content,
         }
@@ -117,7 +118,7 @@ impl Hook {
         let verdict = self
             .wire
             .from_peer(side, &segment, content, &self.offer, outstanding);
-        count_peer(&before, side, &packet, &verdict, counts);
+        count_peer(&before, &self.offer, side, &packet, &verdict, counts);
         self.note(side, &packet, &verdict, walk, counts);
         Self::apply(side, packet, &verdict)
     }
@@ -152,7 +153,7 @@ impl Hook {
                     record.response = Walk::default();
                 }
             }
-            Side::Node => {
+            Side::Node(_) => {
                 record.response = walk;
                 if walk.is_done() {
                     record.answered = record.commands;
@@ -183,18 +184,18 @@ impl Hook {
                 sack: None,
                 ..packet.clone()
             };
-            onward.push((local_end(side), copy));
+            onward.push((End::local(side), copy));
         }
         let to = match verdict.to {
             To::Dropped => return onward,
             To::Untouched => {
-                onward.push((local_end(side), packet));
+                onward.push((End::local(side), packet));
                 return onward;
             }
-            To::Addressee => local_end(side),
+            To::Addressee => End::local(side),
             To::OtherPeer => {
                 packet.flags &= !tcp::FIN;
-                peer_end(opposite(side))
+                opposite(side, verdict.seat)
             }
         };
         rewrite(&mut packet, verdict);
@@ -219,7 +220,7 @@ impl Hook {
             To::Addressee => rewrite(&mut packet, &verdict),
             To::OtherPeer => panic!("a local socket's segment to the other peer"),
         }
-        vec![(peer_end(side), packet)]
+        vec![(End::peer(side), packet)]
     }
 }
 
@@ -233,13 +234,37 @@ fn rewrite(packet: &mut Packet, verdict: &Verdict) {
     }
 }
 
-fn count_peer(wire: &Wire, side: Side, packet: &Packet, verdict: &Verdict, counts: &mut Counts) {
-    let own = match side {
-        Side::Client => &wire.client,
-        Side::Node => &wire.node,
-    };
+fn count_peer(
+    wire: &Wire,
+    offer: &Offer,
+    side: Side,
+    packet: &Packet,
+    verdict: &Verdict,
+    counts: &mut Counts,
+) {
+    let own = wire.leg(side);
     if verdict.began {
         counts.add("regime");
+        if verdict.seat == Seat::Reader as u32 {
+            counts.add("regime with the reader");
+        }
+        if verdict.seat != wire.seat {
+            counts.add("regime with another node than the last");
+        }
+    }
+    if side == Side::Client
+        && wire.phase == phase::DRAINING
+        && offer.armed > wire.regime
+        && offer.seat != wire.seat
+    {
+        counts.add("offered another node while bytes of the last are outstanding");
+    }
+    if let Side::Node(seat) = side
+        && seat as u32 != wire.seat
+        && wire.phase != phase::RELAYED
+        && !packet.data.is_empty()
+    {
+        counts.add("the node speaks that the regime is not with");
     }
     if let Some(reason) = verdict.trap {
         counts.add(match reason {
@@ -247,6 +272,7 @@ fn count_peer(wire: &Wire, side: Side, packet: &Packet, verdict: &Verdict, count
             TrapReason::Framing => "trap: not one whole packet",
             TrapReason::Pipelined => "trap: pipelined",
             TrapReason::Gap => "trap: missing segment",
+            TrapReason::OtherNode => "trap: for the other node",
             TrapReason::Segment => "trap: larger than a segment",
             _ => "trap: other",
         });
@@ -286,10 +312,7 @@ fn count_peer(wire: &Wire, side: Side, packet: &Packet, verdict: &Verdict, count
 }
 
 fn count_local(wire: &Wire, side: Side, packet: &Packet, verdict: &Verdict, counts: &mut Counts) {
-    let own = match side {
-        Side::Client => &wire.client,
-        Side::Node => &wire.node,
-    };
+    let own = wire.leg(side);
     match verdict.to {
         To::Dropped => counts.add("dropped: from a local socket"),
         To::Addressee if verdict.seq != packet.seq.wrapping_add(own.snd_bypassed) => {

@@ -1,8 +1,11 @@
 //! What travels: a TCP segment, and where its bytes come from.
 
-use sluice_ebpf::wire::{Segment, tcp};
+use sluice_ebpf::{
+    record::Seat,
+    wire::{Segment, Side, tcp},
+};
 
-/// One of the four TCP endpoints of a session.
+/// One of the six TCP endpoints of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
     /// The client program's socket.
@@ -13,6 +16,62 @@ pub(crate) enum End {
     Back = 2,
     /// The database server's socket.
     Node = 3,
+    /// The daemon's socket towards the reader.
+    ReaderBack = 4,
+    /// The socket of the database server that takes reads.
+    Reader = 5,
+}
+
+impl End {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Client,
+        Self::Front,
+        Self::Back,
+        Self::Node,
+        Self::ReaderBack,
+        Self::Reader,
+    ];
+
+    /// Its connection.
+    pub(crate) const fn side(self) -> Side {
+        match self {
+            Self::Client | Self::Front => Side::Client,
+            Self::Back | Self::Node => Side::Node(Seat::Writer),
+            Self::ReaderBack | Self::Reader => Side::Node(Seat::Reader),
+        }
+    }
+
+    /// Whether it is a socket of the daemon's.
+    pub(crate) const fn is_local(self) -> bool {
+        matches!(self, Self::Front | Self::Back | Self::ReaderBack)
+    }
+
+    /// The daemon's end of a connection.
+    pub(crate) const fn local(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Front,
+            Side::Node(Seat::Writer) => Self::Back,
+            Side::Node(Seat::Reader) => Self::ReaderBack,
+        }
+    }
+
+    /// The end of a connection that is not the daemon's.
+    pub(crate) const fn peer(side: Side) -> Self {
+        match side {
+            Side::Client => Self::Client,
+            Side::Node(Seat::Writer) => Self::Node,
+            Side::Node(Seat::Reader) => Self::Reader,
+        }
+    }
+
+    /// The other end of its connection.
+    pub(crate) const fn other(self) -> Self {
+        if self.is_local() {
+            Self::peer(self.side())
+        } else {
+            Self::local(self.side())
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

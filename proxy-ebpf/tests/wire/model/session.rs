@@ -1,9 +1,9 @@
-//! One session: two connections, four endpoints, the hook between them, a network that errs, and the checks.
+//! One session: two connections, or three where reads go to a node of their own, their endpoints, the hook between them, a network that errs, and the checks.
 
 use std::collections::BTreeMap;
 
 use sluice_ebpf::{
-    record::Offsets,
+    record::{Offsets, Seat},
     wire::{Offer, Side, Wire, tcp},
 };
 
@@ -12,7 +12,7 @@ use super::{
     counts::Counts,
     daemon::{Daemon, Place},
     dice::Dice,
-    hook::{Hook, Onward, Record},
+    hook::{Hook, OUTSIDE, Onward, Record},
     packet::{End, Packet},
     tcp::{Habits, Tcp},
 };
@@ -43,7 +43,7 @@ pub(crate) struct Session {
     /// The network's own: whoever throws the others must not be able to lose or double everything.
     weather: Dice,
     pub(crate) hook: Hook,
-    pub(crate) ends: [Tcp; 4],
+    pub(crate) ends: [Tcp; 6],
     faults: Faults,
     pub(crate) clean_at: u64,
     keepalive: bool,
@@ -52,23 +52,15 @@ pub(crate) struct Session {
     order: u64,
     pub(crate) daemon: Daemon,
     pub(crate) client: Client,
-    pub(crate) node: Node,
+    /// By their seats.
+    pub(crate) nodes: [Node; 2],
     daemon_at: Option<u64>,
     client_at: Option<u64>,
-    node_at: Option<u64>,
+    node_at: [Option<u64>; 2],
     /// Who has each byte of each end's stream: 0 nobody, 1 the other peer (or the peer, of a local socket's), 2 the local socket.
-    pub(crate) got: [Vec<u8>; 4],
-    pub(crate) acked: [usize; 4],
+    pub(crate) got: [Vec<u8>; 6],
+    pub(crate) acked: [usize; 6],
     pub(crate) progress: (u64, u64),
-}
-
-const ENDS: [End; 4] = [End::Client, End::Front, End::Back, End::Node];
-
-pub(crate) const fn side(end: End) -> Side {
-    match end {
-        End::Client | End::Front => Side::Client,
-        End::Back | End::Node => Side::Node,
-    }
 }
 
 fn habits(dice: &mut Dice, keepalive: bool) -> Habits {
@@ -81,27 +73,40 @@ fn habits(dice: &mut Dice, keepalive: bool) -> Habits {
     }
 }
 
+/// The connections, established; without a reader two of the ends never were.
+fn endpoints(dice: &mut Dice, is_split: bool, keepalive: bool) -> [Tcp; 6] {
+    let [client, front, back, node, reader_back, reader] = std::array::from_fn(|_| dice.sequence());
+    let habits: [Habits; 6] = std::array::from_fn(|_| habits(dice, keepalive));
+    let end = |end: End, other: End, snd, rcv| {
+        let window = habits[other as usize].buffer;
+        let mut own = habits[end as usize];
+        if end.is_local() {
+            // This host's.
+            (own.garbage, own.by_bytes) = (false, false);
+        }
+        Tcp::new(end, own, snd, rcv, window)
+    };
+    let mut ends = [
+        end(End::Client, End::Front, client, front),
+        end(End::Front, End::Client, front, client),
+        end(End::Back, End::Node, back, node),
+        end(End::Node, End::Back, node, back),
+        end(End::ReaderBack, End::Reader, reader_back, reader),
+        end(End::Reader, End::ReaderBack, reader, reader_back),
+    ];
+    if !is_split {
+        ends[4].never_was();
+        ends[5].never_was();
+    }
+    ends
+}
+
 impl Session {
     pub(crate) fn new(mut dice: Dice) -> Self {
         let is_hostile = dice.permille(200);
-        let [client, front, back, node] = std::array::from_fn(|_| dice.sequence());
+        let is_split = dice.permille(500);
         let keepalive = dice.permille(500);
-        let habits: [Habits; 4] = std::array::from_fn(|_| habits(&mut dice, keepalive));
-        let end = |end: End, other: End, snd, rcv| {
-            let window = habits[other as usize].buffer;
-            let mut own = habits[end as usize];
-            if matches!(end, End::Front | End::Back) {
-                // This host's.
-                (own.garbage, own.by_bytes) = (false, false);
-            }
-            Tcp::new(end, own, snd, rcv, window)
-        };
-        let ends = [
-            end(End::Client, End::Front, client, front),
-            end(End::Front, End::Client, front, client),
-            end(End::Back, End::Node, back, node),
-            end(End::Node, End::Back, node, back),
-        ];
+        let ends = endpoints(&mut dice, is_split, keepalive);
         let severity = [0, 5, 30, 120][dice.index(4)];
         let faults = Faults {
             lost: severity,
@@ -124,6 +129,8 @@ impl Session {
                     stopped: 0,
                     offsets: Offsets::default(),
                     allowed: true,
+                    status: OUTSIDE,
+                    ..Offer::default()
                 },
                 segment_to_node: SEGMENT,
             },
@@ -134,14 +141,15 @@ impl Session {
             reset_seen: false,
             events: BTreeMap::new(),
             order: 0,
-            daemon: Daemon::new(is_hostile),
+            daemon: Daemon::new(is_hostile, is_split),
             client,
-            node: Node::new(is_hostile),
+            nodes: [Seat::Writer, Seat::Reader]
+                .map(|seat| Node::new(is_hostile, is_split.then_some(seat))),
             daemon_at: None,
             client_at: Some(10),
-            node_at: None,
+            node_at: [None; 2],
             got: Default::default(),
-            acked: [0; 4],
+            acked: [0; 6],
             progress: (0, 0),
             weather: Dice::new(dice.next() ^ 5),
             dice,
@@ -178,11 +186,19 @@ impl Session {
     fn next_time(&self) -> Option<u64> {
         let event = self.events.keys().next().map(|(at, _)| *at);
         let timers = self.ends.iter().filter_map(Tcp::deadline).min();
-        [event, timers, self.daemon_at, self.client_at, self.node_at]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.max(self.now))
+        let [writer_at, reader_at] = self.node_at;
+        [
+            event,
+            timers,
+            self.daemon_at,
+            self.client_at,
+            writer_at,
+            reader_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| at.max(self.now))
     }
 
     fn step(&mut self) {
@@ -201,10 +217,12 @@ impl Session {
         } else if due(self.client_at) {
             let tcp = &mut self.ends[0];
             self.client_at = self.client.act(tcp, &mut self.dice, &mut self.counts, now);
-        } else if due(self.node_at) {
-            self.node_at = self.node.act(&mut self.ends[3], &mut self.dice, now);
+        } else if due(self.node_at[0]) {
+            self.node_at[0] = self.nodes[0].act(&mut self.ends[3], &mut self.dice, now);
+        } else if due(self.node_at[1]) {
+            self.node_at[1] = self.nodes[1].act(&mut self.ends[5], &mut self.dice, now);
         } else {
-            for end in ENDS {
+            for end in End::ALL {
                 let tcp = &mut self.ends[end as usize];
                 if due(tcp.deadline()) {
                     let probes = tcp.probes;
@@ -217,7 +235,7 @@ impl Session {
             }
         }
         self.chance();
-        for end in ENDS {
+        for end in End::ALL {
             self.send(end);
         }
     }
@@ -243,31 +261,31 @@ impl Session {
     }
 
     fn with_daemon<T>(&mut self, act: impl FnOnce(&mut Daemon, &mut Place<'_>) -> T) -> T {
-        let [_, front, back, _] = &mut self.ends;
+        let [_, front, back, _, reader_back, _] = &mut self.ends;
         let mut place = Place {
             now: self.now,
             front,
-            back,
+            backs: [back, reader_back],
             hook: &mut self.hook,
             dice: &mut self.dice,
             counts: &mut self.counts,
         };
-        act(&mut self.daemon, &mut place)
+        let done = act(&mut self.daemon, &mut place);
+        if !self.daemon.is_split {
+            self.nodes[0].seat = None;
+        }
+        done
     }
 
     /// Another SYN of a connection that stands.
     fn late_syn(&mut self) {
         self.counts.add("SYN");
-        let from = if self.dice.permille(500) {
-            End::Client
-        } else {
-            End::Node
-        };
+        let from = [End::Client, End::Node, End::Reader][self.dice.index(3)];
         let tcp = &self.ends[from as usize];
         let packet = Packet {
             seq: tcp.snd_base.wrapping_sub(1),
             ack: tcp.rcv_base,
-            flags: tcp::SYN | if from == End::Node { tcp::ACK } else { 0 },
+            flags: tcp::SYN | if from == End::Client { 0 } else { tcp::ACK },
             window: 1000,
             sack: None,
             data: Vec::new(),
@@ -292,9 +310,8 @@ impl Session {
         // What the hook sees and the node does not take is what another text can be put over.
         packet.damaged = end == End::Client && self.client.is_hostile && self.dice.permille(200);
         for next in burst {
-            let merges = matches!(end, End::Client | End::Node)
-                && self.weather.permille(self.faults.merged)
-                && packet.merge(&next);
+            let merges =
+                !end.is_local() && self.weather.permille(self.faults.merged) && packet.merge(&next);
             if !merges {
                 let sent = std::mem::replace(&mut packet, next);
                 self.travel(end, &sent, None);
@@ -305,10 +322,7 @@ impl Session {
 
     /// One hop: to the hook, or from there to an end.
     fn travel(&mut self, from: End, packet: &Packet, to: Option<End>) {
-        let is_local = match to {
-            None => matches!(from, End::Front | End::Back),
-            Some(to) => matches!(to, End::Front | End::Back),
-        };
+        let is_local = to.unwrap_or(from).is_local();
         let (base, scale) = if is_local { (0, 4) } else { (3, 1) };
         // A RST that is lost, or what leads to another one, is noticed by keep-alives only.
         self.reset_seen |= packet.is(tcp::RST);
@@ -348,9 +362,10 @@ impl Session {
                 self.hook.wire.phase
             );
         }
-        let onward: Vec<Onward> = match from {
-            End::Client | End::Node => self.hook.peer(side(from), packet, blind, &mut self.counts),
-            End::Front | End::Back => self.hook.local(side(from), packet, &mut self.counts),
+        let onward: Vec<Onward> = if from.is_local() {
+            self.hook.local(from.side(), packet, &mut self.counts)
+        } else {
+            self.hook.peer(from.side(), packet, blind, &mut self.counts)
         };
         for (to, packet) in onward {
             if self.trace {
@@ -363,12 +378,13 @@ impl Session {
                     packet.sack
                 );
             }
-            if matches!(to, End::Client | End::Node) {
-                for piece in packet.split() {
-                    self.travel(from, &piece, Some(to));
-                }
+            let pieces = if to.is_local() {
+                vec![packet]
             } else {
-                self.travel(from, &packet, Some(to));
+                packet.split()
+            };
+            for piece in pieces {
+                self.travel(from, &piece, Some(to));
             }
         }
     }
@@ -388,8 +404,11 @@ impl Session {
         let at = Some(self.now + self.dice.below(latest));
         match end {
             End::Client => self.client_at = sooner(self.client_at, at),
-            End::Node => self.node_at = sooner(self.node_at, at),
-            End::Front | End::Back => self.daemon_at = sooner(self.daemon_at, at),
+            End::Node => self.node_at[0] = sooner(self.node_at[0], at),
+            End::Reader => self.node_at[1] = sooner(self.node_at[1], at),
+            End::Front | End::Back | End::ReaderBack => {
+                self.daemon_at = sooner(self.daemon_at, at);
+            }
         }
     }
 
@@ -403,7 +422,11 @@ impl Session {
 
     /// Nothing of the session is under way.
     pub(crate) fn is_at_rest(&self) -> bool {
-        self.is_network_empty() && self.ends.iter().all(Tcp::is_quiet)
+        // The reader may have gone, or never have been.
+        let is_quiet = |tcp: &Tcp| {
+            tcp.is_quiet() || (!tcp.is_open() && tcp.end.side() == Side::Node(Seat::Reader))
+        };
+        self.is_network_empty() && self.ends.iter().all(is_quiet)
     }
 }
 

@@ -218,6 +218,12 @@ impl Tcp {
         }
     }
 
+    /// It is no connection of the session's.
+    pub(crate) const fn never_was(&mut self) {
+        self.state = State::Closed;
+        self.is_orphan = true;
+    }
+
     fn die(&mut self) {
         self.state = State::Closed;
         self.is_reset = true;

@@ -1,0 +1,199 @@
+//! Single steps of a session with two nodes, and of connections whose beginning was not seen.
+
+use super::{
+    tests::{CLIENT, DAEMON_TO_CLIENT, DAEMON_TO_NODE, NODE, WRITER, logged_in, segment},
+    *,
+};
+use crate::{
+    aim::Aim,
+    reason::TrapReason,
+    record::{Offsets, Seat, takes},
+    response::Status,
+};
+
+const READER: Side = Side::Node(Seat::Reader);
+const FROM_READER: u32 = 3000;
+const DAEMON_TO_READER: u32 = 4000;
+
+/// The session has logged in to its reader, too, and offers it: 70 bytes from there, 40 to there.
+fn with_reader() -> (Wire, Offer) {
+    let (mut wire, offer) = logged_in();
+    let none = Offer::default();
+    let greeting = segment(FROM_READER, DAEMON_TO_READER, 70);
+    wire.from_peer(READER, &greeting, Content::Unknown, &none, false);
+    wire.from_local(
+        READER,
+        &segment(DAEMON_TO_READER, FROM_READER + 70, 40),
+        &none,
+    );
+    let ack = segment(FROM_READER + 70, DAEMON_TO_READER + 40, 0);
+    wire.from_peer(READER, &ack, Content::Unknown, &none, false);
+    let mut offsets = offer.offsets;
+    offsets.read_from_node = 70;
+    offsets.written_to_node = 40;
+    let offer = Offer {
+        offsets,
+        seat: Seat::Reader as u32,
+        takes: takes::READS,
+        status: Status::of(Status::AUTOCOMMIT),
+        ..offer
+    };
+    (wire, offer)
+}
+
+/// A regime with the reader: a command of 30 bytes and its response of 200, which the client has not acknowledged.
+fn read() -> (Wire, Offer) {
+    let (mut wire, offer) = with_reader();
+    let command = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 30);
+    let passed = wire.from_peer(Side::Client, &command, Content::Command(30), &offer, false);
+    assert!(passed.began);
+    assert_eq!(
+        (passed.to, passed.seat, passed.seq, passed.ack),
+        (To::OtherPeer, 1, DAEMON_TO_READER + 40, FROM_READER + 70)
+    );
+    let rows = segment(FROM_READER + 70, DAEMON_TO_READER + 70, 200);
+    let passed = wire.from_peer(
+        READER,
+        &rows,
+        Content::Walked(FROM_READER + 70),
+        &offer,
+        true,
+    );
+    assert_eq!(
+        (passed.to, passed.seq, passed.ack),
+        (To::OtherPeer, DAEMON_TO_CLIENT + 100, CLIENT + 80)
+    );
+    (wire, offer)
+}
+
+#[test]
+fn a_regime_is_with_the_node_of_its_offer() {
+    let (mut wire, _) = read();
+    // The other node's connection is as it was: nothing has bypassed there.
+    let unasked = segment(NODE + 100, DAEMON_TO_NODE + 50, 9);
+    let unasked = wire.from_peer(
+        WRITER,
+        &unasked,
+        Content::Walked(NODE + 100),
+        &Offer::default(),
+        false,
+    );
+    assert_eq!(
+        (unasked.to, unasked.seq, unasked.ended),
+        (To::Addressee, NODE + 100, false)
+    );
+    assert_eq!(wire.phase, phase::SPLICED);
+    let said = segment(DAEMON_TO_NODE + 50, NODE + 109, 9);
+    let said = wire.from_local(WRITER, &said, &Offer::default());
+    assert_eq!(
+        (said.to, said.seq, said.ended),
+        (To::Addressee, DAEMON_TO_NODE + 50, false)
+    );
+    assert_eq!(wire.phase, phase::SPLICED);
+}
+
+/// While bytes of one node are outstanding the constants are its own: a regime with the other one waits.
+#[test]
+fn a_regime_with_another_node_waits_for_what_is_outstanding() {
+    let (mut wire, offer) = read();
+    let write = segment(CLIENT + 80, DAEMON_TO_CLIENT + 100, 20);
+    let content = Content::Trap(TrapReason::OtherNode);
+    let trapped = wire.from_peer(Side::Client, &write, content, &offer, false);
+    assert_eq!((trapped.to, trapped.ended), (To::Addressee, true));
+    assert_eq!(wire.phase, phase::DRAINING);
+    let writer = |wire: &Wire| Offer {
+        armed: 2,
+        offsets: Offsets {
+            read_from_client: wire.client.received(),
+            written_to_client: wire.client.sent(),
+            read_from_node: 100,
+            written_to_node: 50,
+        },
+        seat: Seat::Writer as u32,
+        takes: takes::WRITES,
+        ..offer
+    };
+    let offered = writer(&wire);
+    let ack = segment(DAEMON_TO_CLIENT + 100, CLIENT + 70, 0);
+    wire.from_local(Side::Client, &ack, &offered);
+    // It still has not acknowledged the reader's response.
+    let next = segment(CLIENT + 100, DAEMON_TO_CLIENT + 100, 25);
+    let next = wire.from_peer(Side::Client, &next, Content::Command(25), &offered, false);
+    assert_eq!((next.to, next.began), (To::Addressee, false));
+    assert_eq!((wire.phase, wire.seat), (phase::DRAINING, 1));
+    // The reader sends its response again: it is the client's.
+    let again = segment(FROM_READER + 70, DAEMON_TO_READER + 70, 200);
+    let again = wire.from_peer(READER, &again, Content::Unknown, &offered, false);
+    assert_eq!(
+        (again.to, again.seq),
+        (To::OtherPeer, DAEMON_TO_CLIENT + 100)
+    );
+    let all = segment(CLIENT + 125, DAEMON_TO_CLIENT + 300, 0);
+    wire.from_peer(Side::Client, &all, Content::Unknown, &offered, false);
+    assert_eq!(wire.phase, phase::RELAYED);
+    let ack = segment(DAEMON_TO_CLIENT + 100, CLIENT + 95, 0);
+    wire.from_local(Side::Client, &ack, &offered);
+    let offered = writer(&wire);
+    let third = segment(CLIENT + 125, DAEMON_TO_CLIENT + 300, 25);
+    let third = wire.from_peer(Side::Client, &third, Content::Command(25), &offered, false);
+    assert!(third.began);
+    assert_eq!(
+        (third.to, third.seat, third.seq, third.ack),
+        (To::OtherPeer, 0, DAEMON_TO_NODE + 50, NODE + 100)
+    );
+    // What the reader repeats now is its local socket's, which has had nothing of it.
+    let again = segment(FROM_READER + 70, DAEMON_TO_READER + 70, 200);
+    let again = wire.from_peer(READER, &again, Content::Unknown, &offered, true);
+    assert_eq!(
+        (again.to, again.seq, again.ack, again.ended),
+        (
+            To::Addressee,
+            FROM_READER.wrapping_sub(130),
+            DAEMON_TO_READER + 40,
+            false
+        )
+    );
+    assert!(wire.is_owed(WRITER) && !wire.is_owed(READER));
+}
+
+#[test]
+fn statements_go_to_their_node() {
+    let (mut wire, offer) = with_reader();
+    let outside = Status::of(Status::AUTOCOMMIT);
+    let inside = Status::of(Status::AUTOCOMMIT | Status::IN_TRANSACTION);
+    let command = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 30);
+    assert!(wire.takes(&command, Aim::Reader, &offer, inside));
+    assert!(!wire.takes(&command, Aim::Writer, &offer, outside));
+    wire.from_peer(Side::Client, &command, Content::Command(30), &offer, false);
+    // From here on the regime says it, whatever is offered.
+    let next = segment(CLIENT + 80, DAEMON_TO_CLIENT + 100, 30);
+    let all = Offer {
+        takes: takes::ALL,
+        ..offer
+    };
+    for (aim, status, is_taken) in [
+        (Aim::Reader, outside, true),
+        (Aim::Last, outside, true),
+        (Aim::Writer, outside, false),
+        (Aim::Reader, inside, false),
+    ] {
+        assert_eq!(wire.takes(&next, aim, &all, status), is_taken, "{aim:?}");
+        // Another text under numbers that have passed.
+        assert_eq!(wire.takes(&command, aim, &all, status), is_taken, "{aim:?}");
+    }
+    // What the writer has taken it takes again, though the transaction that it was in is over by now.
+    wire.takes = takes::WRITES;
+    assert!(!wire.takes(&next, Aim::Reader, &all, outside));
+    assert!(wire.takes(&command, Aim::Reader, &all, outside));
+}
+
+/// Found by the model: the local socket's first segment was lost before the hook, and came again at other bytes' numbers.
+#[test]
+fn a_local_sockets_first_segment_keeps_its_numbers() {
+    let mut wire = Wire::default();
+    let none = Offer::default();
+    wire.from_local(WRITER, &segment(DAEMON_TO_NODE + 50, NODE, 50), &none);
+    let first = wire.from_local(WRITER, &segment(DAEMON_TO_NODE, NODE, 50), &none);
+    assert_eq!((first.to, first.seq), (To::Addressee, DAEMON_TO_NODE));
+    assert_eq!(wire.nodes[0].sent(), 100);
+}

@@ -1,0 +1,130 @@
+//! Sessions whose reads go to a replica, on the wire and off it: links that err, and one reader after another.
+
+use crate::{
+    attribute,
+    case::Case,
+    nodes::known,
+    split::{Site, at},
+};
+use anyhow::{Context as _, Result, ensure};
+use sluice_tests::{
+    config::Config,
+    faults::Faults,
+    network::{Link, Network},
+    path::Path,
+    server::{PASSWORD, USER},
+    stage::{Front, Setting, Stage},
+    topology::{Hosts, Topology},
+    wait,
+};
+use std::thread;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("links_err", links_err).only(Path::Wire).except(
+        is_no_gateway,
+        "all three on hosts of their own, both its links err",
+    ),
+    Case::new("another_reader", another_reader).daemon(),
+];
+
+fn is_no_gateway(setting: Setting) -> bool {
+    setting.topology != Topology::Gateway
+}
+
+/// How many clients there are, and how often each turns from one node to the other.
+const ERRING: (usize, usize) = (4, 40);
+
+/// Sessions that turn from node to node, while links lose, double and swap segments: every answer is the right one, and most are spliced.
+fn links_err(stage: &Stage) -> Result<()> {
+    let network = Network::with_faults(&[Link::Client, Link::Node], Faults::each(10), 3)?;
+    let hosts = Hosts::private(stage.setting().topology, network);
+    let cluster = Site::cluster(&hosts, 1)?;
+    let configured = cluster
+        .configured("east")
+        .line("policy = \"read-write-split\"");
+    let config = Config::new().cluster(configured);
+    let front = Front::start_with_config(stage.setting(), &hosts.proxy, &config, &[])?;
+    let spliced = hosts.client.enter(|| -> Result<u64> {
+        known(&front, "primary;replica")?;
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..ERRING.0)
+                .map(|number| {
+                    let front = &front;
+                    scope.spawn(move || turn_about(front, number))
+                })
+                .collect();
+            let joined = clients.into_iter();
+            joined
+                .map(|client| wait::joined(client.join(), "a client")?)
+                .sum()
+        })
+    })??;
+    let least = (ERRING.0 * ERRING.1 * 4) as u64;
+    ensure!(spliced > least, "{spliced} spliced, not {least}");
+    drop(front);
+    Ok(())
+}
+
+/// Reads and writes in turn, and checks every answer. Returns how many commands were spliced.
+fn turn_about(front: &Front, number: usize) -> Result<u64> {
+    let mut client = front.open(USER, PASSWORD)?;
+    client.run("INSERT INTO shop.t (a) VALUES (0)")?;
+    let id = client.run("SELECT LAST_INSERT_ID()")?.text()?;
+    for round in 0..ERRING.1 {
+        for bytes in [0, 1, 1447, 20_000, 200_000] {
+            let text = format!("SELECT REPEAT('{}', {bytes})", number % 10);
+            let answer = client.run(&text)?.cell()?;
+            let wanted = b'0' + u8::try_from(number % 10)?;
+            ensure!(
+                answer == vec![wanted; bytes],
+                "{bytes} bytes in round {round}"
+            );
+        }
+        at(&mut client, "2")?;
+        for _ in 0..2 {
+            client.run("BEGIN")?;
+            client.run(&format!("UPDATE shop.t SET a = a + 1 WHERE id = {id}"))?;
+            at(&mut client, "1")?;
+            let seen = client.run(&format!("SELECT a FROM shop.t WHERE id = {id} FOR UPDATE"))?;
+            seen.text()?;
+            client.run("COMMIT")?;
+        }
+    }
+    let counted = client
+        .run(&format!("SELECT a FROM shop.t WHERE id = {id} FOR UPDATE"))?
+        .text()?;
+    assert_eq!(counted, (ERRING.1 * 2).to_string());
+    attribute::splice(&mut client)?.number("spliced_commands")
+}
+
+/// A session that has used its reader loses it, and gets another one: at that node again, by a new connection.
+fn another_reader(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let mut earlier = Vec::new();
+    for round in 0..4 {
+        for _ in 0..3 {
+            client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+            at(&mut client, "2")?;
+            at(&mut client, "2")?;
+        }
+        // Used last, or standing aside.
+        let group = if round % 2 == 0 {
+            "last used"
+        } else {
+            client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+            "pool"
+        };
+        let rows = client.run("SHOW PROXYSESSION SERVER")?.texts()?;
+        let row = rows
+            .into_iter()
+            .find(|row| row.iter().flatten().any(|cell| cell == group))
+            .context("no reader")?;
+        let id = row.into_iter().flatten().next().context("no id")?;
+        ensure!(!earlier.contains(&id), "{id} again");
+        client.run(&format!("KILL PROXYSESSION SERVER {id}"))?;
+        earlier.push(id);
+        at(&mut client, "2")?;
+    }
+    Ok(())
+}
