@@ -11,6 +11,7 @@ use sluice_tests::server::{PASSWORD, USER};
 use sluice_tests::wire::{Connection, Login};
 use sluice_tests::{memory, wait};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Files that a process has open besides its sessions' sockets, with room.
@@ -78,10 +79,10 @@ fn allow_files(wanted: u64) -> Result<u64> {
     Ok(most)
 }
 
-/// Measures every peer that has a process, one after the other, from the caller's host.
+/// Measures every peer that has a process, one after the other, from the caller's host. What one cannot do is said, and the others are measured.
 ///
 /// # Errors
-/// A session does not open, or a process is gone.
+/// It was interrupted, or the node is gone.
 pub(super) fn measure(
     place: &Place,
     peers: &[Peer],
@@ -92,41 +93,56 @@ pub(super) fn measure(
     let mut all = Vec::new();
     for peer in peers {
         if let (Some(pid), Way::Tcp(address)) = (peer.pid(), &peer.way) {
-            let pids = cpu::family(pid)?;
-            let before = resident_bytes(&pids)?;
-            let login = Login::new(USER, PASSWORD);
-            let mut open = Vec::with_capacity(sessions);
-            for _ in 0..sessions {
-                interrupt.check()?;
-                let mut session = Connection::open(*address, &login)
-                    .with_context(|| format!("session {} of {}", open.len() + 1, peer.name))?;
-                session.run("SELECT 1")?;
-                open.push(session);
+            let measured = measure_one(place, peer, (pid, *address), sessions, span, interrupt);
+            interrupt.check()?;
+            match measured {
+                Ok(measured) => all.push(measured),
+                Err(error) => println!("{}: {error:#}", peer.name),
             }
-            let (start, used) = (Instant::now(), cpu::processes_us(&pids)?);
-            wait::throughout(span, || interrupt.check())?;
-            let seconds = start.elapsed().as_secs_f64();
-            #[expect(clippy::cast_precision_loss, reason = "microseconds of some seconds")]
-            let used = (cpu::processes_us(&pids)? - used) as f64 / 1e6;
-            let resident = resident_bytes(&pids)?;
-            #[expect(clippy::cast_precision_loss, reason = "bytes of one process")]
-            let more = resident.saturating_sub(before) as f64;
-            #[expect(clippy::cast_precision_loss, reason = "a number of sessions")]
-            let bytes_per_session = more / sessions as f64;
-            all.push(Idle {
-                topology: place.topology.name(),
-                peer: peer.name.clone(),
-                sessions,
-                seconds,
-                core_percent: 100.0 * used / seconds,
-                bytes_per_session,
-                resident_bytes: resident,
-            });
-            drop(open);
             wait_for_leave(place)?;
         }
     }
     Ok(all)
+}
+
+fn measure_one(
+    place: &Place,
+    peer: &Peer,
+    (pid, address): (u32, SocketAddr),
+    sessions: usize,
+    span: Duration,
+    interrupt: &Interrupt,
+) -> Result<Idle> {
+    let pids = cpu::family(pid)?;
+    let before = resident_bytes(&pids)?;
+    let login = Login::new(USER, PASSWORD);
+    let mut open = Vec::with_capacity(sessions);
+    for _ in 0..sessions {
+        interrupt.check()?;
+        let mut session = Connection::open(address, &login)
+            .with_context(|| format!("session {}", open.len() + 1))?;
+        session.run("SELECT 1")?;
+        open.push(session);
+    }
+    let (start, used) = (Instant::now(), cpu::processes_us(&pids)?);
+    wait::throughout(span, || interrupt.check())?;
+    let seconds = start.elapsed().as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of some seconds")]
+    let used = (cpu::processes_us(&pids)? - used) as f64 / 1e6;
+    let resident = resident_bytes(&pids)?;
+    #[expect(clippy::cast_precision_loss, reason = "bytes of one process")]
+    let more = resident.saturating_sub(before) as f64;
+    #[expect(clippy::cast_precision_loss, reason = "a number of sessions")]
+    let bytes_per_session = more / sessions as f64;
+    Ok(Idle {
+        topology: place.topology.name(),
+        peer: peer.name.clone(),
+        sessions,
+        seconds,
+        core_percent: 100.0 * used / seconds,
+        bytes_per_session,
+        resident_bytes: resident,
+    })
 }
 
 fn resident_bytes(pids: &[u32]) -> Result<u64> {

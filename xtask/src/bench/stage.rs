@@ -30,7 +30,8 @@ impl Place {
             Topology::Local => Hosts::local(),
             _ => Hosts::of(topology, &Arc::new(Network::new()?), Family::V4),
         };
-        let options = [&["--skip-name-resolve"], options].concat();
+        // Its usual 80 is less than what waits where 64 clients do nothing but connect.
+        let options = [&["--skip-name-resolve", "--back-log=1024"], options].concat();
         let node = mariadb::start(&options, &hosts.node)?;
         // The server is told to make it in its data folder, which is where it works. By this way there the name is short: it may have 107
         // bytes (unix(7)), and a checkout may lie deep.
