@@ -187,8 +187,8 @@ pub(super) fn read(rows: &[Vec<Option<String>>]) -> Result<Found> {
     Ok(found)
 }
 
-/// The longest time in which nobody was told of a commit.
-pub(super) fn longest_pause(ledgers: &[Ledger]) -> Duration {
+/// The longest time in which nobody was told of a commit, behind when it began.
+pub(super) fn longest_pause(ledgers: &[Ledger]) -> (Duration, Duration) {
     let mut commits: Vec<_> = ledgers
         .iter()
         .flat_map(|ledger| ledger.commits.iter().copied())
@@ -197,6 +197,6 @@ pub(super) fn longest_pause(ledgers: &[Ledger]) -> Duration {
     let pauses = commits
         .iter()
         .zip(commits.iter().skip(1))
-        .map(|(from, to)| to.saturating_sub(*from));
-    pauses.max().unwrap_or_default()
+        .map(|(from, to)| (*from, to.saturating_sub(*from)));
+    pauses.max_by_key(|(_, length)| *length).unwrap_or_default()
 }

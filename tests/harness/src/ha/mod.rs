@@ -53,8 +53,8 @@ pub struct Report {
     pub idle_answers: u64,
     /// Commands that the daemon asked of a second node.
     pub retried: u64,
-    /// The longest time in which no client was told that something is committed.
-    pub longest_pause: Duration,
+    /// The longest time in which no client was told that something is committed, behind when it began.
+    pub longest_pause: (Duration, Duration),
     /// How often sessions ended, by the reason and detail in the daemon's log; those that their clients ended are not there.
     pub endings: BTreeMap<String, u64>,
     /// What must not have happened, in words.
@@ -72,10 +72,11 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.tally)?;
         writeln!(
             f,
-            "idle sessions were answered {} times; {} commands were asked of a second node; the longest time without a commit was {:.1} s",
+            "idle sessions were answered {} times; {} commands were asked of a second node; the longest time without a commit was {:.1} s, from {:.1} s on",
             self.idle_answers,
             self.retried,
-            self.longest_pause.as_secs_f64()
+            self.longest_pause.1.as_secs_f64(),
+            self.longest_pause.0.as_secs_f64()
         )?;
         for (ending, count) in &self.endings {
             writeln!(f, "{count} sessions ended: {ending}")?;
