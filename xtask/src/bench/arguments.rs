@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     /// Sessions of the workload `idle`
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub(super) idle_sessions: usize,
-    /// Folder for bench.json (every run) and bench.svg (a chart) [default: target/bench]
+    /// Folder for bench.json (every run), bench.md (tables) and bench.svg (a chart) [default: target/bench]
     #[arg(long, value_name = "FOLDER")]
     pub(super) output: Option<PathBuf>,
     /// Instead: the time of `SHOW PROXYSESSION` with a thousand sessions, and what it costs the data path

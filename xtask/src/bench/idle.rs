@@ -22,15 +22,15 @@ const LEAVE: Duration = Duration::from_mins(1);
 /// What was measured of one peer.
 #[derive(Debug, Serialize)]
 pub(super) struct Idle {
-    topology: &'static str,
-    peer: String,
-    sessions: usize,
+    pub(super) topology: &'static str,
+    pub(super) peer: String,
+    pub(super) sessions: usize,
     /// Length of the measurement.
     seconds: f64,
     /// CPU time of the process, in percent of one core.
-    core_percent: f64,
+    pub(super) core_percent: f64,
     /// Resident memory that the process has more with the sessions than without, over their number.
-    bytes_per_session: f64,
+    pub(super) bytes_per_session: f64,
     /// All of its resident memory with the sessions.
     resident_bytes: u64,
 }

@@ -11,6 +11,7 @@ mod cpu;
 mod idle;
 mod interrupt;
 mod load;
+mod markdown;
 mod noise;
 mod peer;
 pub(crate) mod proxies;
@@ -88,7 +89,7 @@ fn measure_all(arguments: &Arguments, interrupt: &Interrupt) -> Result<()> {
     outcome.and(write(arguments, &record))
 }
 
-/// `bench.json` and `bench.svg`.
+/// `bench.json`, `bench.md` and `bench.svg`.
 fn write(arguments: &Arguments, record: &Record) -> Result<()> {
     let usual = || place::target().join("bench");
     let folder = arguments.output.clone().unwrap_or_else(usual);
@@ -96,6 +97,12 @@ fn write(arguments: &Arguments, record: &Record) -> Result<()> {
     let json = folder.join("bench.json");
     fs::write(&json, serde_json::to_string_pretty(record)? + "\n")?;
     println!("{}", json.display());
+    let tables = folder.join("bench.md");
+    fs::write(
+        &tables,
+        markdown::markdown(&record.comparisons, &record.idle),
+    )?;
+    println!("{}", tables.display());
     if !record.comparisons.is_empty() {
         let svg = folder.join("bench.svg");
         fs::write(&svg, chart::chart(&record.comparisons) + "\n")?;
