@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
     aim::{self, Aim},
+    autocommit,
     automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
@@ -271,6 +272,32 @@ fn aim_of(data: &Data, record: &mut Session, length: u32) -> Aim {
     } else {
         aim::START
     };
+    aim::verdict(scan(data, record, length, start, aim_chunk))
+}
+
+/// Whether a text that the daemon must see by its verb only sets autocommit.
+#[inline(always)]
+fn sets_autocommit(data: &Data, record: &mut Session, length: u32) -> bool {
+    if length > autocommit::TEXT_BYTES_MAX as u32 + 1 {
+        return false;
+    }
+    let start = if has_attributes(record) {
+        autocommit::START_WITH_ATTRIBUTES
+    } else {
+        autocommit::START
+    };
+    autocommit::is_set(scan(data, record, length, start, autocommit_chunk))
+}
+
+/// The state of another automaton than the first behind a text that is the payload's, from its first state.
+#[inline(always)]
+fn scan(
+    data: &Data,
+    record: &mut Session,
+    length: u32,
+    start: u8,
+    chunk: extern "C" fn(u32, &mut Scan) -> i64,
+) -> u8 {
     publish!(record.client.scanned, 0);
     publish!(record.client.scan_state, u32::from(start));
     let mut scan = Scan {
@@ -280,10 +307,10 @@ fn aim_of(data: &Data, record: &mut Session, length: u32) -> Aim {
         length: length - 1,
     };
     sys::repeat(CHUNKS_MAX, chunk, &mut scan);
-    aim::verdict(shared!(record.client.scan_state) as u8)
+    shared!(record.client.scan_state) as u8
 }
 
-/// The second automaton's way over a text. What a loop changes lies in the record: a number on the stack is one that the verifier follows
+/// Another automaton's way over a text. What a loop changes lies in the record: a number on the stack is one that the verifier follows
 /// through every step.
 struct Scan {
     data: Data,
@@ -293,8 +320,19 @@ struct Scan {
     length: u32,
 }
 
-/// One chunk; called by the kernel's loop, so that the verifier looks at it once.
-extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
+/// One chunk of the second automaton's; called by the kernel's loop, so that the verifier looks at it once.
+extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
+    walk(scan, aim::step)
+}
+
+/// The same of the third one's.
+extern "C" fn autocommit_chunk(_index: u32, scan: &mut Scan) -> i64 {
+    walk(scan, autocommit::step)
+}
+
+/// One chunk.
+#[inline(always)]
+fn walk(scan: &mut Scan, step: impl Fn(u8, u8) -> u8) -> i64 {
     // SAFETY: both point into the session's record, which the verifier follows through the loop's context.
     let (scanned, scan_state) = unsafe { (&mut *scan.scanned, &mut *scan.state) };
     let start = shared!(*scanned);
@@ -303,9 +341,9 @@ extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
         if at >= scan.length {
             break;
         }
-        // What cannot be read is nobody's but the writer's.
+        // What cannot be read is nobody's but the writer's, and no SET.
         let byte = scan.data.byte(COMMAND_BYTES + at).unwrap_or(0);
-        state = aim::step(state, byte);
+        state = step(state, byte);
     }
     publish!(*scan_state, u32::from(state));
     publish!(*scanned, start + CHUNK);
@@ -333,7 +371,12 @@ fn statement_text(
         }
         *data = Data::of(msg);
     }
-    let kind = text(data, record, length)?;
+    let kind = match text(data, record, length) {
+        Err(TrapReason::Verb) if sets_autocommit(data, record, length) => {
+            automaton::code::TRANSACTION
+        }
+        kind => kind?,
+    };
     if shared!(record.host.takes) != takes::ALL && kind == automaton::code::READ {
         Ok(aim_of(data, record, length))
     } else {

@@ -1,8 +1,9 @@
 //! What one command of the client/server protocol is, and whether the kernel may pass it on.
 //!
-//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`]) over
+//! The BPF programs build their verdict of the same parts ([`command_class`], [`automaton::step`], [`autocommit::step`]) over
 //! the bytes of a message; [`classify`] is the whole of it, for the daemon and for the tests.
 
+use crate::autocommit;
 use crate::automaton::{self, Kind, TextVerdict};
 use crate::reason::TrapReason;
 
@@ -146,7 +147,22 @@ pub fn classify_text(start: u8, text: &[u8]) -> TextVerdict {
     if text.len() > SCAN_BYTES_MAX {
         return TextVerdict::Trap(TrapReason::TooLong);
     }
-    automaton::scan(start, text)
+    match automaton::scan(start, text) {
+        TextVerdict::Trap(TrapReason::Verb) if sets_autocommit(start, text) => {
+            TextVerdict::Splice(Kind::Transaction)
+        }
+        verdict => verdict,
+    }
+}
+
+/// `start` is the first automaton's.
+fn sets_autocommit(start: u8, text: &[u8]) -> bool {
+    let start = if start == automaton::START_WITH_ATTRIBUTES {
+        autocommit::START_WITH_ATTRIBUTES
+    } else {
+        autocommit::START
+    };
+    autocommit::scan(start, text)
 }
 
 #[cfg(test)]
@@ -169,6 +185,7 @@ mod tests {
             (b"", Verdict::Trap(Framing)),
             (b"\x03SELECT 1", Verdict::Text(Kind::Read)),
             (b"\x03SET @a = 1", Verdict::Trap(TrapReason::Verb)),
+            (b"\x03SET autocommit = 0", Verdict::Text(Kind::Transaction)),
             (&long, Verdict::Text(Kind::Read)),
             (&too_long, Verdict::Trap(TooLong)),
             (b"\x0e", Verdict::Simple(SimpleCommand::Ping)),
@@ -225,6 +242,10 @@ mod tests {
         let start = automaton::START_WITH_ATTRIBUTES;
         let cases: &[(&[u8], Verdict)] = &[
             (b"\x03\0\x01SELECT 1", Verdict::Text(Kind::Read)),
+            (
+                b"\x03\0\x01SET autocommit=1",
+                Verdict::Text(Kind::Transaction),
+            ),
             (b"\x03SELECT 1", Verdict::Trap(TrapReason::Unclear)),
             (
                 b"\x03\x01\x01\0\x01SELECT 1",

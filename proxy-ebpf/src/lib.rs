@@ -4,6 +4,7 @@
 #![cfg_attr(not(test), no_std)]
 
 pub mod aim;
+pub mod autocommit;
 pub mod automaton;
 pub mod classify;
 pub mod latency;

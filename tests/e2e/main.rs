@@ -21,6 +21,7 @@ mod abandoned;
 mod admin_prepared;
 mod after_error;
 mod attribute;
+mod autocommit;
 mod backslash;
 mod broken_node;
 mod busy;
@@ -106,6 +107,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("admin_prepared", admin_prepared::CASES),
     ("proxysys", proxysys::CASES),
     ("transaction", transaction::CASES),
+    ("autocommit", autocommit::CASES),
     ("after_error", after_error::CASES),
     ("local_infile", local_infile::CASES),
     ("multi", multi::CASES),

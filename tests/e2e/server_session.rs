@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("f11_ended_and_replaced", f11_ended_and_replaced).daemon(),
     Case::new("own", own).daemon(),
     Case::new("state_follows", state_follows).daemon(),
+    Case::new("autocommit_follows", autocommit_follows).daemon(),
     Case::new("exact_values_follow", exact_values_follow)
         .with(&Kind::ALL)
         .daemon(),
@@ -208,6 +209,24 @@ fn state_follows(stage: &Stage) -> Result<()> {
     assert_eq!(connection.run(look)?.texts()?, before);
     assert_ne!(node_id(&mut connection)?, old_id);
     assert_eq!(connection.run("SELECT COUNT(*) FROM t")?.text()?, "0");
+    Ok(())
+}
+
+/// The one variable whose SET the daemon may not have seen.
+fn autocommit_follows(stage: &Stage) -> Result<()> {
+    let front = monitored(stage)?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    for value in ["0", "1", "0"] {
+        connection.run("SELECT 1")?;
+        connection.run("SELECT 1")?;
+        connection.run(&format!("SET autocommit={value}"))?;
+        connection.run("COMMIT")?;
+        let own = ss_id(&mut connection)?;
+        connection.run(&format!("KILL PROXYSESSION SERVER {own}"))?;
+        assert_ne!(ss_id(&mut connection)?, own);
+        assert_eq!(connection.run("SELECT @@autocommit")?.text()?, value);
+        connection.run("COMMIT")?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
     aim::{self, Aim},
+    autocommit,
     automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
@@ -222,7 +223,12 @@ fn command(
             if length > SCAN_BYTES_MAX as u32 {
                 return Err(TrapReason::TooLong);
             }
-            let kind = scan(record, scratch, length)?;
+            let kind = match scan(record, scratch, length) {
+                Err(TrapReason::Verb) if sets_autocommit(record, scratch, length) => {
+                    automaton::code::TRANSACTION
+                }
+                kind => kind?,
+            };
             let is_split = shared!(record.host.takes) | shared!(record.wire.takes) != takes::ALL;
             if kind == automaton::code::READ && is_split && at == 0 {
                 find_aim(record, scratch);
@@ -295,19 +301,55 @@ fn find_aim(record: &Session, scratch: &mut Scratch) {
     } else {
         aim::START
     };
+    let code = aim::code(scan_again(record, scratch, start, aim_chunk));
+    publish!(scratch.aim, u32::from(code));
+}
+
+/// Whether the text of `length` bytes with its command that [`scan`] has been over, which the daemon must see by its verb, only sets autocommit.
+#[inline(always)]
+fn sets_autocommit(record: &Session, scratch: &mut Scratch, length: u32) -> bool {
+    if length > autocommit::TEXT_BYTES_MAX as u32 + 1 {
+        return false;
+    }
+    let start = if has_attributes(record) {
+        autocommit::START_WITH_ATTRIBUTES
+    } else {
+        autocommit::START
+    };
+    autocommit::is_set(scan_again(record, scratch, start, autocommit_chunk))
+}
+
+/// The state of another automaton behind the text that [`scan`] has been over, from its first state.
+#[inline(always)]
+fn scan_again(
+    record: &Session,
+    scratch: &mut Scratch,
+    start: u8,
+    chunk: extern "C" fn(u32, &mut Scan) -> i64,
+) -> u8 {
     publish!(scratch.position, COMMAND_BYTES);
     publish!(scratch.found, u32::from(start));
     let mut scan = Scan {
         scratch: &raw mut *scratch,
         record: core::ptr::from_ref(record),
     };
-    sys::repeat(CHUNKS_MAX, aim_chunk, &mut scan);
-    let code = aim::code(shared!(scratch.found) as u8);
-    publish!(scratch.aim, u32::from(code));
+    sys::repeat(CHUNKS_MAX, chunk, &mut scan);
+    shared!(scratch.found) as u8
 }
 
-/// One chunk of it; called by the kernel's loop.
+/// One chunk of the second automaton's; called by the kernel's loop.
 extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
+    walk_text(scan, aim::step)
+}
+
+/// The same of the third one's.
+extern "C" fn autocommit_chunk(_index: u32, scan: &mut Scan) -> i64 {
+    walk_text(scan, autocommit::step)
+}
+
+/// One chunk.
+#[inline(always)]
+fn walk_text(scan: &mut Scan, step: impl Fn(u8, u8) -> u8) -> i64 {
     // SAFETY: as in `chunk`.
     let scratch = unsafe { &mut *scan.scratch };
     let mut state = shared!(scratch.found) as u8;
@@ -317,7 +359,7 @@ extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
         if at >= end {
             break;
         }
-        state = aim::step(state, scratch.text[at as usize & (TEXT_BYTES - 1)]);
+        state = step(state, scratch.text[at as usize & (TEXT_BYTES - 1)]);
     }
     publish!(scratch.found, u32::from(state));
     publish!(scratch.position, start + CHUNK);

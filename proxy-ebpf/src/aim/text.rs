@@ -7,8 +7,8 @@ use super::words::{
 };
 use crate::table::builder::{Builder, UNCLEAR};
 use crate::table::class::{
-    self, AT, BACKSLASH, BACKTICK, CLOSE, COMMA, DASH, DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, HASH,
-    HIGH, NUL, ONE, PARENTHESIS, PLAIN, PLUS, QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
+    self, AT, BACKSLASH, BACKTICK, CLOSE, COMMA, DASH, DIGIT, DOLLAR, DOT, DOUBLE_QUOTE, EQUALS,
+    HASH, HIGH, NUL, ONE, PARENTHESIS, PLAIN, PLUS, QUOTE, SEMICOLON, SLASH, SPACES, STAR, STRANGE,
     UNDERSCORE,
 };
 
@@ -169,7 +169,7 @@ const fn answers(b: &mut Builder) -> u8 {
     b.on_each(answer, &SPACES, answer);
     b.on_each(
         answer,
-        &[DIGIT, COMMA, PLAIN, CLOSE, PLUS, STAR, HIGH],
+        &[DIGIT, COMMA, EQUALS, PLAIN, CLOSE, PLUS, STAR, HIGH],
         answer,
     );
     let tail = b.state(WRITER, Aim::Last as u8);

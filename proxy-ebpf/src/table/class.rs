@@ -50,7 +50,7 @@ pub(crate) const PARENTHESIS: u8 = 45;
 pub(crate) const DOT: u8 = 46;
 /// `,`.
 pub(crate) const COMMA: u8 = 47;
-/// ASCII that only ever stands for itself: `% & : < = > ? ^ | ~`.
+/// ASCII that only ever stands for itself: `% & : < > ? ^ | ~`.
 pub(crate) const PLAIN: u8 = 48;
 /// The byte 0: MySQL's lexer ends line comments and quoted identifiers there.
 pub(crate) const NUL: u8 = 49;
@@ -65,8 +65,10 @@ pub(crate) const HIGH: u8 = 52;
 pub(crate) const CLOSE: u8 = 53;
 /// The backslash where it is known to escape ([`Backslash`](super::Backslash)); elsewhere it is a [`BACKSLASH`].
 pub(crate) const ESCAPE: u8 = 54;
+/// `=`: what assigns.
+pub(crate) const EQUALS: u8 = 55;
 /// Number of classes in use.
-pub(crate) const CLASSES: usize = 55;
+pub(crate) const CLASSES: usize = 56;
 
 const _: () = assert!(CLASSES <= COLUMNS);
 
@@ -101,7 +103,8 @@ pub(crate) const fn of(byte: u8) -> u8 {
         b'.' => DOT,
         b',' => COMMA,
         b')' => CLOSE,
-        b'%' | b'&' | b':' | b'<' | b'=' | b'>' | b'?' | b'^' | b'|' | b'~' => PLAIN,
+        b'=' => EQUALS,
+        b'%' | b'&' | b':' | b'<' | b'>' | b'?' | b'^' | b'|' | b'~' => PLAIN,
         0 => NUL,
         1 => ONE,
         2..=8 | 0x0e..=0x1f | 0x7f | b'[' | b']' | b'{' | b'}' => STRANGE,

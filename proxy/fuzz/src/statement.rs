@@ -8,12 +8,17 @@ use sluice::session::hint;
 use sluice::session::sticky::{self, Knot, StickyReason};
 use sluice::sql::assigned::Assigned;
 use sluice_ebpf::aim::{self, Aim};
-use sluice_ebpf::automaton::{self, Backslash, START, START_WITH_ATTRIBUTES, TextVerdict};
+use sluice_ebpf::autocommit;
+use sluice_ebpf::automaton::{self, Backslash, Kind, START, START_WITH_ATTRIBUTES, TextVerdict};
 use sluice_ebpf::classify::{self, Verdict};
 use sluice_ebpf::reason::TrapReason;
 
 /// A text is classified the same whole and in portions; and one that is spliced has nothing in it that the daemon must see.
 pub fn statement(text: &[u8]) {
+    if autocommit::scan(autocommit::START, text) {
+        only_sets_autocommit(text);
+        return;
+    }
     let verdict = classify::classify_text(START, text);
     in_portions(text, verdict);
     let known = automaton::scan_with(Backslash::ESCAPES, START, text);
@@ -62,6 +67,24 @@ pub fn statement(text: &[u8]) {
             "spliced as {kind:?}: {text:?}"
         );
     }
+}
+
+/// The daemon reads the same in such a text, and nothing else.
+fn only_sets_autocommit(text: &[u8]) {
+    let shown = || text.escape_ascii().to_string();
+    let expected = TextVerdict::Splice(Kind::Transaction);
+    assert_eq!(
+        classify::classify_text(START, text),
+        expected,
+        "{}",
+        shown()
+    );
+    let assigned = Assigned {
+        system: vec!["autocommit".to_owned()],
+        ..Assigned::default()
+    };
+    assert_eq!(Assigned::of(text), assigned, "{}", shown());
+    assert!(sluice::admin::parse(text).is_none() && sticky::knots(text).is_empty());
 }
 
 /// A hint sends to a replica only what one may answer without it, and one that is a comment is none.

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod aim;
 pub mod auth_exchange;
 pub mod back_off;
+mod change;
 pub mod charset;
 pub mod command;
 pub mod consistency;

@@ -29,7 +29,7 @@ use super::{
     registry::Entry,
     statement::Preparing,
     survive::{Leaving, Lost},
-    variables::{Tracking, change_database},
+    variables::Tracking,
     way,
 };
 use crate::{
@@ -392,7 +392,7 @@ impl<'a> Serving<'a> {
     /// Keeps what a command has changed.
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::Database(name) => change_database(&mut self.entry.session.borrow_mut(), name),
+            Effect::Database(name) => self.entry.session.borrow_mut().change_database(name),
             Effect::Reset => self.forget(),
             Effect::Charset { safe: true } => self.note_charset(true),
             // Nothing, or anticipated.

@@ -21,12 +21,12 @@ use crate::{
         session_track::{self, StateChange},
     },
     session::{
-        Session, Versions,
+        Session,
         command::{Text, text},
         escapes::{self, Escapes},
         trace::{Statements, Trace, needs_asking},
         variable::{
-            AUTOCOMMIT, Kind, Value, Variables,
+            AUTOCOMMIT, Kind, Value,
             question::{self, is_unreadable, quote},
         },
     },
@@ -201,12 +201,12 @@ impl Serving<'_> {
         // Of a batch that failed some statements may have succeeded.
         if is_ok || assigned.is_batch {
             let changed = variables.change(&assigned);
-            raise(&mut session, changed);
+            session.raise(changed);
         } else {
             variables.fail(&assigned);
         }
         if let Some(is_on) = self.response.status().autocommit().filter(|_| is_ok) {
-            know_autocommit(Arc::make_mut(&mut session.variables), is_on);
+            session.know_autocommit(is_on);
         }
         if let Some(ok) = ok {
             self.tracking.is_quiet = ok.warnings == 0 && ok.affected_rows == 0 && !assigned.unclear;
@@ -280,46 +280,13 @@ fn runs_others(changes: &Assigned) -> bool {
     changes.unclear || !changes.executed.is_empty() || !changes.system.is_empty()
 }
 
-/// The value of autocommit, if the session has changed it.
-fn know_autocommit(variables: &mut Variables, is_on: bool) {
-    if variables.get(Kind::System, AUTOCOMMIT).is_some() {
-        let value = u8::from(is_on).to_string();
-        variables.read(Kind::System, AUTOCOMMIT, Value::Literal(value));
-    }
-}
-
-/// Raises the versions of what has changed; the server session has the change already.
-fn raise(session: &mut Session, by: Versions) {
-    let versions = &mut session.versions;
-    versions.hot_sys_var += by.hot_sys_var;
-    versions.sys_var += by.sys_var;
-    versions.user_var += by.user_var;
-    versions.last_insert_id += by.last_insert_id;
-    settle(session);
-}
-
-/// The current database is another.
-pub(super) fn change_database(session: &mut Session, name: String) {
-    session.db = Some(name);
-    session.versions.db_name += 1;
-    settle(session);
-}
-
-/// The bound server session has all that the client session has.
-fn settle(session: &mut Session) {
-    let versions = session.versions;
-    if let Some(server) = session.bound.and_then(|bound| session.server_mut(bound)) {
-        server.versions = versions;
-    }
-}
-
 /// What the server itself says has changed.
 fn note_state_changes(session: &mut Session, state_changes: &[u8]) {
     for change in session_track::parse(state_changes).unwrap_or_default() {
         match change {
             StateChange::Schema(name) => {
                 if session.db.as_ref() != Some(&name) && !name.is_empty() {
-                    change_database(session, name);
+                    session.change_database(name);
                 }
             }
             StateChange::SystemVariable { name, value } => {
@@ -330,12 +297,12 @@ fn note_state_changes(session: &mut Session, state_changes: &[u8]) {
                     ..Assigned::default()
                 });
                 if is_new {
-                    raise(session, changed);
+                    session.raise(changed);
                 }
-                let variables = Arc::make_mut(&mut session.variables);
                 if name == AUTOCOMMIT {
-                    know_autocommit(variables, value.eq_ignore_ascii_case("ON"));
+                    session.know_autocommit(value.eq_ignore_ascii_case("ON"));
                 } else if TRACKED_TEXTS.contains(&name.as_str()) && !value.is_empty() {
+                    let variables = Arc::make_mut(&mut session.variables);
                     variables.read(Kind::System, &name, Value::Literal(quote(&value)));
                 }
             }
