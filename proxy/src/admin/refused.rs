@@ -23,7 +23,7 @@ macro_rules! refused {
 
 refused! {
     ["SHOW", "PROXYROUTE"], "SHOW PROXYROUTE …",
-        "Sluice has no routing cache: a login goes to a node of its cluster. SHOW PROXYCLUSTER lists them.", "SHOW PROXYROUTE LIKE 't'";
+        "Sluice has no routing cache: a statement goes to its session's node, or where the session's reads go; SHOW PROXYSESSION ATTRIBUTE names both.", "SHOW PROXYROUTE LIKE 't'";
     ["SHOW", "PROXYVIP"], "SHOW PROXYVIP [name]",
         "Sluice has no virtual addresses; a login names its tenant and cluster, and SHOW PROXYCONFIG their defaults.", "SHOW PROXYVIP";
     ["SHOW", "PROXYMEMORY"], "SHOW PROXYMEMORY [OBJPOOL] [n]",
@@ -31,7 +31,7 @@ refused! {
     ["SHOW", "PROXYSM"], "SHOW PROXYSM [id]",
         "Sluice has no state machines to dump; SHOW PROXYSESSION ATTRIBUTE says all of a session.", "SHOW PROXYSM";
     ["SHOW", "PROXYTRACE"], "SHOW PROXYTRACE [id]",
-        "Sluice tries no request twice, so there is no trace of attempts; SHOW PROXYSESSION ATTRIBUTE says where a session's bytes move.", "SHOW PROXYTRACE";
+        "Sluice keeps no trace of attempts; retried_commands in SHOW PROXYSTAT counts them, SHOW PROXYSESSION ATTRIBUTE says where a session's bytes move.", "SHOW PROXYTRACE";
     ["SHOW", "SQLAUDIT"], "SHOW SQLAUDIT …",
         "Sluice does not see spliced statements, so it has no record of them; the node's own statement log has one.", "SHOW SQLAUDIT LIMIT 10";
     ["SHOW", "WARNLOG"], "SHOW WARNLOG …",
@@ -45,11 +45,11 @@ refused! {
     ["ALTER", "PROXYRESOURCE"], "ALTER PROXYRESOURCE DELETE cluster",
         "Sluice keeps no resources of clusters; clusters are those of the configuration file.", "ALTER PROXYRESOURCE DELETE east";
     ["SHOW", "PROXYCLUSTER", "IDC"], "SHOW PROXYCLUSTER IDC [LIKE 'pattern']",
-        "Sluice knows no data centres; SHOW PROXYCLUSTER lists clusters and nodes.", "SHOW PROXYCLUSTER IDC";
+        "Sluice lists no data centres: the zones of its nodes stand in the configuration file, its own in SHOW PROXYCONFIG.", "SHOW PROXYCLUSTER IDC";
     ["SHOW", "PROXYINFO", "UPGRADE"], "SHOW PROXYINFO UPGRADE",
         "Sluice does not upgrade itself; the version that runs is in SHOW PROXYINFO BINARY.", "SHOW PROXYINFO UPGRADE";
     ["SHOW", "PROXYINFO", "IDC"], "SHOW PROXYINFO IDC",
-        "Sluice knows no data centres; SHOW PROXYCLUSTER lists clusters and nodes.", "SHOW PROXYINFO IDC";
+        "Sluice lists no data centres: the zones of its nodes stand in the configuration file, its own in SHOW PROXYCONFIG.", "SHOW PROXYINFO IDC";
     ["SHOW", "PROXYSESSION", "READ_STALE"], "SHOW PROXYSESSION READ_STALE [LIKE 'pattern']",
         "Sluice keeps no list of stale replicas; SHOW PROXYCONGESTION ALL says how far each is behind.", "SHOW PROXYSESSION READ_STALE";
 }
