@@ -18,9 +18,14 @@ type Script = (&'static [&'static str], &'static str);
 const EVERYWHERE: &[Script] = &[
     (&["SELECT 1"], ""),
     (&["SET autocommit=0"], "autocommit"),
+    // By a text that the daemon sees.
     (
-        &["SET autocommit=0", "SET autocommit=1", "SELECT 1"],
-        "autocommit",
+        &[
+            "SET autocommit=0, @x=1",
+            "SET autocommit=1, @x=2",
+            "SELECT 1",
+        ],
+        "autocommit @x",
     ),
     (
         &["SET time_zone='+02:00', @x=1, @@session.sql_mode='ANSI'"],
