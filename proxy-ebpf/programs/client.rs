@@ -260,7 +260,7 @@ fn statement(
 
 /// Whether a statement's text has its attributes in front.
 #[inline(always)]
-fn has_attributes(record: &Session) -> bool {
+pub(crate) fn has_attributes(record: &Session) -> bool {
     shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0
 }
 

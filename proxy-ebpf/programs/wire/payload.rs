@@ -8,7 +8,7 @@ use sluice_ebpf::{
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     reason::TrapReason,
     record::{self, NODES, STATEMENTS, Seat, Session, takes},
-    response::{Expect, Response, Window, format},
+    response::{Expect, Response, Window},
     wire::{Content, Offer, Segment, Side, phase},
 };
 
@@ -245,63 +245,30 @@ struct Scan {
     record: *const Session,
 }
 
-/// Whether a statement's text has its attributes in front.
-#[inline(always)]
-fn has_attributes(record: &Session) -> bool {
-    shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0
-}
-
 /// Runs the automaton over the text of a command of `length` bytes. Returns what it does, a number of [`automaton::code`].
 #[inline(always)]
 fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u8, TrapReason> {
-    let start = if has_attributes(record) {
+    let start = if client::has_attributes(record) {
         automaton::START_WITH_ATTRIBUTES
     } else {
         automaton::START
     };
-    publish!(scratch.position, COMMAND_BYTES);
     publish!(scratch.end, length + HEADER_BYTES);
-    publish!(scratch.found, u32::from(start));
-    let mut scan = Scan {
-        scratch: &raw mut *scratch,
-        record: core::ptr::from_ref(record),
-    };
-    sys::repeat(CHUNKS_MAX, chunk, &mut scan);
-    match automaton::code(shared!(scratch.found) as u8) {
+    match automaton::code(run(record, scratch, start, chunk)) {
         kind @ automaton::code::SPLICE.. => Ok(kind),
         reason => Err(TrapReason::from_u32(u32::from(reason)).unwrap_or(TrapReason::Unclear)),
     }
 }
 
-/// One chunk; called by the kernel's loop, so that the verifier looks at it once.
-extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
-    // SAFETY: this CPU's scratch memory and the session's record, which the verifier follows through the loop's context.
-    let (scratch, record) = unsafe { (&mut *scan.scratch, &*scan.record) };
-    let backslash = Backslash::of_format(shared!(record.host.format));
-    let mut state = shared!(scratch.found) as u8;
-    let (start, end) = (shared!(scratch.position), shared!(scratch.end));
-    for offset in 0..CHUNK {
-        let at = start + offset;
-        if at >= end {
-            break;
-        }
-        let byte = scratch.text[at as usize & (TEXT_BYTES - 1)];
-        state = automaton::step_with(backslash, state, byte);
-    }
-    publish!(scratch.found, u32::from(state));
-    publish!(scratch.position, start + CHUNK);
-    i64::from(start + CHUNK >= end)
-}
-
 /// Whose the text is that [`scan`] has been over, which reads.
 #[inline(always)]
 fn find_aim(record: &Session, scratch: &mut Scratch) {
-    let start = if has_attributes(record) {
+    let start = if client::has_attributes(record) {
         aim::START_WITH_ATTRIBUTES
     } else {
         aim::START
     };
-    let code = aim::code(scan_again(record, scratch, start, aim_chunk));
+    let code = aim::code(run(record, scratch, start, aim_chunk));
     publish!(scratch.aim, u32::from(code));
 }
 
@@ -311,17 +278,17 @@ fn sets_autocommit(record: &Session, scratch: &mut Scratch, length: u32) -> bool
     if length > autocommit::TEXT_BYTES_MAX as u32 + 1 {
         return false;
     }
-    let start = if has_attributes(record) {
+    let start = if client::has_attributes(record) {
         autocommit::START_WITH_ATTRIBUTES
     } else {
         autocommit::START
     };
-    autocommit::is_set(scan_again(record, scratch, start, autocommit_chunk))
+    autocommit::is_set(run(record, scratch, start, autocommit_chunk))
 }
 
-/// The state of another automaton behind the text that [`scan`] has been over, from its first state.
+/// The state of an automaton behind the text that ends at `scratch.end`, from its first state.
 #[inline(always)]
-fn scan_again(
+fn run(
     record: &Session,
     scratch: &mut Scratch,
     start: u8,
@@ -337,7 +304,17 @@ fn scan_again(
     shared!(scratch.found) as u8
 }
 
-/// One chunk of the second automaton's; called by the kernel's loop.
+/// One chunk of the first automaton's; called by the kernel's loop, so that the verifier looks at it once.
+extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
+    // SAFETY: the session's record, which the verifier follows through the loop's context.
+    let record = unsafe { &*scan.record };
+    let backslash = Backslash::of_format(shared!(record.host.format));
+    walk_text(scan, |state, byte| {
+        automaton::step_with(backslash, state, byte)
+    })
+}
+
+/// The same of the second one's.
 extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
     walk_text(scan, aim::step)
 }
@@ -350,7 +327,7 @@ extern "C" fn autocommit_chunk(_index: u32, scan: &mut Scan) -> i64 {
 /// One chunk.
 #[inline(always)]
 fn walk_text(scan: &mut Scan, step: impl Fn(u8, u8) -> u8) -> i64 {
-    // SAFETY: as in `chunk`.
+    // SAFETY: this CPU's scratch memory, which the verifier follows through the loop's context.
     let scratch = unsafe { &mut *scan.scratch };
     let mut state = shared!(scratch.found) as u8;
     let (start, end) = (shared!(scratch.position), shared!(scratch.end));

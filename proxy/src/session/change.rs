@@ -40,15 +40,14 @@ impl Session {
         }
     }
 
-    /// Responses to spliced commands leave the bound server session like this. Autocommit is the one variable that such commands may have set
-    /// ([`autocommit`](sluice_ebpf::autocommit)): nobody has read their text.
-    pub fn note_spliced(&mut self, status: Status) {
-        // In doubt by what was last heard: what has changed since has, whoever did it.
-        let flags = self.bound_server().map(|server| server.status.flags);
-        self.note_status(status);
+    /// Responses to spliced commands leave the bound server session like this: to be told before [`Session::note_status`]. Autocommit is the one
+    /// variable that such commands may have set ([`autocommit`](sluice_ebpf::autocommit)): nobody has read their text.
+    pub fn note_autocommit(&mut self, status: Status) {
         let Some(is_on) = status.autocommit() else {
             return;
         };
+        // In doubt by what was last heard: what has changed since has, whoever did it.
+        let flags = self.bound_server().map(|server| server.status.flags);
         if flags.is_some_and(|flags| (flags & Status::AUTOCOMMIT != 0) != is_on) {
             let changed = Arc::make_mut(&mut self.variables).change(&Assigned {
                 system: vec![AUTOCOMMIT.to_owned()],

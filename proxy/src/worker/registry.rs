@@ -245,7 +245,8 @@ impl Entry {
                 let response = progress.response;
                 if !session.command.is_running() && slot.command() == Some(spliced) {
                     if let Some(status) = progress.status() {
-                        session.note_spliced(status);
+                        session.note_autocommit(status);
+                        session.note_status(status);
                     }
                     if Expect::of(session.command.byte) != Expect::Nothing {
                         session.command.affected_rows = affected_rows(&response);

@@ -298,7 +298,7 @@ impl Serving<'_> {
     /// Keeps what the ended regime's responses tell of the session.
     fn keep_spliced(&mut self, progress: &Progress) {
         if let Some(status) = progress.status() {
-            self.entry.session.borrow_mut().note_spliced(status);
+            self.entry.session.borrow_mut().note_autocommit(status);
             self.note_status(status);
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     server::{PASSWORD, USER_PLAIN},
     stage::Front,
     wait,
-    wire::{Connection, Outcome},
+    wire::{Connection, Outcome, Response},
 };
 use anyhow::Result;
 use std::{
@@ -166,15 +166,7 @@ impl Client {
                 self.ledger.read(is_primary);
                 true
             }
-            Ok(answer) => {
-                self.ledger.failed(&answer.outcome);
-                breathe();
-                true
-            }
-            Err(_gone) => {
-                self.ledger.lost();
-                false
-            }
+            other => self.unanswered(other),
         }
     }
 
@@ -192,6 +184,13 @@ impl Client {
                 }
                 true
             }
+            other => self.unanswered(other),
+        }
+    }
+
+    /// A question was not answered with rows; whether the connection is still there.
+    fn unanswered(&mut self, answer: Result<Response>) -> bool {
+        match answer {
             Ok(answer) => {
                 self.ledger.failed(&answer.outcome);
                 breathe();
