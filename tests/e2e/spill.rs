@@ -165,7 +165,7 @@ fn rows_after_spill(stage: &Stage) -> Result<()> {
     let large = format!("SELECT LENGTH('{}')", "x".repeat(1_000_000));
     connection.run(&large)?;
     for round in 0..60 {
-        let sql = text::rows_sql(ROWS, WIDTH, None);
+        let sql = text::rows_sql_in("mysql", ROWS, WIDTH, None);
         connection.send_command(&command::query(sql.as_bytes()))?;
         wait::throughout(Duration::from_millis(5), || Ok(()))?;
         let mut number = 0;

@@ -26,10 +26,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// Tortures Sluice: random sessions from a seed, verified byte for byte, while daemon, node and network have troubles.
+/// Tortures Sluice: random sessions from a seed, verified byte for byte, while daemon, nodes and network have troubles.
 ///
-/// Needs root. Each topology has a daemon, a node (MariaDB) and a network of its own; all are tortured at the same time. Ends with a summary for
-/// each, and with exit code 1 if a byte was wrong, an operation stuck, or something left over.
+/// Needs root. Each topology has a daemon, two nodes (MariaDB, a primary and its replica) and a network of its own; all are tortured at the same
+/// time. Of three clients one reads at the replica (policy `read-write-split`). Ends with a summary for each, and with exit code 1 if a byte was wrong, an operation stuck, or something left over.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask torture")]
 struct Arguments {
@@ -54,10 +54,10 @@ struct Arguments {
     /// Of a hundred segments between hosts so many are lost, as many doubled and as many swapped (local has none)
     #[arg(long, default_value_t = 0, value_name = "PERCENT")]
     faults: usize,
-    /// Leaves daemon and node alone
+    /// Leaves daemon and nodes alone
     #[arg(long)]
     no_troubles: bool,
-    /// What daemon and node suffer
+    /// What daemon and nodes suffer
     #[arg(long, value_name = "KIND", value_delimiter = ',', default_values = KINDS, value_parser = PossibleValuesParser::new(KINDS), conflicts_with = "no_troubles")]
     trouble: Vec<String>,
     /// The longest time between two troubles, in seconds; the shortest is a tenth of it

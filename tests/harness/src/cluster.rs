@@ -27,6 +27,15 @@ impl Cluster {
     ///
     /// When a server does not come up.
     pub fn start(host: &Host, replicas: usize) -> Result<Self> {
+        Self::start_with(host, replicas, &[])
+    }
+
+    /// The same, of servers with these options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::start`].
+    pub fn start_with(host: &Host, replicas: usize, options: &[&str]) -> Result<Self> {
         let start = |number: usize| {
             let id = format!("--server-id={number}");
             let read_only = if number == 1 {
@@ -34,7 +43,8 @@ impl Cluster {
             } else {
                 "--read-only=ON"
             };
-            mariadb::start(&[&id, "--log-bin=b", "--relay-log=r", read_only], host)
+            let own = [&id, "--log-bin=b", "--relay-log=r", read_only];
+            mariadb::start(&[&own, options].concat(), host)
         };
         let servers: Vec<Result<Server>> = thread::scope(|scope| {
             let starts: Vec<_> = (1..=replicas + 1)

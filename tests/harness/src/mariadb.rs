@@ -4,8 +4,8 @@ use crate::{
     host::Host,
     place,
     server::{
-        self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MONITOR, USER_OPEN,
-        USER_PLAIN, USER_ROOT,
+        self, Kind, PASSWORD, PLAIN_RIGHTS, Recipe, Server, USER, USER_MODEST, USER_MONITOR,
+        USER_OPEN, USER_PLAIN, USER_ROOT,
     },
     wire::Login,
 };
@@ -96,6 +96,9 @@ fn accounts() -> String {
         format!("CREATE OR REPLACE USER '{USER_OPEN}'@'%'"),
         format!("CREATE OR REPLACE USER '{USER_PLAIN}'@'%' IDENTIFIED BY '{PASSWORD}'"),
         format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
+        format!("CREATE OR REPLACE USER '{USER_MODEST}'@'%' IDENTIFIED BY '{PASSWORD}'"),
+        format!("GRANT ALL ON *.* TO '{USER_MODEST}'@'%'"),
+        format!("REVOKE READ ONLY ADMIN, SUPER ON *.* FROM '{USER_MODEST}'@'%'"),
         format!("CREATE OR REPLACE USER '{USER_MONITOR}'@'%' IDENTIFIED BY '{PASSWORD}'"),
         format!("GRANT PROCESS, CONNECTION ADMIN, SLAVE MONITOR ON *.* TO '{USER_MONITOR}'@'%'"),
         // The hashes that a login in a client's place needs.

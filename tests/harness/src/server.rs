@@ -26,6 +26,8 @@ pub const PASSWORD: &str = "secret";
 pub const USER_OPEN: &str = "open";
 /// An account that reads and writes all tables and has no other right (no SUPER, no PROCESS); its password is [`PASSWORD`].
 pub const USER_PLAIN: &str = "plain";
+/// An account that may do everything but write at a server that is read-only (MariaDB only); its password is [`PASSWORD`].
+pub const USER_MODEST: &str = "modest";
 /// The account for a cluster's `monitor`: it sees and ends the sessions of others. Its password is [`PASSWORD`].
 pub const USER_MONITOR: &str = "monitor";
 /// The administrator, without a password; of OceanBase's tenant `sys`, if that is what the server is.

@@ -7,7 +7,7 @@ use super::{
     trouble::Troubles,
     verdict::{self, Fault},
     watch::Watched,
-    world::World,
+    world::{self, Role, USER_SPLIT, World},
 };
 use crate::{
     server::{PASSWORD, USER},
@@ -37,9 +37,9 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    /// Whether something explains this error of what has been there since then.
-    pub(super) fn is_explained(&self, error: &anyhow::Error, since: Instant) -> bool {
-        verdict::of(error).is_explained(&self.troubles.befallen(since))
+    /// Whether something explains this error of a session that has been there since then, and reads at the replica or does not.
+    fn is_explained(&self, error: &anyhow::Error, since: Instant, splits: bool) -> bool {
+        verdict::of(error).is_explained(&self.troubles.befallen(since).of(splits))
     }
 }
 
@@ -97,6 +97,8 @@ pub struct Table {
 pub struct Client<'a> {
     pub(super) scene: Scene<'a>,
     pub(super) number: usize,
+    /// Whether its sessions read at the replica.
+    pub(super) splits: bool,
     watched: &'a Watched,
     pub(super) session: Option<Session>,
     /// Whether sessions are opened with `CLIENT_DEPRECATE_EOF`.
@@ -117,6 +119,7 @@ impl<'a> Client<'a> {
         Self {
             scene,
             number,
+            splits: number % 3 == 1,
             watched,
             session: None,
             deprecates_eof: number.is_multiple_of(2),
@@ -162,7 +165,7 @@ impl<'a> Client<'a> {
         let since = session
             .as_ref()
             .map_or(start, |session| session.opened.min(start));
-        let befallen = self.scene.troubles.befallen(since);
+        let befallen = self.scene.troubles.befallen(since).of(self.splits);
         let tally = self.scene.tally;
         let fault = verdict::of(error);
         match fault {
@@ -179,6 +182,13 @@ impl<'a> Client<'a> {
 
     /// Has a session, and a table that is what it should be.
     fn ready(&mut self) -> Result<()> {
+        if self.splits
+            && let Some(session) = &self.session
+            && self.scene.troubles.has_lost_primary(session.opened)
+        {
+            // It may write at a replica now, or wherever the proxy has it.
+            self.session = None;
+        }
         if self.session.is_none() {
             self.session = Some(self.new_session()?);
             self.watched.session(self.identity());
@@ -198,6 +208,14 @@ impl<'a> Client<'a> {
 
     fn new_session(&mut self) -> Result<Session> {
         let mut connection = self.open()?;
+        if self.splits {
+            // What the client's earlier session has written, this one does not wait for.
+            let world = self.scene.world;
+            self.persistently("the replica has caught up", || world.catch_up())?;
+            wait::until_true("writes go to the primary", LOGIN, || {
+                Ok(world::role_of_writer(&mut connection)? == Role::Primary)
+            })?;
+        }
         if self.spoils {
             self.spoils = false;
             connection.spoil(10_000);
@@ -213,28 +231,43 @@ impl<'a> Client<'a> {
         })
     }
 
+    /// Who logs in.
+    pub(super) fn login(&self) -> Login {
+        let user = if self.splits { USER_SPLIT } else { USER };
+        Login::new(user, PASSWORD)
+    }
+
     /// A connection through the proxy; tried again while a trouble explains why there is none.
     pub(super) fn open(&mut self) -> Result<Connection> {
-        let start = Instant::now();
-        let login = Login::new(USER, PASSWORD).with(self.capabilities());
+        let login = self.login().with(self.capabilities());
         let (world, patience) = (self.scene.world, self.scene.patience);
-        let attempt = || -> Result<Connection> {
+        self.persistently("a login", || {
             let mut connection = Connection::greet_on(world.connect()?)?;
             connection.set_patience(patience)?;
             connection.log_in(&login)?.ok()?;
             Ok(connection)
-        };
-        wait::until("a login", LOGIN * 2, || {
-            let begin = Instant::now();
-            match attempt() {
-                Ok(connection) => Ok(Some(connection)),
-                Err(error) if self.scene.is_explained(&error, begin) && start.elapsed() < LOGIN => {
-                    Ok(None)
-                }
-                Err(error) => Err(error.context("a login")),
-            }
         })
         .inspect(|_| tally::count(&self.scene.tally.sessions))
+    }
+
+    /// Tries again while a trouble explains a failure.
+    fn persistently<T>(&self, what: &str, attempt: impl Fn() -> Result<T>) -> Result<T> {
+        let start = Instant::now();
+        wait::until(what, LOGIN * 2, || {
+            let begin = Instant::now();
+            match attempt() {
+                Ok(done) => Ok(Some(done)),
+                Err(error) if self.is_explained(&error, begin) && start.elapsed() < LOGIN => {
+                    Ok(None)
+                }
+                Err(error) => Err(error.context(what.to_owned())),
+            }
+        })
+    }
+
+    /// Whether something explains this error of what has been there since then.
+    pub(super) fn is_explained(&self, error: &anyhow::Error, since: Instant) -> bool {
+        self.scene.is_explained(error, since, self.splits)
     }
 
     pub(super) fn session(&mut self) -> Result<&mut Session> {
@@ -305,6 +338,7 @@ impl<'a> Client<'a> {
                 manner,
             } => self.rows(*rows, *width, *binary, *error_at, manner),
             Operation::Prepared { executions, close } => self.prepared(executions, *close),
+            Operation::Turns(turns) => self.turns(turns),
             Operation::Pipeline(parts, manner) => self.pipeline(parts, manner),
             Operation::Multi(parts, manner) => self.multi(parts, manner),
             Operation::Infile(lines, seed) => self.infile(*lines, *seed),

@@ -1,4 +1,4 @@
-//! `cargo xtask torture`: random sessions from a seed, in front of a daemon and a node that have troubles of their own, every byte verified.
+//! `cargo xtask torture`: random sessions from a seed, in front of a daemon and two nodes that have troubles of their own, every byte verified.
 //!
 //! What clients do (`plan`) and what befalls them (`trouble`) are functions of the seed. What they must read is known beforehand, or asked
 //! of the node itself. When exactly something happens is the machine's: a seed repeats the operations, not their moments.
@@ -95,6 +95,11 @@ pub fn run(topology: Topology, options: Options) -> Result<bool> {
         peak < most,
         "the daemon held {peak} bytes, more than {most}"
     );
+    let [there, elsewhere] = [&tally.at_reader, &tally.at_writer].map(tally::read);
+    ensure!(
+        there > 0 || elsewhere == 0 || options.troubles.is_any(),
+        "of {elsewhere} reads for the replica it has answered none"
+    );
     Ok(tally.is_clean())
 }
 
@@ -158,6 +163,7 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
         world.faults_have_happened()?;
     }
     world.nothing_is_left()?;
+    world.replica_has_only_followed()?;
     world.take_stock(tally)?;
     let resident = world.resident()?;
     tally.resident_last.store(resident, Ordering::Relaxed);

@@ -45,6 +45,19 @@ pub enum Part {
     Execute(Text),
 }
 
+/// A statement of a session that turns from one node to the other, if it reads at the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// A read that tells which node has answered.
+    Node,
+    /// The same in a transaction of its own.
+    NodeInTransaction,
+    /// A text that comes back, from any node.
+    Echo(Text),
+    /// A text that comes back as only the primary answers it.
+    EchoAtPrimary(Text),
+}
+
 /// A parameter of a prepared statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter {
@@ -173,6 +186,8 @@ pub enum Operation {
         /// When it is closed.
         close: Close,
     },
+    /// Statements for this node and for that.
+    Turns(Vec<Turn>),
     /// Commands written without a look at their answers.
     Pipeline(Vec<Part>, Manner),
     /// Statements in one command.
@@ -232,6 +247,7 @@ impl Operation {
             Self::Rows { binary: true, .. } => "binary rows",
             Self::Rows { .. } => "rows",
             Self::Prepared { .. } => "prepared",
+            Self::Turns(_) => "turns",
             Self::Pipeline(..) => "pipeline",
             Self::Multi(..) => "multi",
             Self::Infile(..) => "infile",

@@ -2,7 +2,8 @@
 
 use super::{
     operation::{
-        Close, End, Kill, Leave, Manner, Moment, Operation, Parameter, Part, Short, Text, Victim,
+        Close, End, Kill, Leave, Manner, Moment, Operation, Parameter, Part, Short, Text, Turn,
+        Victim,
     },
     size,
 };
@@ -131,6 +132,17 @@ impl Plan {
             error_at: self.is(6).then(|| 1 + self.below(rows)),
             manner,
         }
+    }
+
+    fn turns(&mut self) -> Operation {
+        let turn = |plan: &mut Self| match plan.below(8) {
+            0..3 => Turn::Node,
+            3 => Turn::NodeInTransaction,
+            4 | 5 => Turn::Echo(plan.part_text()),
+            _ => Turn::EchoAtPrimary(plan.part_text()),
+        };
+        let count = 2 + self.below(20);
+        Operation::Turns((0..count).map(|_| turn(self)).collect())
     }
 
     fn prepared(&mut self) -> Operation {
@@ -276,7 +288,8 @@ impl Iterator for Plan {
 
     fn next(&mut self) -> Option<Operation> {
         Some(match self.below(1000) {
-            0..390 => self.query(),
+            0..360 => self.query(),
+            360..390 => self.turns(),
             390..490 => self.prepared(),
             490..570 => Operation::Pipeline(self.parts(true), self.manner()),
             570..610 => Operation::Multi(self.batch(), self.manner()),
@@ -351,6 +364,7 @@ mod tests {
             "table",
             "tiny",
             "transaction",
+            "turns",
             "user variable",
         ];
         assert_eq!(kinds, BTreeSet::from(wanted));

@@ -24,6 +24,10 @@ pub struct Tally {
     pub reused_ports: AtomicU64,
     /// Bytes of contents that were compared.
     pub bytes: AtomicU64,
+    /// Reads of sessions that read at the replica which it has answered.
+    pub at_reader: AtomicU64,
+    /// The same that the primary has answered, as there was no replica, or it was behind.
+    pub at_writer: AtomicU64,
     /// Sessions that were lost when something ended them.
     pub lost: AtomicU64,
     /// Wrong bytes or errors.
@@ -113,7 +117,7 @@ impl fmt::Display for Tally {
         write!(
             f,
             "{} operations, {} MB compared, {} sessions ({} short, {} on a reused port, {} lost to troubles), {} wrong, {} stuck, \
-             RSS {} MB at the start, {} MB at the end, {} MB at most\n  \
+             of reads for a replica {} there and {} at the primary, RSS {} MB at the start, {} MB at the end, {} MB at most\n  \
              operations: {}\n  troubles: {}\n  kernel: {}\n  daemon: {}",
             self.operations(),
             read(&self.bytes) / 1_000_000,
@@ -123,6 +127,8 @@ impl fmt::Display for Tally {
             read(&self.lost),
             read(&self.wrong),
             read(&self.stuck),
+            read(&self.at_reader),
+            read(&self.at_writer),
             read(&self.resident_first) / 1_000_000,
             read(&self.resident_last) / 1_000_000,
             read(&self.resident_peak) / 1_000_000,

@@ -44,12 +44,20 @@ pub fn same(what: &str, read: &[u8], wanted: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// The statement whose rows are `check_row`'s; in place of the row `error_at` comes error 1242.
+/// The statement whose rows are [`row`]'s; in place of the row `error_at` comes error 1242. A replica may answer it.
 pub fn rows_sql(rows: usize, width: usize, error_at: Option<usize>) -> String {
+    rows_sql_in("torture", rows, width, error_at)
+}
+
+/// The same where there is another database.
+pub fn rows_sql_in(database: &str, rows: usize, width: usize, error_at: Option<usize>) -> String {
     let fail = error_at.map_or_else(String::new, |at| {
-        format!(", IF(seq = {at}, (SELECT seq FROM mysql.seq_1_to_2), 0)")
+        format!(", IF(seq = {at}, (SELECT seq FROM {database}.seq_1_to_2), 0)")
     });
-    format!("SELECT seq, REPEAT(LPAD(seq, 8, '0'), {width}){fail} FROM mysql.seq_1_to_{rows}")
+    let bytes = width * 8;
+    format!(
+        "SELECT seq, RPAD('', {bytes}, LPAD(seq, 8, '0')){fail} FROM {database}.seq_1_to_{rows}"
+    )
 }
 
 /// The row of this number, in the text or binary protocol.

@@ -6,7 +6,7 @@ use super::{
     tally::Tally,
     world::{Way, World},
 };
-use crate::{pattern::Random, topology::Topology, wait};
+use crate::{pattern::Random, server::Server, topology::Topology, wait};
 use anyhow::{Context as _, Result};
 use std::{
     sync::{
@@ -23,6 +23,10 @@ pub enum Trouble {
     DaemonStops(Duration),
     /// The node is stopped for a while.
     NodeStops(Duration),
+    /// The replica is stopped for a while.
+    ReaderStops(Duration),
+    /// The replica takes nothing from the primary for a while.
+    ReaderStands(Duration),
     /// Splicing is switched off for a while.
     SpliceOff(Duration),
     /// The configuration is read again (SIGHUP).
@@ -41,6 +45,10 @@ pub enum Trouble {
     NodeDies,
     /// The node is asked to end and started again.
     NodeEnds,
+    /// The replica is killed and started again.
+    ReaderDies,
+    /// The replica is asked to end and started again.
+    ReaderEnds,
 }
 
 /// Which kinds of troubles there are to be.
@@ -48,7 +56,7 @@ pub enum Trouble {
 pub struct Chosen([bool; KINDS.len()]);
 
 /// The kinds by name.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 15] = [
     "daemon-stopped",
     "node-stopped",
     "splice-off",
@@ -60,6 +68,10 @@ pub const KINDS: [&str; 11] = [
     "daemon-ended",
     "node-killed",
     "node-ended",
+    "reader-stopped",
+    "reader-stands",
+    "reader-killed",
+    "reader-ended",
 ];
 
 impl Chosen {
@@ -100,7 +112,7 @@ impl Trouble {
     fn draw_any(random: &mut Random) -> Self {
         let mut millis = |bound| Duration::from_millis(random.word() % bound + 1);
         let (short, long) = (millis(1500), millis(4000));
-        match random.below(20) {
+        match random.below(26) {
             0..3 => Self::DaemonStops(long),
             3 => Self::NodeStops(short),
             4..7 => Self::SpliceOff(long),
@@ -111,7 +123,11 @@ impl Trouble {
             14..16 => Self::DaemonDies,
             16 => Self::DaemonEnds,
             17 => Self::NodeDies,
-            _ => Self::NodeEnds,
+            18 | 19 => Self::NodeEnds,
+            20 => Self::ReaderStops(short),
+            21 => Self::ReaderStands(long),
+            22..24 => Self::ReaderDies,
+            _ => Self::ReaderEnds,
         }
     }
 
@@ -129,6 +145,10 @@ impl Trouble {
             Self::DaemonEnds => "daemon-ended",
             Self::NodeDies => "node-killed",
             Self::NodeEnds => "node-ended",
+            Self::ReaderStops(_) => "reader-stopped",
+            Self::ReaderStands(_) => "reader-stands",
+            Self::ReaderDies => "reader-killed",
+            Self::ReaderEnds => "reader-ended",
         }
     }
 
@@ -139,6 +159,8 @@ impl Trouble {
             Self::DaemonEnds => Some(Loss::DaemonEnded),
             Self::NodeDies => Some(Loss::NodeKilled),
             Self::NodeEnds => Some(Loss::NodeEnded),
+            Self::ReaderDies => Some(Loss::ReaderKilled),
+            Self::ReaderEnds => Some(Loss::ReaderEnded),
             _ => None,
         }
     }
@@ -155,6 +177,10 @@ pub enum Loss {
     NodeKilled,
     /// The node takes leave: what was under way is answered with an error, of which the proxy may know nothing.
     NodeEnded,
+    /// As [`Loss::NodeKilled`], for sessions whose reads were there.
+    ReaderKilled,
+    /// As [`Loss::NodeEnded`], for sessions whose reads were there.
+    ReaderEnded,
 }
 
 /// What may have befallen a session.
@@ -165,6 +191,15 @@ impl Befallen {
     /// Whether there is anything.
     pub fn is_anything(&self) -> bool {
         !self.0.is_empty()
+    }
+
+    /// Of it what may befall a session that reads at the replica, or one that does not.
+    #[must_use]
+    pub fn of(mut self, reads_at_replica: bool) -> Self {
+        self.0.retain(|loss| {
+            reads_at_replica || !matches!(loss, Loss::ReaderKilled | Loss::ReaderEnded)
+        });
+        self
     }
 
     /// Whether it is, among others, this.
@@ -208,6 +243,12 @@ impl Troubles {
             .filter(|(_, end)| end.is_none_or(|end| end + GRACE > since))
             .map(|(loss, _)| *loss)
             .collect()
+    }
+
+    /// Whether the primary was gone at any time since then.
+    pub fn has_lost_primary(&self, since: Instant) -> bool {
+        let befallen = self.befallen(since);
+        befallen.has(Loss::NodeKilled) || befallen.has(Loss::NodeEnded)
     }
 
     /// Whether a trouble explains the loss of what has been there since then.
@@ -276,10 +317,10 @@ fn happen(
             pause(span, is_over)?;
             daemon.signal(libc::SIGCONT)?;
         }
-        Trouble::NodeStops(span) => {
-            world.node().signal(libc::SIGSTOP)?;
-            pause(span, is_over)?;
-            world.node().signal(libc::SIGCONT)?;
+        Trouble::NodeStops(span) => stop(world.node()?, span, is_over)?,
+        Trouble::ReaderStops(span) => stop(world.reader()?, span, is_over)?,
+        Trouble::ReaderStands(span) => {
+            world.stand(|| pause(span, is_over))?;
         }
         Trouble::SpliceOff(span) => {
             set("splice", "off")?;
@@ -311,17 +352,30 @@ fn happen(
             world.end()?;
             world.start_daemon_again()?;
         }
-        Trouble::NodeDies => {
-            world.node().kill()?;
-            world.node().start_again()?;
-        }
-        Trouble::NodeEnds => {
-            world.node().stop()?;
-            world.node().start_again()?;
-        }
+        Trouble::NodeDies => die(world.node()?)?,
+        Trouble::NodeEnds => end(world.node()?)?,
+        Trouble::ReaderDies => die(world.reader()?)?,
+        Trouble::ReaderEnds => end(world.reader()?)?,
     }
     world.note_memory(tally)?;
     Ok(())
+}
+
+/// A server is stopped for a while.
+fn stop(server: &Server, span: Duration, is_over: &AtomicBool) -> Result<()> {
+    server.signal(libc::SIGSTOP)?;
+    pause(span, is_over)?;
+    server.signal(libc::SIGCONT)
+}
+
+fn die(server: &Server) -> Result<()> {
+    server.kill()?;
+    server.start_again()
+}
+
+fn end(server: &Server) -> Result<()> {
+    server.stop()?;
+    server.start_again()
 }
 
 #[cfg(test)]

@@ -18,8 +18,20 @@ pub enum Fault {
     Refused(u16),
     /// Nothing came for too long.
     Stuck,
+    /// What was written is not there: right where the primary is gone, and the session at a replica that has not got it.
+    Behind,
     /// Bytes are others than they should be.
     Wrong,
+}
+
+/// What a session that has another node when the primary is gone reads of what it has written is not what it has written.
+#[derive(Debug)]
+pub struct Behind;
+
+impl fmt::Display for Behind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what was written is not there")
+    }
 }
 
 /// What a killer was told instead of OK.
@@ -36,12 +48,16 @@ impl std::error::Error for Refused {}
 
 /// `ER_CON_COUNT_ERROR`: sessions of a daemon that is gone are still there at the node.
 const TOO_MANY: u16 = 1040;
+/// `ER_LOCK_DEADLOCK`: a transaction has gone with its node, and the session goes on at another one.
+const DEADLOCK: u16 = 1213;
+/// `ER_OPTION_PREVENTS_STATEMENT`: the primary is gone, and what is left is read-only.
+const READ_ONLY: u16 = 1290;
 /// `ER_SERVER_SHUTDOWN`: what a server that ends says instead of an answer.
 const SHUTDOWN: u16 = 1053;
 /// `ER_NO_SUCH_THREAD`: who is to be killed went with its server.
 const NO_SUCH_THREAD: u16 = 1094;
 /// `ER_UNKNOWN_ERROR`: the proxy's, of what it has asked of a node.
-const UNKNOWN: u16 = 1105;
+pub const UNKNOWN: u16 = 1105;
 /// `ER_HOST_IS_BLOCKED`: many logins were left in the middle.
 const BLOCKED: u16 = 1129;
 /// `ER_QUERY_INTERRUPTED`, said to the victim of a KILL, and to a command that is under way when a server ends.
@@ -54,10 +70,13 @@ pub const NOT_DISCOVERED: u16 = 1939;
 /// `CR_CONN_HOST_ERROR`: the proxy's, of a node that cannot be reached.
 const CANNOT_CONNECT: u16 = 2003;
 /// `CR_SERVER_LOST`: the proxy's, of a node that is gone in the middle of a command.
-const SERVER_LOST: u16 = 2013;
+pub const SERVER_LOST: u16 = 2013;
 
 /// What this error means.
 pub fn of(error: &anyhow::Error) -> Fault {
+    if error.downcast_ref::<Behind>().is_some() {
+        return Fault::Behind;
+    }
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             return match error.kind() {
@@ -87,6 +106,7 @@ impl Fault {
             Self::Said(code) | Self::Refused(code) => {
                 losses(code).iter().any(|loss| befallen.has(*loss))
             }
+            Self::Behind => befallen.has(Loss::NodeEnded) || befallen.has(Loss::NodeKilled),
             Self::Stuck | Self::Wrong => false,
         }
     }
@@ -100,9 +120,15 @@ pub fn tells_of_an_end(outcome: &Outcome) -> bool {
 /// What an error of this number tells of. Who is killed (SIGKILL) says nothing, so others do.
 fn losses(code: u16) -> &'static [Loss] {
     match code {
-        SHUTDOWN => &[Loss::NodeEnded, Loss::DaemonEnded],
-        INTERRUPTED | KILLED | NOT_DISCOVERED => &[Loss::NodeEnded],
-        UNKNOWN | CANNOT_CONNECT | SERVER_LOST => &[Loss::NodeEnded, Loss::NodeKilled],
+        SHUTDOWN => &[Loss::NodeEnded, Loss::ReaderEnded, Loss::DaemonEnded],
+        INTERRUPTED | KILLED | NOT_DISCOVERED => &[Loss::NodeEnded, Loss::ReaderEnded],
+        UNKNOWN | CANNOT_CONNECT | SERVER_LOST => &[
+            Loss::NodeEnded,
+            Loss::NodeKilled,
+            Loss::ReaderEnded,
+            Loss::ReaderKilled,
+        ],
+        DEADLOCK | READ_ONLY => &[Loss::NodeEnded, Loss::NodeKilled],
         TOO_MANY | BLOCKED => &[Loss::DaemonEnded, Loss::DaemonKilled],
         _ => &[],
     }
@@ -139,6 +165,7 @@ mod tests {
             (Error::new(refused(2003)), Fault::Said(2003)),
             (Error::new(Refused(refused(1094))), Fault::Refused(1094)),
             (anyhow!("3 bytes differ"), Fault::Wrong),
+            (anyhow!("3 bytes differ").context(Behind), Fault::Behind),
         ] {
             let error = Err::<(), _>(error)
                 .context("what it was about")
@@ -149,16 +176,28 @@ mod tests {
 
     #[test]
     fn what_has_happened_explains_what_it_may_cause_and_no_more() {
-        use Loss::{DaemonEnded, DaemonKilled, NodeEnded, NodeKilled};
-        let all = [DaemonEnded, DaemonKilled, NodeEnded, NodeKilled];
+        use Loss::{DaemonEnded, DaemonKilled, NodeEnded, NodeKilled, ReaderEnded, ReaderKilled};
+        let all = [
+            DaemonEnded,
+            DaemonKilled,
+            NodeEnded,
+            NodeKilled,
+            ReaderEnded,
+            ReaderKilled,
+        ];
         for (fault, causes) in [
             (Fault::Lost, &all[..]),
             (Fault::Refused(1094), &all[..]),
             (Fault::Said(1094), &[]),
-            (Fault::Said(1053), &[DaemonEnded, NodeEnded]),
-            (Fault::Refused(1053), &[DaemonEnded, NodeEnded]),
-            (Fault::Said(1939), &[NodeEnded]),
-            (Fault::Said(2003), &[NodeEnded, NodeKilled]),
+            (Fault::Said(1053), &[DaemonEnded, NodeEnded, ReaderEnded]),
+            (Fault::Refused(1053), &[DaemonEnded, NodeEnded, ReaderEnded]),
+            (Fault::Said(1939), &[NodeEnded, ReaderEnded]),
+            (
+                Fault::Said(2003),
+                &[NodeEnded, NodeKilled, ReaderEnded, ReaderKilled],
+            ),
+            (Fault::Said(1213), &[NodeEnded, NodeKilled]),
+            (Fault::Behind, &[NodeEnded, NodeKilled]),
             (Fault::Said(1064), &[]),
             (Fault::Wrong, &[]),
             (Fault::Stuck, &[]),

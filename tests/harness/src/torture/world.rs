@@ -2,9 +2,10 @@
 
 use super::tally::{self, Tally};
 use crate::{
-    config::{Cluster, Config},
+    cluster::Cluster,
+    config::{self, Config},
     faults::Faults,
-    mariadb, memory,
+    memory,
     network::{Link, Network},
     rights::Rights,
     server::{self, PASSWORD, Server, USER, USER_MONITOR, USER_ROOT},
@@ -12,7 +13,7 @@ use crate::{
     topology::{Hosts, Topology},
     wire::{Connection, Login},
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     fmt::Write as _,
@@ -64,12 +65,50 @@ const NOT_COUNTERS: [&str; 4] = ["current_", "latency_", "max_", "uptime_"];
 /// The daemon does nothing for longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The node and the daemon.
+/// Who a client is whose reads go to the replica.
+pub const USER_SPLIT: &str = "modest@sys#split";
+
+/// A node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// That all writes go to, and the reads of most clients.
+    Primary,
+    /// That answers reads of [`USER_SPLIT`].
+    Replica,
+}
+
+/// Which node answers a read.
+///
+/// # Errors
+///
+/// When it is none.
+pub fn role(connection: &mut Connection) -> Result<Role> {
+    let sql = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
+    match connection.run(sql)?.text()?.as_str() {
+        "1" => Ok(Role::Primary),
+        "2" => Ok(Role::Replica),
+        other => bail!("node {other} answers"),
+    }
+}
+
+/// Which node answers in a transaction, and takes writes.
+///
+/// # Errors
+///
+/// As [`role`].
+pub fn role_of_writer(connection: &mut Connection) -> Result<Role> {
+    connection.run("BEGIN")?;
+    let role = role(connection)?;
+    connection.run("COMMIT")?;
+    Ok(role)
+}
+
+/// The nodes, a primary and its replica, and the daemon, which knows the primary as a cluster and both as another one.
 #[derive(Debug)]
 pub struct World {
     topology: Topology,
     hosts: Hosts,
-    node: Server,
+    nodes: Cluster,
     daemon: RwLock<Arc<Sluice>>,
     address: SocketAddr,
     is_lossy: bool,
@@ -80,7 +119,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 const SILENCE_AGAIN: Duration = Duration::from_secs(2);
 
 impl World {
-    /// Starts both. Of a thousand segments between hosts, `faults` are lost, as many doubled and swapped.
+    /// Starts all. Of a thousand segments between hosts, `faults` are lost, as many doubled and swapped.
     ///
     /// # Errors
     ///
@@ -103,9 +142,15 @@ impl World {
             // As `World::make_curious`, for connections of a daemon that was killed.
             options.extend(["--tcp-keepalive-time=10", "--tcp-keepalive-interval=2"]);
         }
-        let node = mariadb::start(&options, &hosts.node)?;
-        let cluster = Cluster::mysql("torture", &[node.address()]).monitor(USER_MONITOR, PASSWORD);
-        let config = Config::new().cluster(cluster);
+        let nodes = Cluster::start_with(&hosts.node, 1, &options)?;
+        let one = config::Cluster::mysql("torture", &[nodes.address(0)?]);
+        let both = nodes
+            .configured("split")
+            .line("policy = \"read-write-split\"")
+            .line("wait_for_my_writes = \"1s\"");
+        let config = Config::new()
+            .cluster(one.monitor(USER_MONITOR, PASSWORD))
+            .cluster(both);
         let path = ["--splice", way.splice(), "--path", way.name()];
         let namespaces: &[&str] = match topology {
             Topology::Local => &[],
@@ -124,7 +169,7 @@ impl World {
             address: daemon.address(),
             daemon: RwLock::new(Arc::new(daemon)),
             hosts,
-            node,
+            nodes,
             is_lossy: faults > 0,
         };
         world.hosts.client.enter(|| world.prepare())??;
@@ -134,6 +179,53 @@ impl World {
     fn prepare(&self) -> Result<()> {
         let mut direct = self.direct(0)?;
         direct.run("CREATE DATABASE torture")?;
+        self.catch_up()?;
+        let login = Login::new(USER_SPLIT, PASSWORD);
+        let mut connection = Connection::greet_on(self.connect()?)?;
+        connection.log_in(&login)?.ok()?;
+        crate::wait::until_true("the replica answers reads", PATIENCE, || {
+            Ok(role(&mut connection)? == Role::Replica)
+        })
+    }
+
+    /// Waits until the replica has all that the primary has.
+    ///
+    /// # Errors
+    ///
+    /// When one of them does not answer, or the replica stands still.
+    pub fn catch_up(&self) -> Result<()> {
+        let position = self.direct(0)?.run("SELECT @@gtid_binlog_pos")?.text()?;
+        let mut replica = self.direct_to(self.reader()?, 0)?;
+        let seconds = PATIENCE.as_secs();
+        let sql = format!("SELECT MASTER_GTID_WAIT('{position}', {seconds})");
+        let waited = replica.run(&sql)?.text()?;
+        ensure!(waited == "0", "the replica does not get to {position}");
+        Ok(())
+    }
+
+    /// Has the replica take nothing from the primary meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What `meanwhile` returns; when the replica does not answer.
+    pub fn stand(&self, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut replica = self.direct_to(self.reader()?, 0)?;
+        replica.run("STOP SLAVE SQL_THREAD")?;
+        let done = meanwhile();
+        replica.run("START SLAVE SQL_THREAD")?;
+        done
+    }
+
+    /// Checks that the replica has all that the primary has, and has been written to by nobody else.
+    ///
+    /// # Errors
+    ///
+    /// When it has been, or does not follow.
+    pub fn replica_has_only_followed(&self) -> Result<()> {
+        self.catch_up()?;
+        let mut replica = self.direct_to(self.reader()?, 0)?;
+        let own = replica.run("SELECT @@gtid_binlog_pos")?.text()?;
+        ensure!(own.is_empty(), "the replica was written to: {own}");
         Ok(())
     }
 
@@ -147,9 +239,22 @@ impl World {
         &self.hosts
     }
 
-    /// The node.
-    pub fn node(&self) -> &Server {
-        &self.node
+    /// The primary.
+    ///
+    /// # Errors
+    ///
+    /// Never: there is one.
+    pub fn node(&self) -> Result<&Server> {
+        self.nodes.server(0)
+    }
+
+    /// The replica.
+    ///
+    /// # Errors
+    ///
+    /// As [`World::node`].
+    pub fn reader(&self) -> Result<&Server> {
+        self.nodes.server(1)
     }
 
     /// The daemon of the moment.
@@ -193,15 +298,19 @@ impl World {
         self.address
     }
 
-    /// A connection to the node itself, with these further capabilities.
+    /// A connection to the primary itself, with these further capabilities.
     ///
     /// # Errors
     ///
     /// When the login fails.
     pub fn direct(&self, capabilities: u32) -> Result<Connection> {
+        self.direct_to(self.node()?, capabilities)
+    }
+
+    fn direct_to(&self, node: &Server, capabilities: u32) -> Result<Connection> {
         let login = Login::new(USER, PASSWORD).with(capabilities);
         let open = || -> Result<Connection> {
-            let mut connection = Connection::greet_on(self.connect_to(self.node.address())?)?;
+            let mut connection = Connection::greet_on(self.connect_to(node.address())?)?;
             connection.log_in(&login)?.ok()?;
             Ok(connection)
         };
@@ -293,21 +402,24 @@ impl World {
         memory::resident_bytes(self.daemon().pid())
     }
 
-    /// Waits until neither daemon nor node has a session left of those that were tortured.
+    /// Waits until neither daemon nor nodes have a session left of those that were tortured.
     ///
     /// # Errors
     ///
     /// When one is left.
     pub fn nothing_is_left(&self) -> Result<()> {
+        let sql = "SELECT id, host, command, time, state, LEFT(info, 80) FROM information_schema.processlist \
+            WHERE user IN ('app', 'modest') AND id <> CONNECTION_ID() AND command <> 'Binlog Dump'";
         let mut operator = self.operator()?;
-        let mut direct = self.direct(0)?;
+        let mut nodes = [self.direct(0)?, self.direct_to(self.reader()?, 0)?];
         let mut left = String::new();
         crate::wait::until_true("no session is left", Duration::from_secs(40), || {
             let ours = operator.run("SHOW PROXYSESSION")?.texts()?;
-            let theirs = direct
-                .run("SELECT id, host, command, time, state, LEFT(info, 80) FROM information_schema.processlist WHERE user = 'app' AND id <> CONNECTION_ID()")?
-                .texts()?;
-            left = format!("at the proxy {ours:?}, at the node {theirs:?}");
+            let mut theirs = Vec::new();
+            for node in &mut nodes {
+                theirs.extend(node.run(sql)?.texts()?);
+            }
+            left = format!("at the proxy {ours:?}, at the nodes {theirs:?}");
             Ok(ours.len() <= 1 && theirs.is_empty())
         })
         .with_context(|| left)
@@ -369,17 +481,19 @@ impl World {
             }
             Err(error) => write_line(&mut text, &format!("ATTRIBUTE: {error:#}")),
         }
-        let ports = [self.address.port(), self.node.address().port()];
-        let [here, there] = ports.map(|port| format!("sport = :{port} or dport = :{port}"));
+        let nodes = [0, 1].map(|at| self.nodes.address(at));
+        let addresses = nodes.into_iter().flatten().chain([self.address]);
+        let ports: Vec<_> = addresses
+            .map(|address| address.port())
+            .map(|port| format!("sport = :{port} or dport = :{port}"))
+            .collect();
+        let filter = format!("( {} )", ports.join(" or "));
         for (name, host) in [
             ("client", &self.hosts.client),
             ("proxy", &self.hosts.proxy),
             ("node", &self.hosts.node),
         ] {
-            let list = || {
-                let filter = format!("( {here} or {there} )");
-                server::run(Command::new("ss").args(["-tinemOH", &filter]))
-            };
+            let list = || server::run(Command::new("ss").args(["-tinemOH", &filter]));
             let sockets = host.enter(list).and_then(|list| list);
             write_line(&mut text, &format!("sockets of the {name}'s host:"));
             let sockets = sockets.unwrap_or_else(|error| format!("{error:#}"));

@@ -94,7 +94,7 @@ impl Client<'_> {
             Kill::Query | Kill::Session | Kill::AtNode => [0, 0],
         };
         if let Ended::Interrupted(outcome) = ended
-            && !words(kill, victim).contains(&outcome.code())
+            && !words(kill, victim, self.splits).contains(&outcome.code())
         {
             return Err(outcome.clone().into());
         }
@@ -107,6 +107,7 @@ impl Client<'_> {
             return Err(Refused(told).into());
         }
         match kill {
+            Kill::AtNode if self.splits => self.survives(ended),
             Kill::Query => self.goes_on(),
             Kill::ServerSession => self.look_at_all(),
             Kill::Session | Kill::AtNode => {
@@ -114,6 +115,28 @@ impl Client<'_> {
                 ends(session.connection, ended)
             }
         }
+    }
+
+    /// A cluster of two nodes has another server session for a session that has lost one: it has all that it had, or it ends.
+    fn survives(&mut self, ended: &Ended) -> Result<()> {
+        let looked = match ended {
+            Ended::Lost => Err(io::Error::from(ErrorKind::UnexpectedEof).into()),
+            Ended::Whole | Ended::Interrupted(_) => self.look_at_all(),
+        };
+        let Err(error) = looked else {
+            return Ok(());
+        };
+        let words = words(Kill::AtNode, Victim::Sleeps(0), true);
+        let ends = match verdict::of(&error) {
+            Fault::Lost => true,
+            Fault::Said(code) => words.contains(&code),
+            _ => false,
+        };
+        if !ends {
+            return Err(error);
+        }
+        self.session = None;
+        Ok(())
     }
 
     /// A late `KILL QUERY` may meet a command behind the one that it was for.
@@ -129,12 +152,16 @@ impl Client<'_> {
 }
 
 /// With what errors a victim's command may end because of the kill alone.
-fn words(kill: Kill, victim: Victim) -> Vec<u16> {
+fn words(kill: Kill, victim: Victim, splits: bool) -> Vec<u16> {
     let mut words = match kill {
         Kill::Query => vec![verdict::INTERRUPTED],
         Kill::Session | Kill::AtNode => vec![verdict::INTERRUPTED, verdict::KILLED],
         Kill::ServerSession => Vec::new(),
     };
+    if kill == Kill::AtNode && splits {
+        // The proxy's own.
+        words.extend([verdict::SERVER_LOST, verdict::UNKNOWN]);
+    }
     if kill != Kill::ServerSession && matches!(victim, Victim::Rows(..)) {
         words.push(verdict::NOT_DISCOVERED);
     }

@@ -8,7 +8,7 @@ use crate::{
         plan, tally, text,
     },
     wait,
-    wire::{Connection, Login, command as payload, frame},
+    wire::{Connection, command as payload, frame},
 };
 use anyhow::{Context as _, Result, ensure};
 use socket2::{Domain, SockRef, Socket, Type};
@@ -71,7 +71,7 @@ impl Client<'_> {
             }
             Moment::LoggingIn => {
                 let mut connection = Connection::greet_on(self.scene.world.connect()?)?;
-                let packet = connection.login_packet(&Login::new("app", "secret"))?;
+                let packet = connection.login_packet(&self.login())?;
                 let (bytes, _) = frame(&packet, 1);
                 let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
                 connection.send_raw(half)?;
@@ -135,7 +135,7 @@ impl Client<'_> {
     fn short(&mut self, short: Short) -> Result<()> {
         let begin = Instant::now();
         match self.try_short(short) {
-            Err(error) if self.scene.is_explained(&error, begin) => {
+            Err(error) if self.is_explained(&error, begin) => {
                 // Until logins are answered again.
                 wait::throughout(Duration::from_millis(50), || Ok(()))
             }
@@ -147,7 +147,7 @@ impl Client<'_> {
         let stream = self.connect_from(short.port)?;
         let mut connection = Connection::greet_on(stream)?;
         connection.set_patience(self.scene.patience)?;
-        connection.log_in(&Login::new("app", "secret"))?.ok()?;
+        connection.log_in(&self.login())?.ok()?;
         for number in 0..short.commands {
             let text = connection.run(&format!("SELECT {number}"))?.text()?;
             ensure!(text == number.to_string(), "SELECT {number} is {text}");

@@ -7,6 +7,7 @@ mod prepared;
 mod query;
 mod session;
 mod table;
+mod turns;
 
 use super::operation::Manner;
 use crate::{

@@ -40,9 +40,9 @@ impl Client<'_> {
         }
         .letters();
         let count = bytes.div_ceil(piece.len());
-        let mut sql = b"SELECT LEFT(REPEAT('".to_vec();
+        let mut sql = format!("SELECT RPAD('', {bytes}, '").into_bytes();
         sql.extend(&piece);
-        sql.extend(format!("', {count}), {bytes})").as_bytes());
+        sql.extend(b"')");
         let answer = command(self.connection()?, &payload::query(&sql), manner)?;
         let mut wanted = piece.repeat(count);
         wanted.truncate(bytes);

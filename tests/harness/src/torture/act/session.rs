@@ -1,11 +1,8 @@
 //! What a session remembers, and the commands that make it forget.
 
-use crate::{
-    server::{PASSWORD, USER},
-    torture::{
-        client::{Client, equal},
-        operation::Leave,
-    },
+use crate::torture::{
+    client::{Client, equal},
+    operation::Leave,
 };
 use anyhow::Result;
 
@@ -43,11 +40,14 @@ impl Client<'_> {
     }
 
     pub(in crate::torture) fn change_user(&mut self) -> Result<()> {
+        let login = self.login();
         let connection = self.connection()?;
-        connection.change_user(USER, PASSWORD, "mysql")?.ok()?;
+        connection
+            .change_user(&login.user, &login.password, "torture")?
+            .ok()?;
         let session = self.session()?;
         session.reset();
-        session.database = Some("mysql");
+        session.database = Some("torture");
         self.look_at_database()
     }
 

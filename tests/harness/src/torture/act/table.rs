@@ -5,6 +5,7 @@ use crate::{
         client::{Client, equal},
         operation::{End, Text},
         text,
+        verdict::Behind,
     },
     wire::command as payload,
 };
@@ -88,10 +89,23 @@ impl Client<'_> {
 
     fn look_at_row(&mut self, id: u32, text: Text) -> Result<()> {
         let sql = format!("SELECT body FROM {} WHERE id = {id}", self.table_name());
-        let body = self.connection()?.run(&sql)?.cell()?;
-        text::same("the row", &body, &text.letters())?;
-        self.compared(body.len());
+        let rows = self.connection()?.query(&sql)?;
+        rows.outcome.ok()?;
+        let same = rows
+            .cell()
+            .and_then(|body| text::same("the row", &body, &text.letters()));
+        same.map_err(|error| self.is_behind(error))?;
+        self.compared(text.bytes);
         Ok(())
+    }
+
+    /// Of an error about what was written, or where: that it may be the replica's, if the session's reads and writes may go there.
+    pub(super) fn is_behind(&self, error: anyhow::Error) -> anyhow::Error {
+        if self.splits {
+            error.context(Behind)
+        } else {
+            error
+        }
     }
 
     pub(in crate::torture) fn read_back(&mut self, number: usize) -> Result<()> {
@@ -116,6 +130,7 @@ impl Client<'_> {
         let count = self.table.rows.len();
         let wanted = [count.to_string(), bytes.to_string(), sum.to_string()];
         equal("the table", &found, &vec![wanted.map(Some).to_vec()])
+            .map_err(|error| self.is_behind(error))
     }
 
     pub(in crate::torture) fn empty(&mut self) -> Result<()> {
