@@ -52,6 +52,7 @@ mod login;
 mod many_connections;
 mod multi;
 mod network;
+mod no_node;
 mod node_tls;
 mod nodes;
 mod on_the_wire;
@@ -144,6 +145,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("operator", operator::CASES),
     ("torture", torture::CASES),
     ("limits", limits::CASES),
+    ("no_node", no_node::CASES),
     ("nodes", nodes::CASES),
     ("split", split::CASES),
     ("split_legs", split_legs::CASES),

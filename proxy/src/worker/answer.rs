@@ -1,6 +1,7 @@
 //! Admin statements of a session that is being served: answers, carries out orders.
 
 use bytes::BytesMut;
+use sluice_ebpf::response::Status;
 
 use super::{
     close::End,
@@ -10,7 +11,7 @@ use super::{
     serve::{Serving, payload_length},
 };
 use crate::{
-    admin::{AdminError, Answer, Order, Statement},
+    admin::{AdminError, Answer, Order, Privileges, Statement},
     protocol::{packet::HEADER_LEN, result_set::Protocol},
     session::{AnsweredBy, command::Effect},
 };
@@ -34,7 +35,7 @@ impl Serving<'_> {
         effect: Option<Effect>,
     ) -> Result<(), End> {
         self.begin_command(AnsweredBy::Proxy);
-        if statement.shows_variables() {
+        if statement.shows_variables() && self.lost.is_none() {
             self.read_variables(true).await?;
         }
         let mut out = BytesMut::new();
@@ -122,7 +123,11 @@ impl Serving<'_> {
         let answer = ask(self.worker, self.entry, has_tenant, None, statement).await;
         match &answer {
             Answer::Orders(orders) if orders.contains(&Order::LearnPrivileges) => {
-                let privileges = Some(self.learn_privileges().await?);
+                let privileges = match self.lost {
+                    None => self.learn_privileges().await?,
+                    Some(_) => Privileges::default(),
+                };
+                let privileges = Some(privileges);
                 Ok(ask(self.worker, self.entry, has_tenant, privileges, statement).await)
             }
             _ => Ok(answer),
@@ -136,10 +141,13 @@ impl Serving<'_> {
 
     /// How answers to texts are written.
     pub(super) fn form(&self) -> Form {
+        // Of a transaction that went with its node the client is told by an error.
+        let is_told = self.lost.as_ref().is_none_or(|lost| !lost.transaction);
+        let untold = if is_told { 0 } else { Status::IN_TRANSACTION };
         Form {
             sequence: 1,
             capabilities: self.capabilities,
-            status: self.status.lasting_flags(),
+            status: self.status.lasting_flags() | untold,
             protocol: Protocol::Text,
             reads_odp_errors: self.entry.session.borrow().reads_odp_errors,
         }

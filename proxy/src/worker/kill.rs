@@ -153,9 +153,9 @@ impl Serving<'_> {
         }))
     }
 
-    /// Whether this session's node is that one.
+    /// Whether this session's node is that one, and can be asked.
     fn is_at(&self, node: SocketAddr) -> bool {
-        self.target.address == node
+        self.lost.is_none() && self.target.address == node
     }
 
     fn has_monitor(&self, running: &Running) -> bool {

@@ -3,6 +3,7 @@
 
 mod accept;
 mod admin_session;
+mod alone;
 mod answer;
 mod ask;
 mod auth;

@@ -276,7 +276,7 @@ impl<'a> Serving<'a> {
     }
 
     /// A statement of Sluice's own, or one that is refused.
-    async fn answer_own(
+    pub(super) async fn answer_own(
         &mut self,
         statement: Result<admin::Statement, AdminError>,
         effect: Effect,

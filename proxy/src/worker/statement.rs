@@ -100,6 +100,17 @@ impl Serving<'_> {
         }
     }
 
+    /// Whether the command at the front of `client_rest`, a `COM_STMT_PREPARE`, is answered here.
+    pub(super) fn is_own_template(&self) -> bool {
+        let length = payload_length(&self.client_rest);
+        let text = self.client_rest.get(HEADER_LEN + 1..HEADER_LEN + length);
+        match text.and_then(Template::read) {
+            Some(Ok(template)) => !self.goes_to_node(&template),
+            Some(Err(_)) => true,
+            None => false,
+        }
+    }
+
     /// Whether a statement is not for this user: his node answers it then.
     fn goes_to_node(&self, template: &Template) -> bool {
         let has_tenant = self.has_tenant();

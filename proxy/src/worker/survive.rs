@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Process,
     accept::candidate,
+    alone::Need,
     close::End,
     kill::Turn,
     login::Candidate,
@@ -46,7 +47,7 @@ pub(super) struct Lost {
     /// The node, and what has become of it.
     cause: String,
     /// A transaction went with it, and the client does not know yet.
-    transaction: bool,
+    pub(super) transaction: bool,
     /// Nodes that were asked have not let the client in.
     denied: Option<Denied>,
 }
@@ -299,7 +300,7 @@ impl Serving<'_> {
         self.entry.end_command();
     }
 
-    /// A boundary of a session whose server session is lost: with its next command it gets another one.
+    /// A boundary of a session whose server session is lost: with its next command it gets another one, unless the proxy answers that.
     ///
     /// # Errors
     /// The session has ended.
@@ -312,6 +313,23 @@ impl Serving<'_> {
         let Some(lost) = self.lost.clone() else {
             return Ok(());
         };
+        if self.close_alone() {
+            return Ok(());
+        }
+        let own = self.own_command();
+        let need = match &own {
+            Some(own) => self.need(own).await,
+            None => Need::Answer,
+        };
+        let own = own.filter(|_| need != Need::Answer);
+        if let Some(own) = own {
+            // The client of a transaction that is gone is told so by what would have gone to its node.
+            if need == Need::Nothing || lost.transaction || self.regains_node(&lost).await?.is_err()
+            {
+                return self.answer_alone(own).await;
+            }
+            return Ok(());
+        }
         let length = payload_length(&self.client_rest);
         let text = self
             .client_rest
@@ -325,27 +343,36 @@ impl Serving<'_> {
             }
             return Ok(());
         }
-        let waits = lost
-            .denied
-            .as_ref()
-            .filter(|denied| Instant::now() < denied.until);
-        if let Some(denied) = waits {
-            let error = MysqlError::cannot_connect(&lost.cause, &denied.why);
-            return self.refuse_command(&error).await;
+        match self.regains_node(&lost).await? {
+            Ok(()) => Ok(()),
+            Err(why) => {
+                self.refuse_command(&MysqlError::cannot_connect(&lost.cause, why))
+                    .await
+            }
+        }
+    }
+
+    /// Gives the session another server session, if nodes may be asked by now. The inner error says why it has none.
+    ///
+    /// # Errors
+    /// As [`Serving::recover`].
+    async fn regains_node(&mut self, lost: &Lost) -> Result<Result<(), String>, End> {
+        let denied = lost.denied.as_ref();
+        if let Some(denied) = denied.filter(|denied| Instant::now() < denied.until) {
+            return Ok(Err(denied.why.clone()));
         }
         let Err(refusal) = self.recover().await? else {
-            return Ok(());
+            return Ok(Ok(()));
         };
         if let (Some(own), Refusal::Said(why)) = (&mut self.lost, &refusal) {
-            let failures = lost.denied.map_or(0, |denied| denied.failures) + 1;
+            let failures = denied.map_or(0, |denied| denied.failures) + 1;
             own.denied = Some(Denied {
                 failures,
                 until: Instant::now() + wait_after(failures),
                 why: why.clone(),
             });
         }
-        let error = MysqlError::cannot_connect(&lost.cause, refusal.into_text());
-        self.refuse_command(&error).await
+        Ok(Err(refusal.into_text()))
     }
 
     /// Waits for a whole command, and does what others want meanwhile as far as it can be done.
@@ -386,7 +413,15 @@ impl Serving<'_> {
     }
 
     /// Answers the command at the front of `client_rest` with an error; nothing else comes of it.
+    ///
+    /// # Errors
+    /// The session has ended, also where the command has no answer and would be missing later.
     async fn refuse_command(&mut self, error: &MysqlError) -> Result<(), End> {
+        if self.client_rest.get(HEADER_LEN) == Some(&command::STMT_SEND_LONG_DATA) {
+            self.entry
+                .remark("data for a prepared statement came while no node was there".to_owned());
+            return Err(End::StatementLost);
+        }
         let length = payload_length(&self.client_rest);
         let command = self.client_rest.split_to(HEADER_LEN + length);
         let sequence = command.get(3).copied().unwrap_or_default();

@@ -133,7 +133,9 @@ impl<'a> Serving<'a> {
         if own && self.end_reader(ss_id).await? {
             return Ok(Ok(()));
         }
-        let switched = if own {
+        let switched = if own && self.lost.is_some() {
+            Err(Stuck::Gone)
+        } else if own {
             self.switch(self.candidates(false)).await?.map(drop)
         } else {
             mailbox::switch(&self.worker.process, cs_id, ss_id).await
