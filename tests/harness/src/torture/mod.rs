@@ -5,6 +5,7 @@
 
 mod act;
 pub mod client;
+pub mod lives;
 pub mod operation;
 pub mod plan;
 pub mod size;
@@ -19,6 +20,7 @@ pub mod world;
 use crate::{pattern::Random, topology::Topology, wait};
 use anyhow::{Context as _, Result, ensure};
 use client::{Client, Scene};
+use lives::Course;
 use plan::Plan;
 use std::{
     io::Write as _,
@@ -95,6 +97,12 @@ pub fn run(topology: Topology, options: Options) -> Result<bool> {
         peak < most,
         "the daemon held {peak} bytes, more than {most}"
     );
+    if let Some(Course { settled, end }) = tally.course() {
+        ensure!(
+            end.saturating_sub(settled) <= lives::GROWTH_MAX,
+            "a daemon held {settled} bytes in its second to fourth minute, and {end} at its end"
+        );
+    }
     let [there, elsewhere] = [&tally.at_reader, &tally.at_writer].map(tally::read);
     ensure!(
         there > 0 || elsewhere == 0 || options.troubles.is_any(),

@@ -1,5 +1,6 @@
 //! What has happened so far.
 
+use super::lives::{Course, Lives};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -7,6 +8,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 /// Counts that all threads of a run share.
@@ -34,6 +36,7 @@ pub struct Tally {
     pub wrong: AtomicU64,
     /// Operations that did not end.
     pub stuck: AtomicU64,
+    lives: Mutex<Lives>,
     /// The daemon's resident memory at its highest, in bytes.
     pub resident_peak: AtomicU64,
     /// The same of the first daemon when it had just started.
@@ -67,6 +70,16 @@ impl Tally {
         for (name, value) in rows {
             *daemons.entry(name).or_default() += value;
         }
+    }
+
+    /// The daemon of this process id holds so many bytes.
+    pub fn held(&self, pid: u32, resident: u64) {
+        locked(&self.lives).note(pid, Instant::now(), resident);
+    }
+
+    /// What has become of the memory of the daemon that lived longest.
+    pub fn course(&self) -> Option<Course> {
+        locked(&self.lives).course()
     }
 
     /// One of the daemons' counters.
@@ -118,7 +131,7 @@ impl fmt::Display for Tally {
             f,
             "{} operations, {} MB compared, {} sessions ({} short, {} on a reused port, {} lost to troubles), {} wrong, {} stuck, \
              of reads for a replica {} there and {} at the primary, RSS {} MB at the start, {} MB at the end, {} MB at most\n  \
-             operations: {}\n  troubles: {}\n  kernel: {}\n  daemon: {}",
+             operations: {}\n  troubles: {}\n  kernel: {}\n  daemon: {}\n  memory: {}",
             self.operations(),
             read(&self.bytes) / 1_000_000,
             read(&self.sessions),
@@ -136,6 +149,7 @@ impl fmt::Display for Tally {
             List(&locked(&self.troubles)),
             List(&kernel),
             List(&daemon),
+            locked(&self.lives),
         )
     }
 }

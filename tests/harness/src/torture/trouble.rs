@@ -83,6 +83,19 @@ impl Chosen {
         Self(KINDS.map(|kind| names.iter().any(|name| name == kind)))
     }
 
+    /// Without those that replace the daemon, unless there are no others.
+    #[must_use]
+    fn with_one_daemon(self) -> Self {
+        let kinds = KINDS.iter().zip(self.0);
+        let kept = kinds
+            .filter(|(kind, is_chosen)| {
+                *is_chosen && !["daemon-killed", "daemon-ended"].contains(kind)
+            })
+            .map(|(kind, _)| (*kind).to_owned());
+        let kept = Self::new(&kept.collect::<Vec<_>>());
+        if kept.is_any() { kept } else { self }
+    }
+
     /// Whether there is to be any.
     pub fn is_any(self) -> bool {
         self != Self::NONE
@@ -257,6 +270,9 @@ impl Troubles {
     }
 }
 
+/// The second half of a run of so many seconds has one daemon from its beginning to its end: what it forgets to free can be seen.
+const LONG: u64 = 600;
+
 /// Makes trouble, one after another, until `is_over`.
 ///
 /// # Errors
@@ -270,10 +286,17 @@ pub fn make(scene: Scene<'_>, options: Options, is_over: &AtomicBool) -> Result<
         ..
     } = scene;
     let mut random = Random::new(options.seed.wrapping_mul(77).wrapping_add(5));
+    let start = Instant::now();
     while !is_over.load(Ordering::Relaxed) {
+        let is_late = start.elapsed().as_secs() >= options.seconds / 2;
+        let chosen = if is_late && options.seconds >= LONG {
+            options.troubles.with_one_daemon()
+        } else {
+            options.troubles
+        };
         let tenth = options.rest / 10;
         let rest = tenth + tenth * u32::try_from(random.word() % 1000)? * 9 / 1000;
-        let trouble = Trouble::draw(&mut random, options.troubles);
+        let trouble = Trouble::draw(&mut random, chosen);
         pause(rest, is_over)?;
         if is_over.load(Ordering::Relaxed) {
             break;
@@ -398,5 +421,9 @@ mod tests {
             BTreeSet::from(["node-ended"])
         );
         assert!(!Chosen::new(&[]).is_any());
+        let all = drawn(Chosen::new(&names).with_one_daemon());
+        assert_eq!(all.len(), KINDS.len() - 2, "{all:?}");
+        let only = Chosen::new(&["daemon-killed".to_owned()]);
+        assert_eq!(only.with_one_daemon(), only);
     }
 }

@@ -388,8 +388,10 @@ impl World {
     ///
     /// When it is gone.
     pub fn note_memory(&self, tally: &Tally) -> Result<()> {
-        let peak = memory::resident_bytes_peak(self.daemon().pid())?;
+        let pid = self.daemon().pid();
+        let peak = memory::resident_bytes_peak(pid)?;
         tally.resident_peak.fetch_max(peak, Ordering::Relaxed);
+        tally.held(pid, memory::resident_bytes(pid)?);
         Ok(())
     }
 
