@@ -32,6 +32,7 @@ mod close;
 mod command_line;
 mod containers;
 mod daemon_away;
+mod discovery;
 mod drain;
 mod driver;
 mod failover;
@@ -146,6 +147,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("torture", torture::CASES),
     ("limits", limits::CASES),
     ("no_node", no_node::CASES),
+    ("discovery", discovery::CASES),
     ("nodes", nodes::CASES),
     ("split", split::CASES),
     ("split_legs", split_legs::CASES),

@@ -135,7 +135,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 39 + 2 * 12);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 40 + 2 * 13);
     }
 
     #[test]

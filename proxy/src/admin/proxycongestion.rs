@@ -3,7 +3,7 @@
 use super::parse::Mismatch;
 use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, moment};
 use crate::{
-    config::Node,
+    config::{Listing, Node},
     route::health::NodeHealth,
     sql::{Token, Tokens},
 };
@@ -11,7 +11,7 @@ use crate::{
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYCONGESTION"],
     grammar: "SHOW PROXYCONGESTION [ALL] [cluster]",
-    help: "Lists the nodes that serve no sessions: dead ones, as logins (alive_congested) or the monitor account (detect_congested) have found, and those that say that they do not serve (dead_congested); with ALL every node.",
+    help: "Lists the nodes that serve no sessions: dead ones, as logins (alive_congested) or the monitor account (detect_congested) have found, and those that do not serve by their own or their cluster's words (dead_congested); with ALL every node.",
     who: Who::Operator,
     scope: Scope::Daemon,
     example: "SHOW PROXYCONGESTION ALL east",
@@ -47,7 +47,7 @@ fn parse_congestion(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
 }
 
 /// Columns and whether they are numbers. The last ones are Sluice's own.
-const COLUMNS: [(&str, bool); 23] = [
+const COLUMNS: [(&str, bool); 25] = [
     ("cluster_name", false),
     ("zone_name", false),
     ("region_name", false),
@@ -71,6 +71,8 @@ const COLUMNS: [(&str, bool); 23] = [
     ("role", false),
     ("replication", false),
     ("lag_sec", true),
+    ("origin", false),
+    ("listed", false),
 ];
 
 fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
@@ -88,7 +90,7 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
     });
     let rows = nodes.filter_map(|(cluster, node)| {
         let health = daemon.nodes.get(&node.address);
-        let is_shown = all || health.is_listed();
+        let is_shown = all || health.is_listed() || says_no(node);
         is_shown.then(|| row(cluster, node, &health, daemon.host.started_at))
     });
     let kind = |is_number| {
@@ -122,10 +124,10 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "cluster_name" => Value::text(cluster),
         "zone_name" => node.zone.as_ref().map_or(Value::Null, Value::text),
         "server_ip" => Value::text(node.address.to_string()),
-        "server_state" => state(health).map_or(Value::Null, Value::text),
+        "server_state" => state(node, health).map_or(Value::Null, Value::text),
         "alive_congested" => flag(logins.listed_at_ms),
         "last_alive_congested" => time(logins.listed_at_ms),
-        "dead_congested" => flag(unfit_since),
+        "dead_congested" => Value::Unsigned((unfit_since.is_some() || says_no(node)).into()),
         "last_dead_congested" => time(unfit_since),
         "detect_congested" => flag(probes.listed_at_ms),
         "last_detect_congested" => time(probes.listed_at_ms),
@@ -140,9 +142,17 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "lag_sec" => health
             .lag
             .map_or(Value::Null, |lag| Value::Unsigned(lag.as_secs())),
+        "origin" if node.is_discovered => Value::text("discovery"),
+        "origin" => Value::text("configuration"),
+        "listed" => node.listing.text().map_or(Value::Null, Value::text),
         _ => Value::Null,
     });
     values.collect()
+}
+
+/// Whether its cluster says that a node does not serve.
+const fn says_no(node: &Node) -> bool {
+    !matches!(node.listing, Listing::Unasked | Listing::Active)
 }
 
 /// None: the node follows nobody, or the monitor account may not see it.
@@ -155,13 +165,15 @@ const fn replication(health: &NodeHealth) -> Option<&'static str> {
 }
 
 /// None: nobody has tried the node yet.
-const fn state(health: &NodeHealth) -> Option<&'static str> {
+const fn state(node: &Node, health: &NodeHealth) -> Option<&'static str> {
     if health.is_detected_dead() {
         Some("DETECT_DEAD")
     } else if health.logins.listed_at_ms.is_some() {
         Some("ACTIVE_CONGESTED")
     } else if health.unfit.is_some() {
         Some("INACTIVE")
+    } else if says_no(node) {
+        node.listing.text()
     } else if health.logins.reached_at_ms.is_some() || health.probes.reached_at_ms.is_some() {
         Some("ACTIVE")
     } else {
@@ -186,7 +198,7 @@ mod tests {
     #[test]
     fn only_nodes_that_are_down_are_shown() {
         let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
-                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7";
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null)";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
@@ -201,7 +213,7 @@ mod tests {
         );
         // Nobody has tried it yet.
         assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | 0 | 0 | 0 | 0 |"));
-        assert!(all[2].ends_with(" | unknown | (null) | (null)"));
+        assert!(all[2].ends_with(" | unknown | (null) | (null) | configuration | (null)"));
         assert_eq!(rows("all WEST"), [""; 0]);
         assert_eq!(rows("ALL west;").len(), 1);
         for tail in ["ALL east west", "5", "`east`"] {

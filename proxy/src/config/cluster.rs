@@ -1,6 +1,6 @@
 //! Clusters: `[[cluster]]` of the configuration file.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -37,6 +37,10 @@ pub struct Cluster {
     pub tls: NodeTls,
     /// The PROXY header that its nodes are sent, if they are.
     pub proxy_protocol: Option<HeaderVersion>,
+    /// Whether it is asked for its servers and tenants, by the monitor account.
+    pub discovery: bool,
+    /// The cluster as sessions of these tenants see it, where it has said what it is to them.
+    pub of_tenants: BTreeMap<String, Self>,
 }
 
 /// An account at the nodes.
@@ -83,6 +87,11 @@ impl Cluster {
         self.nodes.iter().map(|node| &node.address)
     }
 
+    /// Whether it can be asked for its servers.
+    pub fn may_discover(&self) -> bool {
+        self.kind == ClusterKind::OceanBase && self.monitor.is_some()
+    }
+
     /// The same with this monitor account, and with TLS towards the nodes.
     pub(super) fn with(self, monitor: Option<Account>, tls: NodeTls) -> Self {
         Self {
@@ -110,6 +119,8 @@ impl Cluster {
             monitor: None,
             tls: NodeTls::default(),
             proxy_protocol: None,
+            discovery: false,
+            of_tenants: BTreeMap::new(),
         }
     }
 }
@@ -132,6 +143,7 @@ pub(super) struct ClusterTable {
     tls_ca: Option<PathBuf>,
     tls_server_name: Option<String>,
     proxy_protocol: Option<HeaderVersion>,
+    discovery: Option<bool>,
 }
 
 impl ClusterTable {
@@ -162,6 +174,7 @@ impl ClusterTable {
             let message = "cluster.wait_for_my_writes: OceanBase does not tell how far a replica is; leave it out";
             return Err(message.to_owned());
         }
+        let discovery = self.discovery()?;
         let tls = NodeTls::check(
             "cluster.",
             self.tls,
@@ -184,7 +197,25 @@ impl ClusterTable {
             }),
             tls,
             proxy_protocol: self.proxy_protocol,
+            discovery,
+            of_tenants: BTreeMap::new(),
         })
+    }
+
+    fn discovery(&self) -> Result<bool, String> {
+        let message = match self.discovery {
+            Some(true) if self.kind == ClusterKind::MySql => {
+                "cluster.discovery = true: only OceanBase lists its servers; leave it out"
+            }
+            Some(true) if self.monitor.is_none() => {
+                "cluster.discovery = true: nobody would ask for the servers; give the cluster a monitor account"
+            }
+            wanted => {
+                let can = self.kind == ClusterKind::OceanBase && self.monitor.is_some();
+                return Ok(can && wanted.unwrap_or(true));
+            }
+        };
+        Err(message.to_owned())
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) struct HealthTable {
     pub(super) interval: Option<Timeout>,
     pub(super) timeout: Option<Timeout>,
     pub(super) failures: Option<Failures>,
+    pub(super) discovery: Option<Timeout>,
 }
 
 #[derive(Deserialize, Default)]

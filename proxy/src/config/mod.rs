@@ -20,7 +20,7 @@ pub use admin::AdminPassword;
 pub use alter::{Alteration, alter};
 pub use cluster::{Account, Cluster, Secret};
 pub use fleet::Fleet;
-pub use node::Node;
+pub use node::{Listing, Node};
 pub use proxy_protocol::Networks;
 pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
@@ -98,6 +98,8 @@ pub struct HealthSettings {
     pub timeout: Duration,
     /// Questions, or logins of clients, that fail in a row before a node counts as down. At least 1.
     pub failures: u32,
+    /// From one question for a cluster's servers and tenants to the next.
+    pub discovery: Duration,
 }
 
 /// What is logged, and how.
@@ -162,6 +164,7 @@ const HEALTH_DEFAULT: HealthSettings = HealthSettings {
     interval: Duration::from_secs(1),
     timeout: Duration::from_secs(2),
     failures: 3,
+    discovery: Duration::from_secs(10),
 };
 const PROXY_ID_DEFAULT: u32 = 1;
 /// ODP's default.
@@ -254,11 +257,13 @@ fn health(table: &file::HealthTable) -> HealthSettings {
         interval,
         timeout,
         failures,
+        discovery,
     } = HEALTH_DEFAULT;
     HealthSettings {
         interval: table.interval.map_or(interval, Timeout::get),
         timeout: table.timeout.map_or(timeout, Timeout::get),
         failures: table.failures.map_or(failures, Failures::get),
+        discovery: table.discovery.map_or(discovery, Timeout::get),
     }
 }
 
@@ -268,6 +273,12 @@ impl Settings {
         self.clusters
             .iter()
             .find(|cluster| cluster.takes_any_name || cluster.name == name)
+    }
+
+    /// The cluster that a login means by this name, as it is to sessions of this tenant.
+    pub fn cluster_of(&self, name: &str, tenant: &str) -> Option<&Cluster> {
+        let cluster = self.cluster(name)?;
+        Some(cluster.of_tenants.get(tenant).unwrap_or(cluster))
     }
 
     /// The password of a client's account, if the configuration gives it: as `user@tenant`, else as `user` alone.

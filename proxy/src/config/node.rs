@@ -24,6 +24,44 @@ pub struct Node {
     pub weight: u32,
     /// Sessions are to leave it, and no new ones to come, as long as another node can serve them.
     pub drain: bool,
+    /// What its cluster says of it.
+    pub listing: Listing,
+    /// The cluster has named it, and the configuration has not.
+    pub is_discovered: bool,
+}
+
+/// What an `OceanBase` cluster says of one of its servers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Listing {
+    /// Nobody has asked, or the cluster does not say.
+    Unasked,
+    /// It serves.
+    Active,
+    /// It has not begun to serve.
+    Starting,
+    /// Somebody has stopped it.
+    Stopped,
+    /// The cluster does not hear of it.
+    Inactive,
+    /// It is being taken out of the cluster.
+    Deleting,
+    /// It is none of the cluster's, as far as the cluster knows this address.
+    Absent,
+}
+
+impl Listing {
+    /// The text that operators see.
+    pub const fn text(self) -> Option<&'static str> {
+        match self {
+            Self::Unasked => None,
+            Self::Active => Some("ACTIVE"),
+            Self::Starting => Some("STARTING"),
+            Self::Stopped => Some("STOPPED"),
+            Self::Inactive => Some("INACTIVE"),
+            Self::Deleting => Some("DELETING"),
+            Self::Absent => Some("ABSENT"),
+        }
+    }
 }
 
 impl Node {
@@ -35,7 +73,15 @@ impl Node {
             zone: None,
             weight: DEFAULT_WEIGHT,
             drain: false,
+            listing: Listing::Unasked,
+            is_discovered: false,
         }
+    }
+
+    /// Whether sessions are to leave it, by the configuration's word or the cluster's, and no new ones to come, as long as another node can
+    /// serve them.
+    pub const fn is_drained(&self) -> bool {
+        self.drain || !matches!(self.listing, Listing::Unasked | Listing::Active)
     }
 }
 
@@ -91,11 +137,11 @@ impl<'de> Visitor<'de> for TextOrTable {
     fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Node, M::Error> {
         let table = NodeTable::deserialize(MapAccessDeserializer::new(map))?;
         Ok(Node {
-            address: table.address,
             role: table.role.unwrap_or(NodeRole::Auto),
             zone: table.zone.map(Name::into_string),
             weight: table.weight.map_or(DEFAULT_WEIGHT, Weight::get),
             drain: table.drain,
+            ..Node::at(table.address)
         })
     }
 }

@@ -387,6 +387,14 @@ fn clusters_must_fit_together() {
             "line 5: cluster.policy: \"split\" is none of primary, read-write-split",
         ),
         (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\ndiscovery = true"),
+            "line 1: cluster.discovery = true: only OceanBase lists its servers; leave it out",
+        ),
+        (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"oceanbase\"\n{nodes}\ndiscovery = true"),
+            "line 1: cluster.discovery = true: nobody would ask for the servers; give the cluster a monitor account",
+        ),
+        (
             format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\nmax_lag = \"5s\""),
             "line 1: cluster.max_lag = \"5s\": nobody would ask a replica how far it is behind; give the cluster a monitor account",
         ),

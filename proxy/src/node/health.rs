@@ -1,19 +1,25 @@
 //! What is known of nodes, shared by the threads: the monitor and the logins write, logins and operators read. Nothing on the data path does.
 
 use std::{
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use tokio::sync::watch;
 
-use crate::{config::NodeAddress, route::health::Book};
+use crate::{
+    config::NodeAddress,
+    route::{discovery::Found, health::Book},
+};
 
 /// What is known of nodes, and who is told when it matters to sessions.
 #[derive(Debug)]
 pub struct Health {
     book: Mutex<Book>,
     changes: watch::Sender<u64>,
+    /// What clusters have said of themselves, by their names.
+    found: watch::Sender<BTreeMap<String, Found>>,
     started: Instant,
 }
 
@@ -23,6 +29,7 @@ impl Health {
         Self {
             book: Mutex::default(),
             changes: watch::Sender::new(0),
+            found: watch::Sender::default(),
             started,
         }
     }
@@ -45,6 +52,28 @@ impl Health {
     /// Sessions must look anew where they belong.
     pub fn announce(&self) {
         self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// What clusters have said of themselves; wakes with each change.
+    pub fn found(&self) -> watch::Receiver<BTreeMap<String, Found>> {
+        self.found.subscribe()
+    }
+
+    /// A cluster has said this of itself.
+    pub fn discovered(&self, cluster: &str, found: &Found) {
+        self.found.send_if_modified(|all| {
+            let is_new = all.get(cluster) != Some(found);
+            if is_new {
+                all.insert(cluster.to_owned(), found.clone());
+            }
+            is_new
+        });
+    }
+
+    /// What a cluster of this name has said of itself holds no more: another one has the name, or none.
+    pub fn forget_found(&self, cluster: &str) {
+        self.found
+            .send_if_modified(|all| all.remove(cluster).is_some());
     }
 
     /// A login was answered by this node.

@@ -173,7 +173,7 @@ impl NodeHealth {
             Condition::Dead
         } else if self.unfit.is_some() {
             Condition::Unfit
-        } else if node.drain {
+        } else if node.is_drained() {
             Condition::Drained
         } else {
             Condition::Good

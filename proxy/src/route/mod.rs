@@ -1,6 +1,7 @@
 //! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, and which of them take reads ([`reader`],
 //! [`load`]), and how many sessions there are of whom ([`occupancy`]).
 
+pub mod discovery;
 pub mod health;
 pub mod load;
 pub mod occupancy;
@@ -32,7 +33,7 @@ pub enum RouteError {
 pub fn route<'a>(settings: &'a Settings, login: &Login) -> Result<&'a Cluster, RouteError> {
     let unknown_cluster = || RouteError::UnknownCluster(login.cluster.clone());
     let cluster = settings
-        .cluster(&login.cluster)
+        .cluster_of(&login.cluster, &login.tenant)
         .ok_or_else(unknown_cluster)?;
     // The proxy's own tenant stands above all others: no node's password may open it.
     let is_allowed = login.tenant != PROXY_TENANT

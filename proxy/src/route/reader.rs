@@ -94,7 +94,7 @@ pub fn is_reader(book: &Book, cluster: &Cluster, address: &NodeAddress) -> bool 
 
 fn is_fit(cluster: &Cluster, node: &Node, health: &NodeHealth) -> bool {
     node.weight > 0
-        && !node.drain
+        && !node.is_drained()
         && health.role(node) == Role::Replica
         && !health.is_listed()
         && health.has_caught_up(cluster.max_lag)

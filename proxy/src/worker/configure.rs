@@ -16,6 +16,7 @@ use crate::{
         self, Alteration, NodeAddress, Reload, Splice,
         key::{Change, Key},
     },
+    route::discovery,
 };
 
 /// Changes a key. Returns what the operator is told.
@@ -43,6 +44,23 @@ pub(super) async fn configure(
     Ok(told)
 }
 
+/// Lets what clusters say of themselves hold whenever they say something else. Never ends.
+pub(super) async fn follow_discoveries(process: Arc<Process>) {
+    let mut found = process.health.found();
+    let mut is_new = !found.borrow_and_update().is_empty();
+    loop {
+        if is_new {
+            let own = Arc::clone(&process);
+            // Who changes the configuration may be writing a file.
+            let _ = tokio::task::spawn_blocking(move || own.rediscover()).await;
+        }
+        if found.changed().await.is_err() {
+            return;
+        }
+        is_new = true;
+    }
+}
+
 impl Process {
     /// Whether an operator has switched splicing off, or it was never on.
     pub(super) fn is_splice_off(&self) -> bool {
@@ -57,13 +75,12 @@ impl Process {
 
     /// One change at a time: each reads the file that the one before has written.
     fn change(&self, key: &Key, value: &str) -> Result<String, AdminError> {
-        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(path) = &self.origin.file else {
             return Err(AdminError::no_file(key.name));
         };
         let failed = |error| AdminError::not_written(&path.display().to_string(), error);
         let text = fs::read_to_string(path).map_err(failed)?;
-        let live = self.settings();
         let Alteration { text, mut settings } =
             config::alter(&text, &self.origin.line, &live, key, value)
                 .map_err(|error| AdminError::bad_value(&error.message))?;
@@ -73,6 +90,7 @@ impl Process {
             settings.splice = live.splice;
         }
         if settings != *live {
+            live.clone_from(&settings);
             self.adopt(settings);
         }
         let told = self.told(key, value, must_restart, path);
@@ -82,12 +100,11 @@ impl Process {
 
     /// Reads the whole file again; what is wrong with it leaves everything as it was. All of it goes to the log.
     pub(super) fn reload(&self) {
-        let _one = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut live = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(path) = &self.origin.file else {
             tracing::warn!("no configuration file was given that could be read again");
             return;
         };
-        let live = self.settings();
         let read = fs::read_to_string(path).map_err(|error| error.to_string());
         let read = read.and_then(|text| {
             config::reload(&text, &self.origin.line, &live).map_err(|error| error.to_string())
@@ -108,6 +125,7 @@ impl Process {
             waiting.push("splice");
         }
         if settings != *live {
+            live.clone_from(&settings);
             self.adopt(settings);
         }
         let waiting = waiting.join(", ");
@@ -119,8 +137,34 @@ impl Process {
         matches!(self.splicing, Err(RelayReason::Off))
     }
 
-    /// Lets settings hold.
-    fn adopt(&self, settings: config::Settings) {
+    /// Lets what clusters have said of themselves hold.
+    fn rediscover(&self) {
+        let live = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        self.adopt(live.clone());
+        for cluster in &self.settings().clusters {
+            if cluster.discovery {
+                let nodes = cluster.nodes.iter().map(|node| {
+                    let listing = node.listing.text().unwrap_or_default();
+                    format!("{} {listing}", node.address)
+                });
+                let nodes = nodes.collect::<Vec<_>>().join(", ");
+                let tenants = cluster.of_tenants.len();
+                tracing::info!(cluster = cluster.name, nodes, tenants, "servers discovered");
+            }
+        }
+    }
+
+    /// Lets settings of the configuration hold, with what clusters have said of themselves.
+    fn adopt(&self, mut settings: config::Settings) {
+        {
+            let receiver = self.health.found();
+            let all = receiver.borrow();
+            for cluster in settings.clusters.iter_mut().filter(|one| one.discovery) {
+                if let Some(found) = all.get(&cluster.name) {
+                    *cluster = discovery::adopt(cluster, found);
+                }
+            }
+        }
         if self.log.set_level(settings.log.level).is_err() {
             tracing::error!("the log's level cannot be changed");
         }

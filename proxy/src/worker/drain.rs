@@ -138,7 +138,7 @@ fn drained(process: &Process) -> BTreeSet<(String, String)> {
     let book = process.health.book();
     let mut drained = BTreeSet::new();
     for cluster in &settings.clusters {
-        for node in cluster.nodes.iter().filter(|node| node.drain) {
+        for node in cluster.nodes.iter().filter(|node| node.is_drained()) {
             if book.is_misplaced(cluster, &node.address) {
                 drained.insert((cluster.name.clone(), node.address.to_string()));
             }

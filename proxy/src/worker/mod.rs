@@ -119,8 +119,8 @@ struct Process {
     /// Where they were read from.
     origin: Arc<Origin>,
     host: Arc<Host>,
-    /// Held while one is changed.
-    change: Mutex<()>,
+    /// Those of the configuration, without what clusters have said of themselves; held while one is changed.
+    change: Mutex<Settings>,
     /// Woken when one has changed.
     configured: Notify,
     log: LogHandle,

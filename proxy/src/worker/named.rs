@@ -43,7 +43,7 @@ impl Serving<'_> {
         let process = &self.worker.process;
         let settings = process.settings();
         let session = self.entry.session.borrow();
-        let cluster = settings.cluster(&session.login.cluster)?;
+        let cluster = settings.cluster_of(&session.login.cluster, &session.login.tenant)?;
         let book = process.health.book();
         let mut addresses = cluster.addresses();
         let found = addresses.find(|address| address.to_string() == name)?;

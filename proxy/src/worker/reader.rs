@@ -413,8 +413,8 @@ impl<'a> Serving<'a> {
         let reader = self.reader();
         let process = &self.worker.process;
         let settings = process.settings();
-        let name = self.entry.session.borrow().login.cluster.clone();
-        let cluster = settings.cluster(&name);
+        let login = self.entry.session.borrow().login.clone();
+        let cluster = settings.cluster_of(&login.cluster, &login.tenant);
         let is_fit = reader.is_none_or(|node| {
             cluster.is_some_and(|cluster| is_reader(&process.health.book(), cluster, node))
         });
@@ -448,7 +448,7 @@ impl<'a> Serving<'a> {
             let settings = process.settings();
             let session = self.entry.session.borrow();
             let cluster = settings
-                .cluster(&session.login.cluster)
+                .cluster_of(&session.login.cluster, &session.login.tenant)
                 .ok_or("its cluster is gone")?;
             let book = process.health.book();
             let load = process.load().clone();

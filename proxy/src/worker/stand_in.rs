@@ -39,7 +39,7 @@ impl Serving<'_> {
             return Ok(Credential::Password(password.expose().to_owned()));
         }
         let cluster = settings
-            .cluster(&login.cluster)
+            .cluster_of(&login.cluster, &login.tenant)
             .filter(|_| proof.is_native());
         let Some(cluster) = cluster else {
             return Err(NoCredential::Never(unknown.to_owned()));

@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate,
+    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate, configure,
     cover::{self, Cover},
     daemon, drain,
     keeper::Keeper,
@@ -68,7 +68,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
-        change: Mutex::new(()),
+        change: Mutex::new(settings.clone()),
         configured: Notify::new(),
         log,
         splice_off: AtomicBool::new(settings.splice == Splice::Off),
@@ -261,6 +261,10 @@ fn work(
     worker.accepting.set(Some(accepting.abort_handle()));
     tasks.spawn_local(drain::enforce(Rc::clone(&worker)));
     tasks.spawn_local(nodes::follow(Rc::clone(&worker)));
+    if index == 0 {
+        let process = Arc::clone(&worker.process);
+        tasks.spawn_local(configure::follow_discoveries(process));
+    }
     if worker.process.has_wire {
         tasks.spawn_local(linger::sweep(Rc::clone(&worker)));
     }

@@ -91,8 +91,8 @@ impl Serving<'_> {
     pub(super) fn candidates(&self, better: bool) -> Vec<Candidate> {
         let process = &self.worker.process;
         let settings = process.settings();
-        let name = self.entry.session.borrow().login.cluster.clone();
-        let Some(cluster) = settings.cluster(&name) else {
+        let login = self.entry.session.borrow().login.clone();
+        let Some(cluster) = settings.cluster_of(&login.cluster, &login.tenant) else {
             return Vec::new();
         };
         let nodes = process.health.book().order(cluster);
@@ -472,7 +472,7 @@ impl Serving<'_> {
 fn has_others(process: &Process, entry: &Entry, own: &NodeAddress) -> bool {
     let settings = process.settings();
     let session = entry.session.borrow();
-    let cluster = settings.cluster(&session.login.cluster);
+    let cluster = settings.cluster_of(&session.login.cluster, &session.login.tenant);
     cluster.is_some_and(|cluster| cluster.addresses().any(|node| node != own))
 }
 
@@ -483,7 +483,7 @@ fn verdict(process: &Process, entry: &Entry, own: &NodeAddress) -> Verdict {
     }
     let settings = process.settings();
     let session = entry.session.borrow();
-    let cluster = settings.cluster(&session.login.cluster);
+    let cluster = settings.cluster_of(&session.login.cluster, &session.login.tenant);
     let book = process.health.book();
     match cluster {
         _ if book.get(own).is_detected_dead() => Verdict::Dead,

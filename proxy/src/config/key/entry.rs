@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 12] = [
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 13] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -82,6 +82,11 @@ pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 12] = [
         "v1, v2",
         "The form of the PROXY header that tells the nodes the client's address; empty: none.",
     ),
+    (
+        "discovery",
+        "true, false",
+        "Whether the cluster is asked for its servers and tenants: OceanBase only, and where it has a monitor account.",
+    ),
 ];
 
 /// Every key with its value, also those of the clusters.
@@ -100,7 +105,8 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
         .iter()
         .filter(|cluster| !cluster.takes_any_name);
     let of_clusters = named.flat_map(|cluster| {
-        let nodes: Vec<_> = cluster.nodes.iter().map(ToString::to_string).collect();
+        let configured = cluster.nodes.iter().filter(|node| !node.is_discovered);
+        let nodes: Vec<_> = configured.map(ToString::to_string).collect();
         let monitor = cluster.monitor.as_ref();
         let values = [
             cluster.kind.text().to_owned(),
@@ -117,6 +123,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster
                 .proxy_protocol
                 .map_or_else(String::new, |version| version.text().to_owned()),
+            cluster.discovery.to_string(),
         ];
         CLUSTER_KEYS
             .iter()
@@ -126,7 +133,8 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
                 is_default: value.is_empty()
                     || value == Policy::Primary.text()
                     || value == ReaderChoice::Weighted.text()
-                    || (*key == "tls" && value == TlsMode::Off.text()),
+                    || (*key == "tls" && value == TlsMode::Off.text())
+                    || (*key == "discovery" && cluster.discovery == cluster.may_discover()),
                 value,
                 help,
                 range,

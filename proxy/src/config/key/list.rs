@@ -410,6 +410,16 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "health.discovery",
+        flag: None,
+        default: "10s",
+        range: TIMES,
+        help: "How often that account asks a cluster of OceanBase for its servers and tenants.",
+        change: live!(health.discovery, None),
+        value: |settings| time(settings.health.discovery),
+        is_given: |_| false,
+    },
+    Key {
         name: "proxy_protocol.from",
         flag: None,
         default: "",

@@ -257,7 +257,7 @@ async fn log_in(options: OptsBuilder) -> mysql_async::Result<Conn> {
 }
 
 /// Runs a statement and reads its rows, no more than these rows and bytes.
-async fn rows(
+pub(super) async fn rows(
     connection: &mut Conn,
     sql: &str,
     (rows_max, bytes_max): (usize, usize),

@@ -3,6 +3,7 @@
 
 mod connection;
 mod denials;
+mod discover;
 mod watch;
 
 use std::{collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 
-use self::{connection::Node, denials::Denials, watch::Watches};
+use self::{connection::Node, denials::Denials, discover::Discoveries, watch::Watches};
 use super::Health;
 use crate::{
     config::{Account, Cluster, NodeAddress, Settings},
@@ -234,6 +235,7 @@ impl Monitor {
 async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
     let denials = Rc::<Denials>::default();
     let mut watches = Watches::new(&denials);
+    let mut discoveries = Discoveries::new(&denials);
     let mut nodes = HashMap::<NodeAddress, Rc<Node>>::new();
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -244,6 +246,7 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
                     Some(Word::Order(order)) => order,
                     Some(Word::Watch(settings, health)) => {
                         watches.follow(&settings, &health);
+                        discoveries.follow(&settings, &health);
                         continue;
                     }
                     None => return,
