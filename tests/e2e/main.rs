@@ -72,6 +72,7 @@ mod spliced;
 mod split;
 mod split_legs;
 mod split_own_writes;
+mod split_prepared;
 mod spoofed;
 mod stalled;
 mod statements;
@@ -152,6 +153,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split", split::CASES),
     ("split_legs", split_legs::CASES),
     ("split_own_writes", split_own_writes::CASES),
+    ("split_prepared", split_prepared::CASES),
     ("failover", failover::CASES),
     ("drain", drain::CASES),
     ("network", network::CASES),

@@ -204,7 +204,7 @@ fn ties(stage: &Stage) -> Result<()> {
         client.run(untie)?;
         at(&mut client, "2")?;
     }
-    // Prepared statements are executed where they were prepared, and tie no reads.
+    // Prepared statements tie no reads.
     let prepared = client.prepare(NODE)?;
     at(&mut client, "2")?;
     let execution = command::execute(prepared.id, 0, &[]);

@@ -48,7 +48,7 @@ fn sees(client: &mut Connection, count: u32, node: &str) -> Result<()> {
 }
 
 /// A replica that stands still, until this connection lets it go on.
-fn held(stage: &Stage, site: &Site) -> Result<Connection> {
+pub(crate) fn held(stage: &Stage, site: &Site) -> Result<Connection> {
     stage.hosts().node.enter(|| {
         let mut holder = site.cluster.open(1)?;
         // What comes from the primary waits for this; reads do not.

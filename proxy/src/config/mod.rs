@@ -281,6 +281,12 @@ impl Settings {
         Some(cluster.of_tenants.get(tenant).unwrap_or(cluster))
     }
 
+    /// Whether a cluster's sessions may read at another node than they write at.
+    pub fn splits_reads(&self) -> bool {
+        let mut clusters = self.clusters.iter();
+        clusters.any(|cluster| cluster.policy == Policy::ReadWriteSplit)
+    }
+
     /// The password of a client's account, if the configuration gives it: as `user@tenant`, else as `user` alone.
     pub fn password_of(&self, user: &str, tenant: &str) -> Option<&Secret> {
         let full = format!("{user}@{tenant}");

@@ -15,7 +15,9 @@ const COUNT_AVAILABLE: u8 = 0x08;
 /// In a parameter's type: the integer has no sign.
 const UNSIGNED: u16 = 0x8000;
 /// The most parameters whose types an EXECUTE may give: the statement's own and query attributes.
-const TYPES_MAX: usize = 256;
+pub const TYPES_MAX: usize = 256;
+/// Where the flags are in the payload of a `COM_STMT_EXECUTE`.
+const FLAGS_AT: usize = 5;
 
 /// Appends the answer to `COM_STMT_PREPARE`: no columns, as servers of old say of `SHOW` (the columns come with the rows), and this many
 /// parameters.
@@ -107,6 +109,116 @@ pub fn parameters<'a>(
         });
     }
     Ok(values)
+}
+
+/// What a `COM_STMT_EXECUTE` says in front of its values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Front {
+    /// Its flags: the kind of the cursor it asks for, mostly.
+    pub flags: u8,
+    /// The statement's own parameters' types, two bytes each, if it names them.
+    pub types: Option<Box<[u8]>>,
+    /// Where in the payload it says whether it does.
+    types_at: usize,
+}
+
+impl Front {
+    /// Whether it asks for a cursor.
+    pub const fn opens_cursor(&self) -> bool {
+        self.flags & !COUNT_AVAILABLE != 0
+    }
+}
+
+/// Reads the front of a `COM_STMT_EXECUTE` whose statement has `own` parameters, at most [`TYPES_MAX`]. `payload` is the command or its beginning.
+///
+/// # Errors
+/// [`Malformed`] if it is cut short before its values.
+pub fn front(payload: &[u8], agreed: Capabilities, own: usize) -> Result<Front, Malformed> {
+    let mut reader = Reader::new(payload);
+    let attributes = agreed.contains(Capabilities::QUERY_ATTRIBUTES);
+    let count = count(&mut reader, attributes, own)?;
+    let flags = payload.get(FLAGS_AT).copied().unwrap_or_default();
+    if own == 0 {
+        return Ok(Front {
+            flags,
+            types: None,
+            types_at: payload.len(),
+        });
+    }
+    if count > TYPES_MAX {
+        return Err(Malformed { what: "parameters" });
+    }
+    reader.bytes(count.div_ceil(8), "NULL bitmap")?;
+    let types_at = payload.len() - reader.rest().len();
+    let types = if reader.u8("types")? == 1 {
+        let mut types = Vec::with_capacity(2 * own);
+        for at in 0..count {
+            let one = reader.bytes(2, "type")?;
+            if attributes {
+                reader.lenenc_bytes("name")?;
+            }
+            if at < own {
+                types.extend_from_slice(one);
+            }
+        }
+        Some(types.into())
+    } else {
+        None
+    };
+    Ok(Front {
+        flags,
+        types,
+        types_at,
+    })
+}
+
+/// Has the `COM_STMT_EXECUTE` in this packet name its parameters' types, which its `front` says it does not. Only the packet's first bytes need be
+/// there. Returns whether it could: not where that would make it longer than a packet can be.
+pub fn name_types(
+    packet: &mut BytesMut,
+    front: &Front,
+    types: &[u8],
+    agreed: Capabilities,
+) -> bool {
+    let at = packet::HEADER_LEN + front.types_at;
+    let Some((&[a, b, c, sequence], _)) = packet.split_first_chunk() else {
+        return false;
+    };
+    if packet.get(at) != Some(&0) {
+        return false;
+    }
+    let mut named = BytesMut::with_capacity(packet.len() + 2 * types.len());
+    named.extend_from_slice(packet.get(..at).unwrap_or_default());
+    named.put_u8(1);
+    for one in types.chunks(2) {
+        named.extend_from_slice(one);
+        if agreed.contains(Capabilities::QUERY_ATTRIBUTES) {
+            // Without a name.
+            named.put_u8(0);
+        }
+    }
+    named.extend_from_slice(packet.get(at + 1..).unwrap_or_default());
+    let length = u32::from_le_bytes([a, b, c, 0]) as usize + named.len() - packet.len();
+    let [a, b, c, 0] = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes() else {
+        return false;
+    };
+    let Some(header) = named
+        .first_chunk_mut()
+        .filter(|_| length < packet::PAYLOAD_MAX)
+    else {
+        return false;
+    };
+    *header = [a, b, c, sequence];
+    *packet = named;
+    true
+}
+
+/// Has a command for a prepared statement, of which the front of the packet is here, name this one.
+pub fn name_statement(packet: &mut [u8], id: u32) {
+    let at = packet::HEADER_LEN + 1;
+    if let Some(place) = packet.get_mut(at..at + 4) {
+        place.copy_from_slice(&id.to_le_bytes());
+    }
 }
 
 /// Whether a `COM_STMT_EXECUTE` names its parameters' types, of which its statement has this many, and at least one.
@@ -295,6 +407,63 @@ mod tests {
     }
 
     #[test]
+    fn types_are_read_and_named() {
+        let plain = Capabilities::default();
+        let with_types = execute(b"\x02\x01\x08\0\xfd\x80\x05\0\0\0\0\0\0\0");
+        let read = front(&with_types, plain, 2).unwrap();
+        assert_eq!(read.types.as_deref(), Some(&b"\x08\0\xfd\x80"[..]));
+        assert!(!read.opens_cursor());
+        for cut in 0..15 {
+            assert!(front(&with_types[..cut], plain, 2).is_err(), "{cut}");
+        }
+        let without = execute(b"\x02\0\x05\0\0\0\0\0\0\0");
+        let bare = front(&without, plain, 2).unwrap();
+        assert_eq!(bare.types, None);
+        let mut named = BytesMut::new();
+        packet::put(&mut named, 0, &without);
+        // All of the values need not be there.
+        named.truncate(4 + 14);
+        assert!(name_types(&mut named, &bare, b"\x08\0\xfd\x80", plain));
+        let mut whole = BytesMut::new();
+        packet::put(&mut whole, 0, &with_types);
+        assert_eq!(named, whole[..named.len()]);
+        // It does name them by now.
+        assert!(!name_types(&mut named, &bare, b"\x08\0\xfd\x80", plain));
+        let mut cursor = without.clone();
+        cursor[5] = 1;
+        assert!(front(&cursor, plain, 2).unwrap().opens_cursor());
+        assert!(
+            !front(b"\x17\x01\0\0\0\0\x01\0\0\0", plain, 0)
+                .unwrap()
+                .opens_cursor()
+        );
+        name_statement(&mut named, 0x0102_0304);
+        assert_eq!(named[4..9], *b"\x17\x04\x03\x02\x01");
+    }
+
+    #[test]
+    fn types_are_named_among_query_attributes() {
+        let agreed = Capabilities::QUERY_ATTRIBUTES;
+        let with_attribute = [
+            &b"\x17\x01\0\0\xf0\x08\x01\0\0\0\x02\0\x01"[..],
+            b"\x01\0\x01x\xfd\0\x05trace\x05\x02id",
+        ]
+        .concat();
+        let read = front(&with_attribute, agreed, 1).unwrap();
+        assert_eq!(read.types.as_deref(), Some(&b"\x01\0"[..]));
+        assert!(!read.opens_cursor());
+        let payload = b"\x17\x01\0\0\xf0\x08\x01\0\0\0\x01\0\0\x05";
+        let bare = front(payload, agreed, 1).unwrap();
+        let mut named = BytesMut::new();
+        packet::put(&mut named, 0, payload);
+        assert!(name_types(&mut named, &bare, b"\x01\0", agreed));
+        let expected = b"\x11\0\0\0\x17\x01\0\0\xf0\x08\x01\0\0\0\x01\0\x01\x01\0\0\x05";
+        assert_eq!(named[..], *expected);
+        let values = parameters(&named[4..], agreed, &mut Vec::new(), &[None]);
+        assert_eq!(values, Ok(vec![Parameter::Integer(5)]));
+    }
+
+    #[test]
     fn a_querys_text_stands_behind_its_attributes() {
         let agreed = Capabilities::QUERY_ATTRIBUTES;
         let text = |payload, agreed| query_text(payload, agreed).map_err(|error| error.what);
@@ -343,6 +512,9 @@ mod tests {
             }
             let _ = parameters(&tail, agreed, &mut known.clone(), &long);
             let _ = query_text(&tail, agreed);
+            if let Ok(front) = front(&payload, agreed, own) {
+                prop_assert!(front.types.is_none_or(|types| types.len() == 2 * own));
+            }
         }
     }
 }

@@ -47,6 +47,14 @@ pub fn place_of(bytes: &[u8], attributes: bool) -> Place {
     }
 }
 
+/// The node that executions of the statement are for that the `COM_STMT_PREPARE` at the front of `bytes` prepares.
+pub fn place_of_prepared(bytes: &[u8]) -> Place {
+    match (bytes.get(HEADER_LEN), text(bytes, false)) {
+        (Some(&command::STMT_PREPARE), Some(Text::Whole(text))) => place_of_text(text),
+        _ => Place::Writer,
+    }
+}
+
 fn place_of_text(text: &[u8]) -> Place {
     match automaton::scan(automaton::START, text) {
         TextVerdict::Splice(Kind::Read) => match aim::scan(aim::START, text) {
@@ -73,6 +81,13 @@ fn place_by_hint(text: &[u8]) -> Place {
         }
         (place, _) => place,
     }
+}
+
+/// Whether a schema's tables are about the node itself: what a text reads there without naming the schema, its writer must answer.
+pub fn is_each_nodes_own(schema: &str) -> bool {
+    ["mysql", "performance_schema", "information_schema", "sys"]
+        .iter()
+        .any(|own| schema.eq_ignore_ascii_case(own))
 }
 
 const fn place(aim: Aim) -> Place {
@@ -160,5 +175,14 @@ mod tests {
             place_of(b"\x0b\0\0\0\x03\0\x01SELECT 1", true),
             Place::Reader
         );
+        for (bytes, wanted) in [
+            (&b"\x09\0\0\0\x16SELECT ?"[..], Place::Reader),
+            (b"\x0e\0\0\0\x16SHOW WARNINGS", Place::Last),
+            (b"\x0a\0\0\0\x16SELECT @a", Place::Writer),
+            (b"\x09\0\0\0\x03SELECT 1", Place::Writer),
+            (b"\x09\0\0\0\x16SELECT", Place::Writer),
+        ] {
+            assert_eq!(place_of_prepared(bytes), wanted, "{bytes:?}");
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod command;
 pub mod consistency;
 pub mod credential;
 pub mod escapes;
+pub mod execution;
 pub mod hint;
 pub mod id;
 pub mod latency;

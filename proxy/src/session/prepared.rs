@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use sluice_ebpf::classify::LAST_PREPARED;
 
-use super::{Versions, activity::Head};
+use super::{Versions, activity::Head, execution::Tracked};
 
 /// Statements of one session that are remembered.
 const STATEMENTS_MAX: usize = 1024;
 /// Bytes of one session's whole texts that are kept.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// The highest id that a session with whole texts may have: a node that is to give the same ids counts up to it.
-const WHOLE_ID_MAX: u32 = 1024;
+/// The highest id with which a statement follows its session to another node: a node that is to give the same ids counts up to it.
+const FOLLOWED_ID_MAX: u32 = 1024;
 
 /// What it takes to prepare a statement again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,11 +24,21 @@ pub struct Whole {
     pub versions: Versions,
 }
 
+impl Whole {
+    /// Whether the text means the same in a session with these `versions`.
+    fn means_the_same(&self, versions: Versions) -> bool {
+        let then = self.versions;
+        then.sys_var == versions.sys_var && then.db_name == versions.db_name
+    }
+}
+
 /// What is known of a statement.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Known {
     head: Box<Head>,
     whole: Option<Whole>,
+    /// What its executions have said, where the daemon sees them all.
+    tracked: Option<Box<Tracked>>,
     /// The node does not know it.
     is_own: bool,
 }
@@ -41,18 +51,21 @@ pub struct Prepared {
     text_bytes: usize,
     last: u32,
     has_forgotten: bool,
+    /// Statements of the reader's, by its ids, that are closed, and it does not know.
+    closing: Vec<u32>,
 }
 
 impl Prepared {
     /// The node has prepared a statement; `whole`: what it takes to have another node do so.
     pub fn remember(&mut self, id: u32, head: Head, whole: Option<Whole>) {
         let bytes = whole.as_ref().map_or(0, |whole| whole.text.len());
-        let has_room = self.text_bytes + bytes <= TEXT_BYTES_MAX && id <= WHOLE_ID_MAX;
+        let has_room = self.text_bytes + bytes <= TEXT_BYTES_MAX;
         self.enter(
             id,
             Known {
                 head: Box::new(head),
                 whole: whole.filter(|_| has_room),
+                tracked: None,
                 is_own: false,
             },
         );
@@ -65,6 +78,7 @@ impl Prepared {
             Known {
                 head: Box::new(head),
                 whole: None,
+                tracked: None,
                 is_own: true,
             },
         );
@@ -77,7 +91,7 @@ impl Prepared {
         self.known.insert(id, known);
         if self.known.len() > STATEMENTS_MAX {
             if let Some((_, oldest)) = self.known.pop_first() {
-                self.text_bytes -= bytes_of(&oldest);
+                self.take_out(&oldest);
             }
             self.has_forgotten = true;
         }
@@ -97,8 +111,77 @@ impl Prepared {
     /// The statement is closed.
     pub fn forget(&mut self, id: u32) {
         if let Some(known) = self.known.remove(&id) {
-            self.text_bytes -= bytes_of(&known);
+            self.take_out(&known);
         }
+    }
+
+    fn take_out(&mut self, known: &Known) {
+        self.text_bytes -= bytes_of(known);
+        let at_reader = known
+            .tracked
+            .as_ref()
+            .and_then(|tracked| tracked.at_reader());
+        self.closing.extend(at_reader);
+    }
+
+    /// The daemon sees all executions of this statement, which has just been prepared.
+    pub fn track(&mut self, id: u32, tracked: Tracked) {
+        if let Some(known) = self.known.get_mut(&id) {
+            known.tracked = Some(Box::new(tracked));
+        }
+    }
+
+    /// What the executions of a statement have said, if the daemon has seen them all.
+    pub fn tracked(&self, id: u32) -> Option<&Tracked> {
+        self.known.get(&id)?.tracked.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn tracked_mut(&mut self, id: u32) -> Option<&mut Tracked> {
+        self.known.get_mut(&id)?.tracked.as_deref_mut()
+    }
+
+    /// The daemon does not see all executions of this statement any more. [`LAST_PREPARED`] is the one prepared last.
+    pub fn untrack(&mut self, id: u32) {
+        let id = if id == LAST_PREPARED { self.last } else { id };
+        if let Some(known) = self.known.get_mut(&id) {
+            let tracked = known.tracked.take();
+            self.closing
+                .extend(tracked.and_then(|tracked| tracked.at_reader()));
+        }
+    }
+
+    /// The session has another reader, or none.
+    pub fn reader_is_new(&mut self) {
+        self.closing.clear();
+        for tracked in self.all_tracked() {
+            tracked.reader_is_new();
+        }
+    }
+
+    /// The session has another writer, which has prepared its statements.
+    pub fn writer_is_new(&mut self) {
+        for tracked in self.all_tracked() {
+            tracked.writer_is_new();
+        }
+    }
+
+    fn all_tracked(&mut self) -> impl Iterator<Item = &mut Tracked> {
+        self.known
+            .values_mut()
+            .filter_map(|known| known.tracked.as_deref_mut())
+    }
+
+    /// The statements of the reader's, by its ids, that are closed, and it is to be told now.
+    pub fn take_closing(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.closing)
+    }
+
+    /// What a reader must be told to prepare this statement; none where that is not known, or would mean something else there: the session has these
+    /// `versions` now.
+    pub fn whole(&self, id: u32, versions: Versions) -> Option<&Whole> {
+        let whole = self.known.get(&id)?.whole.as_ref()?;
+        whole.means_the_same(versions).then_some(whole)
     }
 
     /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
@@ -119,9 +202,8 @@ impl Prepared {
         let statements: Option<Vec<_>> = nodes
             .map(|(id, known)| {
                 let whole = known.whole.as_ref()?;
-                let then = whole.versions;
-                let is_same = then.sys_var == versions.sys_var && then.db_name == versions.db_name;
-                is_same.then_some((*id, whole))
+                let can_follow = *id <= FOLLOWED_ID_MAX && whole.means_the_same(versions);
+                can_follow.then_some((*id, whole))
             })
             .collect();
         statements.filter(|_| !self.has_forgotten)
@@ -199,7 +281,7 @@ mod tests {
         assert_eq!(ids(&prepared), None);
         prepared.forget(4);
         assert_eq!(ids(&prepared), Some(vec![1, 3]));
-        prepared.remember(WHOLE_ID_MAX + 1, Head::new(b"x"), Some(whole(1)));
+        prepared.remember(FOLLOWED_ID_MAX + 1, Head::new(b"x"), Some(whole(1)));
         assert_eq!(ids(&prepared), None);
     }
 }

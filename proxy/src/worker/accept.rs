@@ -124,7 +124,7 @@ async fn live(
     drop(greeted);
     let tls = tls(process, &settings);
     let greeting = match &front {
-        Front::Node(node) => greeting::like(node, entry, tls.is_some()),
+        Front::Node(node) => greeting::like(node, entry, tls.is_some(), settings.splits_reads()),
         Front::Unknown(_) => greeting::of_proxy(entry, tls.is_some()),
     };
     let Some(greeting) = greeting else {

@@ -12,6 +12,7 @@ use sluice_ebpf::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
+    ask::Asked,
     close::End,
     relay::{Got, read_into},
     serve::{Serving, payload_length},
@@ -145,13 +146,19 @@ impl Serving<'_> {
         let mut again = Vec::new();
         let mut steps = steps.into_iter();
         for (batch, count) in packets {
-            let answers = timeout_at(deadline, self.exchange_batch(fresh, &batch, count))
+            let asked = Asked {
+                worker: self.worker,
+                node: &fresh.leg,
+                rest: &mut fresh.rest,
+                capabilities: self.capabilities,
+            };
+            let answers = timeout_at(deadline, exchange_batch(asked, &batch, count))
                 .await
                 .map_err(|_elapsed| "the node does not prepare the session's statements in time")?
                 .map_err(|_end| "the node has closed the connection")?;
             for (answer, step) in answers.into_iter().zip(steps.by_ref()) {
                 match answer {
-                    Some((id, parameters)) if id == step.id => {
+                    Some(Answer { id, parameters }) if id == step.id => {
                         again.extend(step.spliceable.map(|spliceable| Again {
                             id,
                             untyped: Untyped {
@@ -171,59 +178,20 @@ impl Serving<'_> {
         Ok(again)
     }
 
-    /// Sends commands and reads the answers of those that prepare: id and count of parameters; none for an error.
-    async fn exchange_batch(
-        &self,
-        fresh: &mut Fresh<'_>,
-        batch: &[u8],
-        count: usize,
-    ) -> Result<Vec<Option<(u32, u16)>>, End> {
-        fresh.leg.write_all(batch).await.map_err(End::of_node)?;
-        let mut answers = Vec::with_capacity(count);
-        while answers.len() < count {
-            let mut response = Response::DONE;
-            response.begin(Expect::Prepare as u8, self.capabilities.format());
-            let mut front = BytesMut::new();
-            while !response.is_done() {
-                if fresh.rest.is_empty() {
-                    fresh.leg.readable().await.map_err(End::of_node)?;
-                    if let Got::End =
-                        read_into(&mut fresh.rest, &fresh.leg, self.worker).map_err(End::of_node)?
-                    {
-                        return Err(End::NodeClosed);
-                    }
-                }
-                let taken = response.feed(&fresh.rest);
-                let bytes = fresh.rest.split_to(taken);
-                let wanted = (BEFORE_COUNT + 2).saturating_sub(front.len());
-                front.extend_from_slice(bytes.get(..wanted).unwrap_or(&bytes));
-            }
-            let parameters = front
-                .get(BEFORE_COUNT..)
-                .filter(|rest| rest.len() >= 2)
-                .map(|mut rest| rest.get_u16_le());
-            let is_ok = response.outcome() == Outcome::Ok;
-            answers.push(
-                parameters
-                    .filter(|_| is_ok)
-                    .map(|parameters| (response.statement_id(), parameters)),
-            );
-        }
-        Ok(answers)
-    }
-
     /// The session has another node, which has prepared these statements.
     pub(super) fn statements_followed(&mut self, again: Vec<Again>) {
         self.followed = Followed {
             has_other_last: self.entry.session.borrow().has_prepared,
             ..Followed::default()
         };
+        self.entry.prepared.borrow_mut().writer_is_new();
         let is_spliceable = self.is_spliceable();
         for Again { id, mut untyped } in again {
             untyped.spliceable &= is_spliceable;
             if untyped.parameters != 0 {
                 self.followed.untyped.insert(id, untyped);
             } else if let Some(slot) = self.entry.slot().filter(|_| untyped.spliceable) {
+                self.entry.prepared.borrow_mut().untrack(id);
                 slot.allow_statement(id);
             }
         }
@@ -270,11 +238,16 @@ impl Serving<'_> {
                 None => None,
             };
             match (named, id) {
+                (Some(false), Some(id)) if self.has_types_at_hand() => {
+                    self.followed.untyped.remove(&id);
+                    return Ok(());
+                }
                 (Some(true), Some(id)) => {
                     let untyped = self.followed.untyped.remove(&id);
                     if let Some(slot) = self.entry.slot()
                         && untyped.is_some_and(|untyped| untyped.spliceable)
                     {
+                        self.entry.prepared.borrow_mut().untrack(id);
                         slot.allow_statement(id);
                     }
                     return Ok(());
@@ -289,6 +262,79 @@ impl Serving<'_> {
             }
         }
     }
+}
+
+/// What a node says of a statement that it has prepared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Answer {
+    pub(super) id: u32,
+    pub(super) parameters: u16,
+}
+
+/// The beginning of a response to `COM_STMT_PREPARE`.
+#[derive(Default)]
+pub(super) struct AnswerFront(BytesMut);
+
+impl AnswerFront {
+    /// The next bytes of the response.
+    pub(super) fn hear(&mut self, bytes: &[u8]) {
+        let wanted = (BEFORE_COUNT + 2).saturating_sub(self.0.len());
+        self.0
+            .extend_from_slice(bytes.get(..wanted).unwrap_or(bytes));
+    }
+
+    /// How many parameters the statement has, which was prepared.
+    pub(super) fn parameters(&self) -> Option<u16> {
+        self.0
+            .get(BEFORE_COUNT..)
+            .filter(|rest| rest.len() >= 2)
+            .map(|mut rest| rest.get_u16_le())
+    }
+}
+
+/// Sends commands and reads the answers of those that prepare; none for an error.
+///
+/// # Errors
+/// The connection has ended.
+pub(super) async fn exchange_batch(
+    asked: Asked<'_>,
+    batch: &[u8],
+    count: usize,
+) -> Result<Vec<Option<Answer>>, End> {
+    let Asked {
+        worker,
+        node,
+        rest,
+        capabilities,
+    } = asked;
+    node.write_all(batch).await.map_err(End::of_node)?;
+    let mut answers = Vec::with_capacity(count);
+    while answers.len() < count {
+        let mut response = Response::DONE;
+        response.begin(Expect::Prepare as u8, capabilities.format());
+        let mut front = AnswerFront::default();
+        while !response.is_done() {
+            if rest.is_empty() {
+                node.readable().await.map_err(End::of_node)?;
+                if let Got::End = read_into(rest, node, worker).map_err(End::of_node)? {
+                    return Err(End::NodeClosed);
+                }
+            }
+            let taken = response.feed(rest);
+            front.hear(&rest.split_to(taken));
+        }
+        let is_ok = response.outcome() == Outcome::Ok;
+        answers.push(
+            front
+                .parameters()
+                .filter(|_| is_ok)
+                .map(|parameters| Answer {
+                    id: response.statement_id(),
+                    parameters,
+                }),
+        );
+    }
+    Ok(answers)
 }
 
 /// The commands by which a server that counts from 1 gives these statements their ids, in batches with the count of their answers.

@@ -25,9 +25,18 @@ pub(super) fn scramble() -> Option<Bytes> {
     Some(scramble.map(|byte| byte % 94 + 33).to_vec().into())
 }
 
-/// The node's own greeting, but for the id, the scramble and what the proxy cannot offer, or offers by itself: TLS.
-pub(super) fn like(node: &Greeting, entry: &Entry, with_tls: bool) -> Option<Greeting> {
-    let offered = Capabilities::advertise(node.capabilities);
+/// The node's own greeting, but for the id, the scramble and what the proxy cannot offer, or offers by itself: TLS. `splits_reads`: a session may be
+/// answered by two nodes, each of which would know only what it has itself told the client of a statement's columns.
+pub(super) fn like(
+    node: &Greeting,
+    entry: &Entry,
+    with_tls: bool,
+    splits_reads: bool,
+) -> Option<Greeting> {
+    let mut offered = Capabilities::advertise(node.capabilities);
+    if splits_reads {
+        offered = offered.without(Capabilities::MARIADB_CACHE_METADATA);
+    }
     Some(Greeting {
         thread_id: entry.cs_id.0,
         scramble: scramble()?,
@@ -51,5 +60,5 @@ pub(super) fn of_proxy(entry: &Entry, with_tls: bool) -> Option<Greeting> {
         status: STATUS,
         plugin: Bytes::from_static(PLUGIN.as_bytes()),
     };
-    like(&greeting, entry, with_tls)
+    like(&greeting, entry, with_tls, false)
 }

@@ -19,6 +19,7 @@ mod cover;
 mod daemon;
 mod defaults;
 mod drain;
+mod execution;
 mod fleet;
 mod follow;
 mod form;

@@ -36,7 +36,7 @@ use crate::{
     route::reader::{Choice, is_reader, readers},
     session::{
         ConnectionId, Consistency, Path, ServerSession, ServerState, SsId, StickyReason, Versions,
-        aim::{Place, place_of},
+        aim::{Place, is_each_nodes_own, place_of},
         own_writes::OwnWrites,
         replay::system_statement,
     },
@@ -81,6 +81,8 @@ pub(super) struct Reading<'a> {
     pub(super) named: Option<NodeAddress>,
     /// The session's place among those that read from its reader.
     counted: Option<Counted>,
+    /// The node that was used last, where a statement is prepared at the writer since that asks about the statement before.
+    pub(super) asked_last: Option<Seat>,
 }
 
 impl Reading<'_> {
@@ -184,10 +186,16 @@ impl<'a> Serving<'a> {
             return Ok(());
         }
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
-        let place = place_of(&self.client_rest, attributes);
+        let place = self
+            .place_of_execution()
+            .unwrap_or_else(|| place_of(&self.client_rest, attributes));
+        self.note_last();
         let may_read = self.status.is_outside_transaction() && self.may_read_elsewhere(&[]);
         let is_weak = self.entry.session.borrow().consistency() == Consistency::Weak;
         match place {
+            Place::Last if self.reading.asked_last == Some(Seat::Reader) => {
+                Box::pin(self.turn_to_reader()).await
+            }
             Place::Last => Ok(()),
             Place::Named(name) if may_read => Box::pin(self.turn_to_named(&name, is_weak)).await,
             Place::Reader if may_read && is_weak => Box::pin(self.turn_to_reader()).await,
@@ -345,6 +353,7 @@ impl<'a> Serving<'a> {
             self.change_places();
         }
         self.reading.aside = None;
+        self.entry.prepared.borrow_mut().reader_is_new();
         self.reading.counted = None;
         self.reading.must_reset = false;
         self.reading.own_writes.reader_is_new();
@@ -423,8 +432,8 @@ impl<'a> Serving<'a> {
             || !is_fit
             || before != self.reading.wish
             || self.reading.own_writes.is_to_be_looked_at();
-        // What the kernel was offered may not hold any more.
         if is_changed {
+            // What the kernel was offered may not hold any more.
             if !self.reclaim().await? {
                 self.reading.is_due = true;
             } else if is_fit {
@@ -460,11 +469,11 @@ impl<'a> Serving<'a> {
             let found = readers(&book, cluster, choice);
             let mut nodes = found.map_err(|none| none.text().to_owned())?;
             nodes.sort_by_key(|node| named.as_ref() != Some(&node.address));
-            let candidates = nodes
+            nodes
                 .into_iter()
                 .filter(|node| node.address != *self.target.node)
-                .filter_map(|node| candidate(process, cluster, node).ok());
-            candidates.collect::<Vec<_>>()
+                .filter_map(|node| candidate(process, cluster, node).ok())
+                .collect::<Vec<_>>()
         };
         let credential = self.credential().await.map_err(NoCredential::into_text)?;
         let place = self.entry.place();
@@ -514,6 +523,7 @@ impl<'a> Serving<'a> {
         });
         session.reads_at = Some(fresh.target.node.to_string());
         drop(session);
+        self.entry.prepared.borrow_mut().reader_is_new();
         self.entry
             .watch(ConnectionKind::Connected(ss_id), &fresh.leg);
         self.reading.must_reset = false;
@@ -575,13 +585,6 @@ impl<'a> Serving<'a> {
         }
         Ok(())
     }
-}
-
-/// Whether a schema's tables are about the node itself: what a text reads there without naming the schema, its writer must answer.
-fn is_each_nodes_own(schema: &str) -> bool {
-    ["mysql", "performance_schema", "information_schema", "sys"]
-        .iter()
-        .any(|own| schema.eq_ignore_ascii_case(own))
 }
 
 /// What of a session's state a reader is told.

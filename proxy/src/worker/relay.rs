@@ -247,7 +247,11 @@ impl Serving<'_> {
         // What follows the response is said unasked (a shutdown notice): it goes the same way.
         let before = self.response;
         let taken = self.response.feed(bytes);
-        self.tracking.hear(bytes.get(..taken).unwrap_or_default());
+        let heard = bytes.get(..taken).unwrap_or_default();
+        self.tracking.hear(heard);
+        if let Some(preparing) = &mut self.prepares {
+            preparing.hear(heard);
+        }
         if self.response.is_done() && !before.is_done() {
             self.keep_status();
             self.prepared();

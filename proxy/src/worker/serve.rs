@@ -20,6 +20,7 @@ use super::{
     change_user::{self, Change, Changed, Half},
     clock,
     close::End,
+    execution::AtHand,
     follow::Followed,
     kill::Turn,
     login::{Identity, LoggedIn, Target},
@@ -71,6 +72,8 @@ pub(super) struct Serving<'a> {
     pub(super) response: Response,
     /// The command under way is a `COM_STMT_PREPARE`.
     pub(super) prepares: Option<Preparing>,
+    /// The execution of a prepared statement that the command at hand is, if all of that one's are seen.
+    pub(super) at_hand: Option<Box<AtHand>>,
     /// What is not known of prepared statements at the session's node.
     pub(super) followed: Followed,
     /// The client sends a file's contents (LOCAL INFILE).
@@ -130,6 +133,7 @@ impl<'a> Serving<'a> {
             command: Position::DONE,
             response: Response::DONE,
             prepares: None,
+            at_hand: None,
             followed: Followed::default(),
             in_file: false,
             offered: None,
@@ -250,8 +254,11 @@ impl<'a> Serving<'a> {
                 Box::pin(self.stream()).await
             }
             Plan::Forward(effect) => {
-                self.look_at_execution().await?;
-                self.forward(effect).await
+                if self.look_at_statement(&effect).await? {
+                    Ok(())
+                } else {
+                    self.forward(effect).await
+                }
             }
             Plan::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
             Plan::Prepare(effect) => Box::pin(self.prepare(effect)).await,
@@ -317,6 +324,9 @@ impl<'a> Serving<'a> {
             .unwrap_or_default();
         let foreseen = self.foresee().await?;
         self.turn().await?;
+        if self.at_hand.is_some() {
+            Box::pin(self.have_prepared()).await?;
+        }
         if self.node.has_ended().map_err(End::of_node)? {
             return Err(End::NodeClosed);
         }
@@ -329,6 +339,7 @@ impl<'a> Serving<'a> {
         self.response
             .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
+        self.address_execution()?;
         self.prepares = (byte == command::STMT_PREPARE).then(|| self.preparing(&effect));
         self.expect_response();
         self.reading.note_change(!knots.is_empty());

@@ -6,6 +6,7 @@ use sluice_ebpf::response::Outcome;
 
 use super::{
     close::End,
+    follow::AnswerFront,
     form::Form,
     serve::{Serving, payload_length},
 };
@@ -17,9 +18,9 @@ use crate::{
     protocol::{
         packet::{HEADER_LEN, PAYLOAD_MAX},
         result_set::Protocol,
-        statement::put_prepared,
+        statement::{TYPES_MAX, put_prepared},
     },
-    session::{AnsweredBy, command::Effect, prepared::Whole},
+    session::{AnsweredBy, aim::Place, command::Effect, execution::Tracked, prepared::Whole},
 };
 
 /// The statement that the command under way prepares.
@@ -28,6 +29,16 @@ pub(super) struct Preparing {
     spliceable: bool,
     /// What it takes to prepare it elsewhere.
     whole: Option<Whole>,
+    /// Where its executions may go.
+    place: Place,
+    answer: AnswerFront,
+}
+
+impl Preparing {
+    /// The next bytes of the response.
+    pub(super) fn hear(&mut self, bytes: &[u8]) {
+        self.answer.hear(bytes);
+    }
 }
 
 impl Serving<'_> {
@@ -37,15 +48,23 @@ impl Serving<'_> {
         Preparing {
             spliceable,
             whole: self.whole(spliceable),
+            place: self.place_of_statement(),
+            answer: AnswerFront::default(),
         }
     }
 
     /// The response under way is complete, and about to go to the client. If it names a statement, that must be known before the client can name it:
     /// another one may have had its id.
     pub(super) fn prepared(&mut self) {
-        let Some(Preparing { spliceable, whole }) = self.prepares.take() else {
+        let Some(preparing) = self.prepares.take() else {
             return;
         };
+        let Preparing {
+            spliceable,
+            whole,
+            place,
+            answer,
+        } = preparing;
         if self.response.outcome() != Outcome::Ok {
             return;
         }
@@ -53,6 +72,11 @@ impl Serving<'_> {
         let id = self.response.statement_id();
         // What was classified while the character set could not be read is not believed later.
         let spliceable = spliceable && self.is_spliceable();
+        // What the kernel splices the daemon does not see.
+        let is_unseen = spliceable && self.entry.slot().is_some();
+        let parameters = answer.parameters().filter(|parameters| {
+            !is_unseen && whole.is_some() && usize::from(*parameters) <= TYPES_MAX
+        });
         if let Some(slot) = self.entry.slot() {
             if spliceable {
                 slot.allow_statement(id);
@@ -61,7 +85,13 @@ impl Serving<'_> {
             }
         }
         let text = self.entry.session.borrow().command.text;
-        self.entry.prepared.borrow_mut().remember(id, text, whole);
+        {
+            let mut prepared = self.entry.prepared.borrow_mut();
+            prepared.remember(id, text, whole);
+            if let Some(parameters) = parameters {
+                prepared.track(id, Tracked::new(place, parameters));
+            }
+        }
         self.entry.session.borrow_mut().has_prepared = true;
         self.prepared_anew(id);
     }

@@ -1,0 +1,221 @@
+//! Executions of prepared statements, where the daemon sees all of a statement's: which of a session's nodes one is for, and what each node lacks.
+//!
+//! A driver may name its parameters' types with the first execution only, and again where they change. So each node must have been told those that were
+//! named last, whichever node that execution went to.
+
+use sluice_ebpf::record::{NODES, Seat};
+
+use super::aim::Place;
+use crate::protocol::statement::Front;
+
+/// A statement all of whose executions the daemon sees.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tracked {
+    /// Which node its text is for.
+    place: Place,
+    parameters: u16,
+    /// The types that were named last, two bytes for each parameter.
+    types: Option<Box<[u8]>>,
+    /// By [`Seat`]: the node has been told them.
+    is_typed: [bool; NODES],
+    reader: AtReader,
+    /// `COM_STMT_SEND_LONG_DATA` has brought the writer something for the next execution.
+    has_long_data: bool,
+}
+
+/// What a statement is at the reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum AtReader {
+    /// It has not been asked.
+    Unknown,
+    /// Prepared, under this id.
+    Prepared(u32),
+    /// It cannot be had there.
+    Refused,
+}
+
+impl Tracked {
+    /// A statement that the writer has just prepared: `place` is what its text is for.
+    pub const fn new(place: Place, parameters: u16) -> Self {
+        Self {
+            place,
+            parameters,
+            types: None,
+            is_typed: [false; NODES],
+            reader: AtReader::Unknown,
+            has_long_data: false,
+        }
+    }
+
+    /// How many parameters it has.
+    pub const fn parameters(&self) -> u16 {
+        self.parameters
+    }
+
+    /// Its id at the reader, where that has it.
+    pub const fn at_reader(&self) -> Option<u32> {
+        match self.reader {
+            AtReader::Prepared(id) => Some(id),
+            AtReader::Unknown | AtReader::Refused => None,
+        }
+    }
+
+    /// The reader was asked to prepare it, and gave it this id, or did not.
+    pub fn prepared_at_reader(&mut self, id: Option<u32>) {
+        self.reader = id.map_or(AtReader::Refused, AtReader::Prepared);
+        self.set_typed(Seat::Reader, false);
+    }
+
+    /// The session has another reader, or none.
+    pub const fn reader_is_new(&mut self) {
+        self.reader = AtReader::Unknown;
+        self.set_typed(Seat::Reader, false);
+    }
+
+    /// The session has another writer, which has prepared the statement.
+    pub const fn writer_is_new(&mut self) {
+        self.has_long_data = false;
+        self.set_typed(Seat::Writer, false);
+    }
+
+    /// `COM_STMT_SEND_LONG_DATA` goes to the writer.
+    pub const fn brings_long_data(&mut self) {
+        self.has_long_data = true;
+    }
+
+    /// Whether the types of its parameters are known, or it needs none.
+    pub const fn has_types(&self) -> bool {
+        self.parameters == 0 || self.types.is_some()
+    }
+
+    /// The node that an execution is for. One that opens a cursor, or uses what is at the writer already, is the writer's.
+    pub fn place_of(&self, front: &Front) -> Place {
+        let is_bound = self.has_long_data
+            || front.opens_cursor()
+            || (front.types.is_none() && !self.has_types());
+        match (&self.place, self.reader) {
+            _ if is_bound => Place::Writer,
+            (Place::Reader | Place::AnyReader | Place::Named(_), AtReader::Refused) => {
+                Place::Writer
+            }
+            (place, _) => place.clone(),
+        }
+    }
+
+    /// Whether an execution of it surely changes nothing, and says all that there is to it with what the daemon knows.
+    pub fn is_repeatable(&self, front: &Front) -> bool {
+        let reads = matches!(
+            self.place,
+            Place::Reader | Place::AnyReader | Place::Named(_)
+        );
+        let is_whole = !self.has_long_data && !front.opens_cursor();
+        reads && is_whole && (front.types.is_some() || self.has_types())
+    }
+
+    /// An execution goes to this node. Returns the types that it must name, where it does not and the node has not been told them.
+    pub fn executed(&mut self, seat: Seat, front: &Front) -> Option<&[u8]> {
+        self.has_long_data = false;
+        let is_typed = self.is_typed(seat);
+        if front.types.is_some() {
+            if front.types != self.types {
+                self.types.clone_from(&front.types);
+                self.is_typed = [false; NODES];
+            }
+        } else if is_typed || self.types.is_none() {
+            return None;
+        }
+        self.set_typed(seat, true);
+        self.types.as_deref().filter(|_| front.types.is_none())
+    }
+
+    fn is_typed(&self, seat: Seat) -> bool {
+        self.is_typed
+            .get(seat as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    const fn set_typed(&mut self, seat: Seat, is_typed: bool) {
+        let [writer, reader] = &mut self.is_typed;
+        match seat {
+            Seat::Writer => *writer = is_typed,
+            Seat::Reader => *reader = is_typed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{capability::Capabilities, statement::front};
+
+    /// An execution of a statement with one parameter: with its type, and without.
+    fn execution(kind: Option<u8>, flags: u8) -> Front {
+        let mut payload = vec![0x17, 1, 0, 0, 0, flags, 1, 0, 0, 0, 0];
+        match kind {
+            Some(kind) => payload.extend([1, kind, 0]),
+            None => payload.push(0),
+        }
+        payload.push(7);
+        front(&payload, Capabilities::default(), 1).unwrap()
+    }
+
+    fn reading() -> Tracked {
+        Tracked::new(Place::Reader, 1)
+    }
+
+    #[test]
+    fn an_execution_is_for_the_node_that_its_text_is_for() {
+        let (typed, bare, cursor) = (
+            execution(Some(1), 0),
+            execution(None, 0),
+            execution(Some(1), 1),
+        );
+        let mut tracked = reading();
+        assert_eq!(tracked.place_of(&typed), Place::Reader);
+        assert_eq!(tracked.place_of(&cursor), Place::Writer);
+        // What it means nobody but the writer could know.
+        assert_eq!(tracked.place_of(&bare), Place::Writer);
+        tracked.executed(Seat::Reader, &typed);
+        assert_eq!(tracked.place_of(&bare), Place::Reader);
+        tracked.brings_long_data();
+        assert_eq!(tracked.place_of(&bare), Place::Writer);
+        assert!(!tracked.is_repeatable(&bare));
+        tracked.executed(Seat::Writer, &bare);
+        assert_eq!(tracked.place_of(&bare), Place::Reader);
+        assert!(tracked.is_repeatable(&bare) && !tracked.is_repeatable(&cursor));
+        tracked.prepared_at_reader(None);
+        assert_eq!(tracked.place_of(&bare), Place::Writer);
+        // Another reader may have it.
+        tracked.reader_is_new();
+        assert_eq!(tracked.place_of(&bare), Place::Reader);
+        let writes = Tracked::new(Place::Writer, 1);
+        assert_eq!(writes.place_of(&typed), Place::Writer);
+        assert!(!writes.is_repeatable(&typed));
+    }
+
+    #[test]
+    fn each_node_is_told_the_types_that_were_named_last() {
+        let bare = execution(None, 0);
+        let mut tracked = reading();
+        assert_eq!(tracked.executed(Seat::Writer, &bare), None);
+        assert_eq!(tracked.executed(Seat::Reader, &execution(Some(1), 0)), None);
+        assert_eq!(tracked.executed(Seat::Reader, &bare), None);
+        assert_eq!(tracked.executed(Seat::Writer, &bare), Some(&[1, 0][..]));
+        assert_eq!(tracked.executed(Seat::Writer, &bare), None);
+        // The same again changes nothing; others do, for the other node.
+        assert_eq!(tracked.executed(Seat::Writer, &execution(Some(1), 0)), None);
+        assert_eq!(tracked.executed(Seat::Reader, &bare), None);
+        assert_eq!(tracked.executed(Seat::Writer, &execution(Some(8), 0)), None);
+        assert_eq!(tracked.executed(Seat::Reader, &bare), Some(&[8, 0][..]));
+        assert_eq!(tracked.executed(Seat::Writer, &bare), None);
+        // Nodes that the session has not had before know nothing.
+        tracked.writer_is_new();
+        assert_eq!(tracked.executed(Seat::Reader, &bare), None);
+        assert_eq!(tracked.executed(Seat::Writer, &bare), Some(&[8, 0][..]));
+        tracked.reader_is_new();
+        tracked.prepared_at_reader(Some(3));
+        assert_eq!(tracked.at_reader(), Some(3));
+        assert_eq!(tracked.executed(Seat::Reader, &bare), Some(&[8, 0][..]));
+    }
+}

@@ -1,0 +1,289 @@
+//! Executions of prepared statements on their way to a node: each names what that node knows the statement by, and what it has not been told of its
+//! parameters. The session's reader prepares a statement when the first execution comes that it is for.
+
+use bytes::{Buf, BytesMut};
+use sluice_ebpf::{classify::LAST_PREPARED, record::Seat};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    ask::Asked,
+    close::End,
+    follow::{Answer, exchange_batch},
+    serve::{Serving, payload_length},
+    switch::SWITCH_TIME,
+};
+use crate::{
+    protocol::{
+        capability::Capabilities,
+        command,
+        packet::{self, HEADER_LEN},
+        statement::{Front, front, name_statement, name_types},
+    },
+    session::{
+        AnsweredBy,
+        aim::{Place, place_of_prepared},
+        command::Effect,
+        execution::Tracked,
+    },
+};
+
+/// The longest execution that is kept to be asked again, in bytes.
+const REPEATED_BYTES_MAX: usize = 4096;
+
+/// The execution at the front of `client_rest`, of a statement all of whose executions the daemon sees.
+pub(super) struct AtHand {
+    /// The statement, as the client knows it.
+    id: u32,
+    front: Front,
+}
+
+impl Serving<'_> {
+    /// Looks at the command at the front of `client_rest`, which has this effect, if it is about a prepared statement: waits until all of it is here that
+    /// must be known. Returns whether it is done with.
+    ///
+    /// # Errors
+    /// The client has left, or nobody can execute the statement any more.
+    pub(super) async fn look_at_statement(&mut self, effect: &Effect) -> Result<bool, End> {
+        self.find_execution().await?;
+        self.look_at_execution().await?;
+        match effect {
+            Effect::Closed(id) => self.close_aside(*id).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Finds out whether the command at the front of `client_rest` is an execution of a statement all of whose executions the daemon sees.
+    async fn find_execution(&mut self) -> Result<(), End> {
+        self.at_hand = None;
+        let byte = self.client_rest.get(HEADER_LEN).copied();
+        let Some(id) = self
+            .client_rest
+            .get(HEADER_LEN + 1..HEADER_LEN + 5)
+            .map(|mut id| id.get_u32_le())
+        else {
+            return Ok(());
+        };
+        match byte {
+            Some(command::STMT_EXECUTE) if id != LAST_PREPARED => {
+                self.at_hand = self.execution(id).await?.map(Box::new);
+            }
+            // It names types in a way of its own, or a statement.
+            Some(command::STMT_EXECUTE | command::STMT_BULK_EXECUTE) => {
+                self.entry.prepared.borrow_mut().untrack(id);
+            }
+            Some(command::STMT_SEND_LONG_DATA) => {
+                if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
+                    tracked.brings_long_data();
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Reads the front of an execution of this statement.
+    async fn execution(&mut self, id: u32) -> Result<Option<AtHand>, End> {
+        let parameters = self
+            .entry
+            .prepared
+            .borrow()
+            .tracked(id)
+            .map(Tracked::parameters);
+        let Some(parameters) = parameters else {
+            return Ok(None);
+        };
+        loop {
+            let length = payload_length(&self.client_rest);
+            let rest = self.client_rest.get(HEADER_LEN..).unwrap_or_default();
+            let payload = rest.get(..length).unwrap_or(rest);
+            match front(payload, self.capabilities, parameters.into()) {
+                Ok(front) => return Ok(Some(AtHand { id, front })),
+                Err(_short) if payload.len() < length => self.read_client_or_end().await?,
+                // What the node makes of it nobody knows.
+                Err(_malformed) => {
+                    self.entry.prepared.borrow_mut().untrack(id);
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// The node that the execution at hand is for; none where there is none.
+    pub(super) fn place_of_execution(&self) -> Option<Place> {
+        let AtHand { id, front } = self.at_hand.as_deref()?;
+        let prepared = self.entry.prepared.borrow();
+        Some(
+            prepared
+                .tracked(*id)
+                .map_or(Place::Writer, |tracked| tracked.place_of(front)),
+        )
+    }
+
+    /// The command at the front of `client_rest` is about to turn to its node: keeps which one was used last, as long as that is asked for by statements
+    /// that are prepared first.
+    pub(super) fn note_last(&mut self) {
+        if place_of_prepared(&self.client_rest) == Place::Last {
+            let used = self.reading.seat;
+            self.reading.asked_last.get_or_insert(used);
+        } else if self.place_of_execution() != Some(Place::Last)
+            && self.client_rest.get(HEADER_LEN) != Some(&command::STMT_CLOSE)
+        {
+            self.reading.asked_last = None;
+        }
+    }
+
+    /// Whether all is known that a node must be told of the execution at hand.
+    pub(super) fn has_types_at_hand(&self) -> bool {
+        let Some(AtHand { id, .. }) = self.at_hand.as_deref() else {
+            return false;
+        };
+        let prepared = self.entry.prepared.borrow();
+        prepared.tracked(*id).is_some_and(Tracked::has_types)
+    }
+
+    /// Has the reader, where the session uses it, know the statement of the execution at hand; where it cannot, the session uses the writer.
+    ///
+    /// # Errors
+    /// The session has ended, or the node that it has used has.
+    pub(super) async fn have_prepared(&mut self) -> Result<(), End> {
+        let Some(id) = self.at_hand.as_ref().map(|at_hand| at_hand.id) else {
+            return Ok(());
+        };
+        let at_reader = self
+            .entry
+            .prepared
+            .borrow()
+            .tracked(id)
+            .and_then(Tracked::at_reader);
+        if self.reading.seat == Seat::Writer || at_reader.is_some() {
+            return Ok(());
+        }
+        self.barrier().await?;
+        if !self.node_rest.is_empty() {
+            // A reader that speaks unasked leaves.
+            return Err(End::NodeClosed);
+        }
+        let given = self.prepare_at_reader(id).await?;
+        if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
+            tracked.prepared_at_reader(given);
+        }
+        if given.is_none() {
+            self.turn_to_writer().await?;
+        }
+        Ok(())
+    }
+
+    /// Has the reader prepare a statement, and forget those that are closed. Returns its id there, if it could.
+    async fn prepare_at_reader(&mut self, id: u32) -> Result<Option<u32>, End> {
+        let mut packets = BytesMut::new();
+        for closed in self.entry.prepared.borrow_mut().take_closing() {
+            let close = [&[command::STMT_CLOSE][..], &closed.to_le_bytes()].concat();
+            packet::put(&mut packets, 0, &close);
+        }
+        {
+            let prepared = self.entry.prepared.borrow();
+            let versions = self.entry.session.borrow().versions;
+            let Some(whole) = prepared.whole(id, versions) else {
+                return Ok(None);
+            };
+            let prepare = [&[command::STMT_PREPARE][..], &whole.text].concat();
+            packet::put(&mut packets, 0, &prepare);
+        }
+        let asked = Asked {
+            worker: self.worker,
+            node: &self.node,
+            rest: &mut self.node_rest,
+            capabilities: self.capabilities,
+        };
+        let deadline = Instant::now() + SWITCH_TIME;
+        let answers = timeout_at(deadline, exchange_batch(asked, &packets, 1))
+            .await
+            .map_err(|_elapsed| End::NodeHung)??;
+        let answer = answers.into_iter().next().flatten();
+        let parameters = self
+            .entry
+            .prepared
+            .borrow()
+            .tracked(id)
+            .map(Tracked::parameters);
+        // Another count would mean another table than the client has seen.
+        Ok(answer
+            .filter(|answer| Some(answer.parameters) == parameters)
+            .map(|Answer { id, .. }| id))
+    }
+
+    /// The execution at hand is about to go to the node that the session uses.
+    ///
+    /// # Errors
+    /// It does not say what that node must be told, and there is no room for it.
+    pub(super) fn address_execution(&mut self) -> Result<(), End> {
+        let Some(AtHand { id, front }) = self.at_hand.take().map(|at_hand| *at_hand) else {
+            return Ok(());
+        };
+        let seat = self.reading.seat;
+        let mut prepared = self.entry.prepared.borrow_mut();
+        let Some(tracked) = prepared.tracked_mut(id) else {
+            return Ok(());
+        };
+        let length = HEADER_LEN + payload_length(&self.client_rest);
+        let is_clear = self.status.is_outside_transaction() && tracked.is_repeatable(&front);
+        self.long_read = self
+            .client_rest
+            .get(..length)
+            .filter(|_| is_clear && length <= REPEATED_BYTES_MAX)
+            .map(BytesMut::from);
+        if let Some(types) = tracked.executed(seat, &front)
+            && !name_types(&mut self.client_rest, &front, types, self.capabilities)
+        {
+            return Err(End::StatementLost);
+        }
+        if let Some(id) = tracked.at_reader().filter(|_| seat == Seat::Reader) {
+            name_statement(&mut self.client_rest, id);
+        }
+        Ok(())
+    }
+
+    /// Closes a statement while the session uses its reader: the writer, which stands aside, is told; the reader later. Returns whether it was.
+    ///
+    /// # Errors
+    /// The client has left.
+    async fn close_aside(&mut self, id: u32) -> Result<bool, End> {
+        let length = payload_length(&self.client_rest);
+        if self.reading.seat == Seat::Writer || length != CLOSE_BYTES {
+            return Ok(false);
+        }
+        self.begin_command(AnsweredBy::Node);
+        let packet = self.client_rest.split_to(HEADER_LEN + length);
+        if let Some(writer) = self.asked_aside() {
+            // One that is gone has no statements any more, and is missed when it is needed.
+            let _ = writer.node.write_all(&packet).await;
+        }
+        {
+            let mut session = self.entry.session.borrow_mut();
+            session.command.bytes = packet.len() as u64;
+            session.traffic.relayed_commands += 1;
+            session.traffic.relayed_packets_to_node += 1;
+            session.traffic.relayed_bytes_to_node += packet.len() as u64;
+        }
+        self.tracking.close(id);
+        self.entry.statements_closed(std::iter::once(id));
+        self.entry.end_command();
+        Ok(true)
+    }
+
+    /// Where the executions of the statement in the `COM_STMT_PREPARE` at the front of `client_rest` may go.
+    pub(super) fn place_of_statement(&self) -> Place {
+        // Else a replica that has yet to change a table would send rows that do not fit what the client was told of them last.
+        let is_told = !self
+            .capabilities
+            .contains(Capabilities::MARIADB_CACHE_METADATA);
+        if is_told {
+            place_of_prepared(&self.client_rest)
+        } else {
+            Place::Writer
+        }
+    }
+}
+
+/// Bytes of a `COM_STMT_CLOSE`.
+const CLOSE_BYTES: usize = 5;

@@ -1,0 +1,363 @@
+//! Prepared statements whose reads go to a replica: which node an execution reaches, what each node is told of its parameters, and what stays.
+
+use crate::{
+    case::Case,
+    driver,
+    split::{Site, at},
+    split_own_writes::held,
+};
+use anyhow::{Context as _, Result, ensure};
+use mysql_async::prelude::Queryable as _;
+use sluice_tests::{
+    path::Path,
+    server::{PASSWORD, USER},
+    stage::Stage,
+    wait,
+    wire::{Connection, Prepared, Response, command},
+};
+use std::time::Duration;
+
+pub(crate) const CASES: &[Case] = &[
+    Case::new("executions", executions).only(Path::Relayed),
+    Case::new("types_follow", types_follow).only(Path::Relayed),
+    Case::new("what_stays", what_stays).only(Path::Relayed),
+    Case::new("about_the_last_statement", about_the_last).only(Path::Relayed),
+    Case::new("closed_at_both", closed_at_both).only(Path::Relayed),
+    Case::new("refused_by_the_replica", refused).only(Path::Relayed),
+    Case::new("the_replica_goes", the_replica_goes).only(Path::Relayed),
+    Case::new("reset", reset).only(Path::Relayed),
+    Case::new("a_driver", a_driver).only(Path::Relayed),
+];
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Reads which node answers, 1 for the primary and 2 for its replica, and what it makes of a parameter.
+const NODE: &str = "SELECT CONCAT(VARIABLE_VALUE, '/', ?) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
+/// `MYSQL_TYPE_LONG`, and `MYSQL_TYPE_VAR_STRING`.
+const LONG: u8 = 3;
+const STRING: u8 = 0xFD;
+
+/// The one text in an answer's one row.
+fn text(answer: &Response) -> Result<String> {
+    answer.outcome.ok()?;
+    let row = answer.rows.first().context("no row")?;
+    let packet = answer.packets.get(row.start).context("no row")?;
+    // OK byte and bitmap, then the text's length.
+    let text = packet.get(3..).context("a short row")?;
+    Ok(String::from_utf8(text.to_vec())?)
+}
+
+/// An execution with one parameter, whose type is named or not.
+fn execution(statement: &Prepared, kind: Option<u8>, value: &[u8]) -> Vec<u8> {
+    let mut payload = command::execute(statement.id, 0, &[]);
+    payload.push(0);
+    match kind {
+        Some(kind) => payload.extend([1, kind, 0]),
+        None => payload.push(0),
+    }
+    payload.extend(value);
+    payload
+}
+
+fn executed(
+    client: &mut Connection,
+    statement: &Prepared,
+    kind: Option<u8>,
+    value: &[u8],
+) -> Result<String> {
+    text(&client.command(&execution(statement, kind, value))?)
+}
+
+/// The node answers that this is its parameter.
+fn says(client: &mut Connection, statement: &Prepared, value: &str, wanted: &str) -> Result<()> {
+    let found = text(&client.execute(statement, &[Some(value.as_bytes())])?)?;
+    let wanted = format!("{wanted}/{value}");
+    ensure!(found == wanted, "{found}, not {wanted}");
+    Ok(())
+}
+
+fn executions(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let statement = client.prepare(NODE)?;
+    let write = client.prepare("INSERT INTO shop.t (a) VALUES (?)")?;
+    for _ in 0..3 {
+        for round in 0..3 {
+            says(&mut client, &statement, &round.to_string(), "2")?;
+        }
+        client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
+        says(&mut client, &statement, "behind a write", "2")?;
+        client.run("BEGIN")?;
+        says(&mut client, &statement, "in a transaction", "1")?;
+        client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
+        says(&mut client, &statement, "in a transaction", "1")?;
+        client.run("COMMIT")?;
+        says(&mut client, &statement, "behind it", "2")?;
+        client.run("SET autocommit = 0")?;
+        says(&mut client, &statement, "without autocommit", "1")?;
+        client.run("COMMIT")?;
+        client.run("SET autocommit = 1")?;
+        at(&mut client, "2")?;
+        says(&mut client, &statement, "x", "2")?;
+    }
+    // A new one, among others that the replica has.
+    let other = client.prepare(NODE)?;
+    says(&mut client, &other, "other", "2")?;
+    says(&mut client, &statement, "first", "2")?;
+    client.run("ALTER PROXYSESSION SET wait_for_my_writes = '20s'")?;
+    let count = client.prepare("SELECT CONCAT(COUNT(*), '') FROM shop.t")?;
+    for written in 7..12 {
+        client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
+        let found = text(&client.execute(&count, &[])?)?;
+        ensure!(found == written.to_string(), "{found} rows, not {written}");
+        says(&mut client, &statement, "own", "2")?;
+    }
+    Ok(())
+}
+
+/// A client that names types with the first execution only, and where they change.
+fn types_follow(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let statement = client.prepare(NODE)?;
+    let number = |number: u32| number.to_le_bytes();
+    for _ in 0..2 {
+        for (step, kind, value, wanted) in [
+            ("", Some(STRING), &b"\x01x"[..], "2/x"),
+            ("", None, b"\x02xy", "2/xy"),
+            ("BEGIN", None, b"\x01y", "1/y"),
+            ("", None, b"\x01z", "1/z"),
+            ("COMMIT", None, b"\x01a", "2/a"),
+            ("", Some(LONG), &number(7), "2/7"),
+            ("BEGIN", None, &number(8), "1/8"),
+            ("", Some(STRING), b"\x01b", "1/b"),
+            ("", None, b"\x01c", "1/c"),
+            ("COMMIT", None, b"\x01d", "2/d"),
+            ("", Some(STRING), b"\x01e", "2/e"),
+            ("", Some(STRING), b"\x01f", "2/f"),
+            ("BEGIN", Some(LONG), &number(1), "1/1"),
+            ("COMMIT", None, &number(300_000), "2/300000"),
+            ("", None, &number(2), "2/2"),
+        ] {
+            if !step.is_empty() {
+                client.run(step)?;
+            }
+            let found = executed(&mut client, &statement, kind, value)?;
+            ensure!(found == wanted, "{found}, not {wanted}");
+        }
+    }
+    // What was never named nobody knows, and the server says so.
+    let unnamed = client.prepare(NODE)?;
+    let answer = client.command(&execution(&unnamed, None, b"\x01x"))?;
+    let direct = stage.hosts().node.enter(|| {
+        let mut direct = site.cluster.open(0)?;
+        let unnamed = direct.prepare(NODE)?;
+        direct.command(&execution(&unnamed, None, b"\x01x"))
+    })??;
+    assert_eq!(answer.outcome.code(), direct.outcome.code());
+    Ok(())
+}
+
+/// Executions that only the primary may answer, and those that use what is at the primary.
+fn what_stays(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let statement = client.prepare(NODE)?;
+    let locking = client.prepare(&format!("{NODE} FOR UPDATE"))?;
+    let variable = client.prepare(&NODE.replace('?', "COALESCE(@none, ?)"))?;
+    let strong =
+        client.prepare(&NODE.replacen("SELECT ", "SELECT /*+ READ_CONSISTENCY(STRONG) */ ", 1))?;
+    for _ in 0..2 {
+        says(&mut client, &statement, "plain", "2")?;
+        says(&mut client, &locking, "lock", "1")?;
+        says(&mut client, &statement, "plain", "2")?;
+        says(&mut client, &variable, "variable", "1")?;
+        says(&mut client, &strong, "strong", "1")?;
+        // Long data.
+        client.send_command(&command::long_data(statement.id, 0, b"lo"))?;
+        client.send_command(&command::long_data(statement.id, 0, b"ng"))?;
+        at(&mut client, "2")?;
+        assert_eq!(text(&client.execute(&statement, &[None])?)?, "1/long");
+        says(&mut client, &statement, "short", "2")?;
+        client.send_command(&command::long_data(statement.id, 0, b"none"))?;
+        let reset = [&[0x1A][..], &statement.id.to_le_bytes()].concat();
+        client.command(&reset)?.outcome.ok()?;
+        let found = text(&client.execute(&statement, &[Some(b"x")])?)?;
+        ensure!(["1/x", "2/x"].contains(&&*found), "{found}");
+        // A cursor.
+        let opened = client.command(&command::execute(statement.id, 1, &[Some(b"c")]))?;
+        opened.outcome.ok()?;
+        ensure!(opened.rows.is_empty());
+        client.send_command(&command::fetch(statement.id, 5))?;
+        let mut packets = Vec::new();
+        client.read_rows(&mut packets)?.ok()?;
+        ensure!(
+            packets.iter().any(|packet| packet.ends_with(b"\x031/c")),
+            "{packets:?}"
+        );
+        says(&mut client, &statement, "plain", "2")?;
+        client.run("CREATE TEMPORARY TABLE shop.mine (a INT)")?;
+        says(&mut client, &statement, "tied", "1")?;
+        client.run("DROP TEMPORARY TABLE shop.mine")?;
+    }
+    says(&mut client, &statement, "plain", "2")
+}
+
+/// Each statement prepared, executed and closed: what is asked of the one before is asked of its node.
+fn about_the_last(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    for rows in [3, 1, 2] {
+        let read = client.prepare(&format!(
+            "SELECT SQL_CALC_FOUND_ROWS CONCAT(VARIABLE_VALUE, '/') FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID' UNION ALL SELECT 1 FROM (VALUES {}) v",
+            vec!["(1)"; rows].join(",")
+        ))?;
+        let first = text(&client.execute(&read, &[])?)?;
+        client.send_command(&command::close(read.id))?;
+        let found = client.prepare("SELECT CONCAT(FOUND_ROWS(), '')")?;
+        let count = text(&client.execute(&found, &[])?)?;
+        ensure!(
+            count == (rows + 1).to_string(),
+            "{count} rows, {rows} + 1, from {first}"
+        );
+        client.send_command(&command::close(found.id))?;
+        let warns = client.prepare("SELECT CAST(? AS SIGNED)")?;
+        client.execute(&warns, &[Some(b"x")])?.outcome.ok()?;
+        client.send_command(&command::close(warns.id))?;
+        assert_eq!(client.run("SHOW WARNINGS")?.texts()?.len(), 1);
+        client.run("INSERT INTO shop.t (a) VALUES (7), (8)")?;
+        let counted = client.prepare("SELECT CONCAT(ROW_COUNT(), '')")?;
+        client.execute(&counted, &[])?.outcome.ok()?;
+    }
+    Ok(())
+}
+
+/// How many statements are prepared at a node.
+fn open_at(stage: &Stage, site: &Site, node: usize) -> Result<usize> {
+    stage.hosts().node.enter(|| {
+        let shown = site
+            .cluster
+            .open(node)?
+            .run("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'PREPARED_STMT_COUNT'")?;
+        Ok(shown.text()?.parse()?)
+    })?
+}
+
+/// Drivers that prepare each statement for one execution leave none behind, at either node.
+fn closed_at_both(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let kept = client.prepare(NODE)?;
+    says(&mut client, &kept, "kept", "2")?;
+    for round in 0..100 {
+        let statement = client.prepare(NODE)?;
+        says(&mut client, &statement, &round.to_string(), "2")?;
+        if round % 3 == 0 {
+            client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+        }
+        client.send_command(&command::close(statement.id))?;
+        if round % 5 == 0 {
+            let answer = client.command(&command::execute(statement.id, 0, &[Some(b"x")]))?;
+            assert_eq!(answer.outcome.code(), 1243);
+        }
+    }
+    says(&mut client, &kept, "kept", "2")?;
+    let last = client.prepare(NODE)?;
+    says(&mut client, &last, "last", "2")?;
+    wait::until_true("closed statements are gone", DEADLINE, || {
+        Ok(open_at(stage, &site, 0)? <= 2)
+    })?;
+    let open = open_at(stage, &site, 1)?;
+    ensure!(open <= 3, "{open} open at the replica");
+    Ok(())
+}
+
+/// What the replica cannot prepare the primary executes, and no client hears of it.
+fn refused(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let before = client.prepare(NODE)?;
+    says(&mut client, &before, "before", "2")?;
+    let holder = held(stage, &site)?;
+    client.run("CREATE TABLE shop.late AS SELECT 5 AS a")?;
+    let late = client.prepare("SELECT CONCAT(a, '') FROM shop.late")?;
+    for _ in 0..3 {
+        let read = client.command(&command::execute(late.id, 0, &[]))?;
+        assert_eq!(text(&read)?, "5");
+        let behind = client.prepare(NODE)?;
+        says(&mut client, &behind, "behind", "2")?;
+        says(&mut client, &before, "before", "2")?;
+    }
+    drop(holder);
+    // It was prepared with another database.
+    let here = client.prepare(NODE)?;
+    client.run("USE shop")?;
+    says(&mut client, &here, "here", "1")?;
+    says(&mut client, &before, "before", "2")
+}
+
+fn the_replica_goes(stage: &Stage) -> Result<()> {
+    let site = Site::of(stage, 2, "", |cluster| cluster.node(2, "weight = 0"))?;
+    let mut client = site.client()?;
+    let first = client.prepare(NODE)?;
+    let second = client.prepare(NODE)?;
+    says(&mut client, &second, "second", "2")?;
+    assert_eq!(
+        executed(&mut client, &first, Some(LONG), &[9, 0, 0, 0])?,
+        "2/9"
+    );
+    assert_eq!(executed(&mut client, &first, None, &[8, 0, 0, 0])?, "2/8");
+    site.cluster.server(1)?.kill()?;
+    assert_eq!(executed(&mut client, &first, None, &[7, 0, 0, 0])?, "1/7");
+    says(&mut client, &second, "second", "1")?;
+    assert_eq!(executed(&mut client, &first, None, &[6, 0, 0, 0])?, "1/6");
+    Ok(())
+}
+
+fn reset(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let before = client.prepare(NODE)?;
+    says(&mut client, &before, "before", "2")?;
+    client.command(b"\x1f")?.outcome.ok()?;
+    let answer = client.execute(&before, &[Some(b"x")])?;
+    assert_eq!(answer.outcome.code(), 1243);
+    let behind = client.prepare(NODE)?;
+    says(&mut client, &behind, "behind", "2")?;
+    client.change_user(USER, PASSWORD, "shop")?.ok()?;
+    let answer = client.execute(&behind, &[Some(b"x")])?;
+    assert_eq!(answer.outcome.code(), 1243);
+    let again = client.prepare(NODE)?;
+    says(&mut client, &again, "again", "2")
+}
+
+/// A driver that keeps its statements, and one that does not.
+fn a_driver(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let address = site.front.address();
+    for kept in [32, 0] {
+        let options = driver::options(address, USER, PASSWORD).stmt_cache_size(kept);
+        driver::run(async {
+            let mut connection = mysql_async::Conn::new(options).await?;
+            for round in 0..20_i64 {
+                let read: Option<String> = connection.exec_first(NODE, (round,)).await?;
+                ensure!(read == Some(format!("2/{round}")), "{read:?}");
+                connection
+                    .exec_drop("INSERT INTO shop.t (a) VALUES (?)", (round,))
+                    .await?;
+                let text = format!("t{round}");
+                let read: Option<String> = connection.exec_first(NODE, (&text,)).await?;
+                ensure!(read == Some(format!("2/{text}")), "{read:?}");
+                let read: Option<Option<String>> =
+                    connection.exec_first(NODE, (None::<String>,)).await?;
+                ensure!(read == Some(None), "{read:?}");
+                let sql = "SELECT a FROM shop.t WHERE a = ? LIMIT ? FOR UPDATE";
+                let read: Option<i64> = connection.exec_first(sql, (round, 1)).await?;
+                ensure!(read == Some(round), "{read:?}");
+            }
+            connection.disconnect().await?;
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
