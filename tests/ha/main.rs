@@ -16,6 +16,8 @@ use sluice_tests::{
     topology::Topology,
 };
 use std::{
+    fs,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -41,6 +43,9 @@ struct Arguments {
     /// Has the daemon relay instead of splicing, which needs root
     #[arg(long)]
     relay: bool,
+    /// Keeps the daemon's log there
+    #[arg(long)]
+    log: Option<PathBuf>,
 }
 
 fn main() -> Result<ExitCode> {
@@ -77,6 +82,9 @@ fn main() -> Result<ExitCode> {
     place::clear()?;
     let report = report?;
     println!("{report}");
+    if let Some(file) = arguments.log {
+        fs::write(file, &report.log)?;
+    }
     Ok(if report.wrong.is_empty() {
         ExitCode::SUCCESS
     } else {

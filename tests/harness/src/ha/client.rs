@@ -1,6 +1,9 @@
 //! A client that writes, alone and in transactions, and looks whether it is there.
 
-use super::ledger::{Fate, Ledger};
+use super::{
+    ledger::{Fate, Ledger},
+    watch::Pulse,
+};
 use crate::{
     pattern::Random,
     server::{PASSWORD, USER_PLAIN},
@@ -23,12 +26,13 @@ const LOST: [u16; 2] = [2013, 1105];
 const UNKNOWN_TEXT: &str = "it may have been executed";
 
 /// One client at work.
-pub(super) struct Client {
+pub(super) struct Client<'a> {
     number: u32,
     next: u64,
     random: Random,
     began: Instant,
     ledger: Ledger,
+    pulse: &'a Pulse,
 }
 
 /// What a command came to.
@@ -42,14 +46,15 @@ enum Said {
     Gone,
 }
 
-impl Client {
-    pub(super) fn new(number: u32, began: Instant) -> Self {
+impl<'a> Client<'a> {
+    pub(super) fn new(number: u32, began: Instant, pulse: &'a Pulse) -> Self {
         Self {
             number,
             next: 1,
             random: Random::new(u64::from(number) + 1),
             began,
             ledger: Ledger::new(number),
+            pulse,
         }
     }
 
@@ -86,6 +91,14 @@ impl Client {
         row
     }
 
+    fn enter(&mut self, rows: Vec<u64>, fate: Fate) {
+        let at = match fate {
+            Fate::Committed => self.pulse.beat(),
+            Fate::Refused | Fate::Unknown => self.began.elapsed(),
+        };
+        self.ledger.enter(rows, fate, at);
+    }
+
     fn insert(&self, row: u64) -> String {
         format!(
             "INSERT INTO ha.log (client, seq) VALUES ({}, {row})",
@@ -101,7 +114,7 @@ impl Client {
             Said::No => Fate::Refused,
             Said::Unknown | Said::Gone => Fate::Unknown,
         };
-        self.ledger.enter(vec![row], fate, self.began.elapsed());
+        self.enter(vec![row], fate);
         !matches!(said, Said::Gone)
     }
 
@@ -129,7 +142,7 @@ impl Client {
             Said::No => Fate::Refused,
             Said::Unknown | Said::Gone => Fate::Unknown,
         };
-        self.ledger.enter(rows, fate, self.began.elapsed());
+        self.enter(rows, fate);
         match said {
             Said::Ok | Said::Unknown => true,
             Said::No => !matches!(self.say(connection, "ROLLBACK"), Said::Gone),

@@ -7,6 +7,7 @@ mod client;
 mod idle;
 pub mod ledger;
 mod nodes;
+mod watch;
 
 use crate::{
     config::Config,
@@ -28,6 +29,10 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use watch::Pulse;
+
+/// A longer time without a commit, while a node could take one, is wrong.
+const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// What a run is to be.
 #[derive(Debug, Clone, Copy)]
@@ -55,6 +60,10 @@ pub struct Report {
     pub retried: u64,
     /// The longest time in which no client was told that something is committed, behind when it began.
     pub longest_pause: (Duration, Duration),
+    /// The same while a node took commits whenever it was asked.
+    pub longest_stall: (Duration, Duration),
+    /// The daemon's log.
+    pub log: String,
     /// How often sessions ended, by the reason and detail in the daemon's log; those that their clients ended are not there.
     pub endings: BTreeMap<String, u64>,
     /// What must not have happened, in words.
@@ -72,11 +81,14 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.tally)?;
         writeln!(
             f,
-            "idle sessions were answered {} times; {} commands were asked of a second node; the longest time without a commit was {:.1} s, from {:.1} s on",
+            "idle sessions were answered {} times; {} commands were asked of a second node; the longest time without a commit was {:.1} s, from {:.1} s on, \
+             while a node could take one {:.1} s, from {:.1} s on",
             self.idle_answers,
             self.retried,
             self.longest_pause.1.as_secs_f64(),
-            self.longest_pause.0.as_secs_f64()
+            self.longest_pause.0.as_secs_f64(),
+            self.longest_stall.1.as_secs_f64(),
+            self.longest_stall.0.as_secs_f64()
         )?;
         for (ending, count) in &self.endings {
             writeln!(f, "{count} sessions ended: {ending}")?;
@@ -108,19 +120,22 @@ pub fn run(
         .line("health.interval = \"200ms\"")
         .line("health.timeout = \"1s\"")
         .line("health.failures = 2")
+        .line("log.level = \"debug\"")
         .cluster(configured.monitor(USER_MONITOR, PASSWORD));
     let front = start(&config)?;
     Nodes::known_to(&front)?;
     let is_over = AtomicBool::new(false);
     let began = Instant::now();
-    let (events, workers, idlers) = thread::scope(|scope| {
+    let pulse = Pulse::new(began);
+    let (events, workers, idlers, longest_stall) = thread::scope(|scope| {
+        let watch = scope.spawn(|| watch::watch(&nodes, &front, &pulse, &is_over, say));
         let idlers: Vec<_> = (0..options.idle)
             .map(|_| scope.spawn(|| Idle::default().play(&front, &is_over)))
             .collect();
         let workers: Vec<_> = (0..options.clients)
             .map(|number| {
-                let (front, is_over) = (&front, &is_over);
-                scope.spawn(move || Client::new(number, began).play(front, is_over))
+                let (front, is_over, pulse) = (&front, &is_over, &pulse);
+                scope.spawn(move || Client::new(number, began, pulse).play(front, is_over))
             })
             .collect();
         let events = trouble(&nodes, options, say);
@@ -133,12 +148,15 @@ pub fn run(
             .into_iter()
             .map(|idle| wait::joined(idle.join(), "an idle client"))
             .collect();
-        Ok::<_, anyhow::Error>((events?, workers?, idlers?))
+        let stall = wait::joined(watch.join(), "the watch");
+        Ok::<_, anyhow::Error>((events?, workers?, idlers?, stall?))
     })?;
     let mut report = Report {
         events,
         endings: endings(&front)?,
         retried: retried(&front)?,
+        longest_stall,
+        log: front.daemon()?.log_text(),
         ..Report::default()
     };
     for idle in idlers {
@@ -146,20 +164,15 @@ pub fn run(
         report.wrong.extend(idle.wrong);
     }
     report.longest_pause = ledger::longest_pause(&workers);
-    for node in nodes.connections()? {
-        let (mut node, name) = node;
-        let rows = node.run("SELECT client, seq, COUNT(*) FROM ha.log GROUP BY client, seq")?;
-        let found = ledger::read(&rows.texts()?).context(name.clone())?;
-        for ledger in &workers {
-            let wrong = ledger.compare(&found);
-            report
-                .wrong
-                .extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
-        }
-    }
+    compare(&nodes, &workers, &mut report)?;
     for ledger in workers {
         report.tally.add(&ledger.tally);
         report.wrong.extend(ledger.wrong);
+    }
+    if longest_stall.1 > STALL_MAX {
+        let seconds = longest_stall.1.as_secs_f64();
+        let wrong = format!("nothing was committed for {seconds:.1} s, though a node could");
+        report.wrong.push(wrong);
     }
     // No response of theirs is so long that a part of it could have come.
     let lost = report.tally.lost_connections();
@@ -168,6 +181,22 @@ pub fn run(
         report.wrong.push(wrong);
     }
     Ok(report)
+}
+
+/// Looks for what is lost or there twice, on each node.
+fn compare(nodes: &Nodes, workers: &[Ledger], report: &mut Report) -> Result<()> {
+    for node in nodes.connections()? {
+        let (mut node, name) = node;
+        let rows = node.run("SELECT client, seq, COUNT(*) FROM ha.log GROUP BY client, seq")?;
+        let found = ledger::read(&rows.texts()?).context(name.clone())?;
+        for ledger in workers {
+            let wrong = ledger.compare(&found);
+            report
+                .wrong
+                .extend(wrong.into_iter().map(|wrong| format!("{name}: {wrong}")));
+        }
+    }
+    Ok(())
 }
 
 /// How often the daemon has asked a second node.

@@ -4,7 +4,7 @@ use crate::{
     host::Host,
     mariadb,
     pattern::Random,
-    server::{PASSWORD, Server, USER, USER_ROOT},
+    server::{PASSWORD, Server, USER, USER_PLAIN, USER_ROOT},
     stage::Front,
     wait,
     wire::{Connection, Login},
@@ -20,6 +20,8 @@ use std::{
 const COUNT: usize = 3;
 /// For servers to start, to catch up, to follow.
 const DEADLINE: Duration = Duration::from_mins(1);
+/// For a node that is looked at to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// A commit waits for a replica as long as it takes; the log is written at each, so that a server that is killed has it. A server that comes back
 /// gives up what no replica has (`init-rpl-role`).
 const SAFE: [&str; 11] = [
@@ -114,6 +116,7 @@ impl Nodes {
             primary.run(
                 "CREATE TABLE ha.log (id BIGINT AUTO_INCREMENT PRIMARY KEY, client INT, seq BIGINT, KEY (client, seq))",
             )?;
+            primary.run("CREATE TABLE ha.pulse (id INT PRIMARY KEY, at TIMESTAMP(6))")?;
             Ok::<_, anyhow::Error>(())
         })??;
         nodes.come_to_rest()?;
@@ -134,6 +137,43 @@ impl Nodes {
         })
     }
 
+    /// Has the primary commit something, as a client without the proxy.
+    pub(super) fn commits(&self) -> Result<()> {
+        let login = Login::new(USER_PLAIN, PASSWORD);
+        let mut primary = self.open_as(self.primary(), &login)?;
+        primary.set_patience(PATIENCE)?;
+        primary.run("REPLACE INTO ha.pulse VALUES (1, NOW(6))")?;
+        Ok(())
+    }
+
+    /// What each says of itself, in words.
+    pub(super) fn picture(&self) -> Vec<String> {
+        let primary = self.primary();
+        let all = (0..COUNT).map(|at| {
+            let role = if at == primary { "primary" } else { "replica" };
+            let said = self.says(at).unwrap_or_else(|error| format!("{error:#}"));
+            format!("node {at} ({role}): {said}")
+        });
+        all.collect()
+    }
+
+    fn says(&self, at: usize) -> Result<String> {
+        let mut node = self.open(at)?;
+        node.set_patience(PATIENCE)?;
+        let mut said = vec![self.server(at)?.address().to_string()];
+        for question in [
+            "SELECT @@read_only, @@gtid_current_pos",
+            "SHOW STATUS LIKE 'Rpl_semi_sync_master_%'",
+            "SELECT ID, USER, HOST, COMMAND, TIME, STATE, INFO FROM information_schema.PROCESSLIST",
+        ] {
+            for row in node.run(question)?.texts()? {
+                let cells: Vec<_> = row.into_iter().flatten().collect();
+                said.push(cells.join(" "));
+            }
+        }
+        Ok(said.join("; "))
+    }
+
     /// A connection to each, by itself.
     pub(super) fn connections(&self) -> Result<Vec<(Connection, String)>> {
         let all = (0..COUNT).map(|at| Ok((self.open(at)?, format!("node {at}"))));
@@ -145,9 +185,12 @@ impl Nodes {
     }
 
     fn open(&self, at: usize) -> Result<Connection> {
-        let login = Login::new(USER, PASSWORD);
+        self.open_as(at, &Login::new(USER, PASSWORD))
+    }
+
+    fn open_as(&self, at: usize, login: &Login) -> Result<Connection> {
         let address = self.server(at)?.address();
-        self.host.enter(|| Connection::open(address, &login))?
+        self.host.enter(|| Connection::open(address, login))?
     }
 
     fn primary(&self) -> usize {
