@@ -1,14 +1,21 @@
 //! Logins: each plugin, each refusal, and what the server learns of the client.
 
-use crate::{case::Case, driver};
+use crate::{
+    case::Case,
+    driver,
+    kill::{DEADLINE, monitored},
+    server_session::ss_id,
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use mysql_async::prelude::Queryable as _;
 use sluice_tests::{
     client,
+    config::{Cluster, Config},
     mariadb::USER_ED25519,
     python,
-    server::{Kind, PASSWORD, USER, USER_OPEN},
+    server::{Kind, PASSWORD, USER, USER_MONITOR, USER_OPEN},
     stage::Stage,
+    wait,
     wire::{Connection, Login, Outcome},
 };
 use std::{collections::BTreeMap, net::SocketAddr};
@@ -22,6 +29,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("ed25519", ed25519),
     Case::new("caching_sha2", caching_sha2).with(&[Kind::MySql]),
     Case::new("tenant_and_cluster", tenant_and_cluster).daemon(),
+    Case::new("known_account", known_account).daemon(),
+    Case::new("changed_password", changed_password).daemon(),
+    Case::new("configured_password", configured_password).daemon(),
     Case::new("attributes", attributes)
         .with(&[Kind::MariaDb, Kind::MySql])
         .daemon(),
@@ -183,6 +193,82 @@ fn tenant_and_cluster(stage: &Stage) -> Result<()> {
     let port = connection.stream().local_addr()?;
     assert_eq!(row.get(5).and_then(text), Some(port.to_string()), "Host");
     Ok(())
+}
+
+/// The second login of a user whose account the monitor may read takes as many packets as a direct one.
+fn known_account(stage: &Stage) -> Result<()> {
+    let front = monitored(stage, USER_MONITOR, PASSWORD)?;
+    let login = Login::new(USER, PASSWORD).database("mysql");
+    let first = Connection::open(front.address(), &login)?;
+    assert_eq!(first.switches(), 1, "the first login is asked");
+    let mut known = at_once(front.address(), &login)?;
+    assert_eq!(known.run(WHO)?.text()?, "app@%");
+    assert_eq!(known.run("SELECT DATABASE()")?.text()?, "mysql");
+    // It can still be logged in again in its place.
+    let ss_id = ss_id(&mut known)?;
+    known.run(&format!("KILL PROXYSESSION SERVER {ss_id}"))?;
+    assert_eq!(known.run(WHO)?.text()?, "app@%");
+    let wrong = Login::new(USER, "wrong");
+    assert_eq!(refusal(front.address(), &wrong)?.code(), 1045);
+    let nobody = Login::new("nobody", PASSWORD);
+    assert_eq!(refusal(front.address(), &nobody)?.code(), 1045);
+    // Another plugin than the hash is for.
+    let other = Connection::open(front.address(), &Login::new(USER_OPEN, ""))?;
+    assert_eq!(other.switches(), 1);
+    Ok(())
+}
+
+/// What is known of an account is the node's to believe: a new password lets in, an old one does not.
+fn changed_password(stage: &Stage) -> Result<()> {
+    let front = monitored(stage, USER_MONITOR, PASSWORD)?;
+    let user = format!("changing_{}", stage.setting().name());
+    let mut direct = stage.open_direct()?;
+    let set = |password| format!("SET PASSWORD FOR '{user}'@'%' = PASSWORD('{password}')");
+    direct.run(&format!(
+        "CREATE OR REPLACE USER '{user}'@'%' IDENTIFIED BY 'old'"
+    ))?;
+    drop(at_once(front.address(), &Login::new(&user, "old"))?);
+    direct.run(&set("new"))?;
+    let refused = refusal(front.address(), &Login::new(&user, "old"))?;
+    assert_eq!(refused.code(), 1045, "{refused}");
+    let new = Connection::open(front.address(), &Login::new(&user, "new"))?;
+    assert_eq!(
+        new.switches(),
+        1,
+        "the hash that is known is another password's"
+    );
+    // The node asks for another plugin than the one that is answered.
+    direct.run(&set("old"))?;
+    drop(at_once(front.address(), &Login::new(&user, "old"))?);
+    direct.run(&format!(
+        "ALTER USER '{user}'@'%' IDENTIFIED VIA ed25519 USING PASSWORD('old')"
+    ))?;
+    let printed = client::mariadb_prints(front.address(), &user, "old", &[], WHO)?;
+    assert_eq!(printed, format!("{user}@%"));
+    direct.run(&format!("DROP USER '{user}'@'%'"))?;
+    Ok(())
+}
+
+/// A password in the configuration does as well, without a monitor account.
+fn configured_password(stage: &Stage) -> Result<()> {
+    let account = format!("[[user]]\nuser = \"{USER}\"\npassword = \"{PASSWORD}\"");
+    let config = Config::new()
+        .cluster(Cluster::mysql("east", &[stage.node()]))
+        .line(&account);
+    let front = stage.private_with_config(&config, &[])?;
+    let first = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+    assert_eq!(first.switches(), 0);
+    let wrong = Login::new(USER, "wrong");
+    assert_eq!(refusal(front.address(), &wrong)?.code(), 1045);
+    Ok(())
+}
+
+/// Logs in until it is asked for nothing beyond the greeting's answer.
+fn at_once(address: SocketAddr, login: &Login) -> Result<Connection> {
+    wait::until("a login that is not asked", DEADLINE, || {
+        let connection = Connection::open(address, login)?;
+        Ok((connection.switches() == 0).then_some(connection))
+    })
 }
 
 fn attributes(stage: &Stage) -> Result<()> {

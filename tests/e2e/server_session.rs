@@ -69,7 +69,8 @@ fn server(connection: &mut Connection) -> Result<Vec<String>> {
         .collect()
 }
 
-fn ss_id(connection: &mut Connection) -> Result<String> {
+/// The `ss_id` of that one.
+pub(crate) fn ss_id(connection: &mut Connection) -> Result<String> {
     server(connection)?.first().cloned().context("no ss_id")
 }
 

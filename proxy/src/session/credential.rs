@@ -49,16 +49,44 @@ impl Proof {
         self.plugin == NATIVE
     }
 
-    /// What the answer and a hash from the node's account table (`*` and 40 hexadecimal digits) give together; none where the hash is another
-    /// password's.
-    pub fn unlock(&self, stored: &[u8]) -> Option<Credential> {
-        let stored = parse_hash(stored)?;
+    /// What the answer and a stored hash give together; none where the hash is another password's.
+    pub fn unlock(&self, stored: &Stored) -> Option<Credential> {
         let answer: [u8; HASH_LEN] = (*self.answer).try_into().ok()?;
         if !self.is_native() {
             return None;
         }
-        let once = xor(answer, mask(&self.scramble, stored));
-        (sha1(&[&once]) == stored).then_some(Credential::Native(once))
+        let once = xor(answer, mask(&self.scramble, stored.0));
+        (sha1(&[&once]) == stored.0).then_some(Credential::Native(once))
+    }
+}
+
+/// `SHA1(SHA1(password))`, as a node's account table holds it: enough to check an answer, not to make one. Not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Stored([u8; HASH_LEN]);
+
+impl Stored {
+    /// Reads it as `mysql.user` has it: `*` and 40 hexadecimal digits.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let digits = str::from_utf8(text.strip_prefix(b"*")?).ok()?;
+        if digits.len() != 2 * HASH_LEN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+            return None;
+        }
+        let mut hash = [0; HASH_LEN];
+        for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(hash))
+    }
+
+    /// That of a password.
+    pub fn of(password: &str) -> Self {
+        Self(sha1(&[&sha1(&[password.as_bytes()])]))
+    }
+}
+
+impl fmt::Debug for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stored(secret)")
     }
 }
 
@@ -133,19 +161,6 @@ fn xor(one: [u8; HASH_LEN], other: [u8; HASH_LEN]) -> [u8; HASH_LEN] {
     both
 }
 
-/// `*` and 40 hexadecimal digits, as `mysql.user` holds a native password's hash.
-fn parse_hash(stored: &[u8]) -> Option<[u8; HASH_LEN]> {
-    let digits = str::from_utf8(stored.strip_prefix(b"*")?).ok()?;
-    if digits.len() != 2 * HASH_LEN || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut hash = [0; HASH_LEN];
-    for (byte, pair) in hash.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(hash)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,32 +184,37 @@ mod tests {
     /// `PASSWORD('secret')` of MariaDB 10.11.
     const SECRET: &[u8] = b"*14E65567ABDB5135D0CFD9A70B3032C179A49EE7";
 
+    fn secret() -> Stored {
+        Stored::parse(SECRET).unwrap()
+    }
+
     proptest! {
         #[test]
         fn an_accepted_answer_and_the_stored_hash_answer_every_scramble(
             first in any::<[u8; 20]>(),
             second in any::<[u8; 20]>(),
         ) {
-            let credential = proof("secret", &first).unlock(SECRET).unwrap();
+            let credential = proof("secret", &first).unlock(&secret()).unwrap();
             let asked = asked(NATIVE, &second);
             let direct = Credential::Password("secret".to_owned()).answer(&asked);
             prop_assert_eq!(credential.answer(&asked), direct);
         }
 
         #[test]
-        fn no_stored_text_unlocks_by_accident(stored in any::<Vec<u8>>(), answer in any::<Vec<u8>>()) {
+        fn nothing_unlocks_by_accident(stored: [u8; 20], answer in any::<Vec<u8>>()) {
             let proof = Proof::new(&asked(NATIVE, &[7; 20]), answer.into());
-            prop_assert_eq!(proof.unlock(&stored), None);
+            prop_assert_eq!(proof.unlock(&Stored(stored)), None);
         }
     }
 
     #[test]
     fn another_passwords_hash_does_not_unlock() {
-        assert_eq!(proof("Secret", &[1; 20]).unlock(SECRET), None);
-        assert_eq!(proof("secret", &[1; 20]).unlock(b"*14E65567"), None);
-        assert_eq!(proof("secret", &[1; 20]).unlock(&[0xff; 41]), None);
+        assert_eq!(proof("Secret", &[1; 20]).unlock(&secret()), None);
         let multibyte = "*14E65567ABDB5135D0CFD9A70B3032C179A49Eéx";
-        assert_eq!(proof("secret", &[1; 20]).unlock(multibyte.as_bytes()), None);
+        for text in [b"*14E65567", &[0xff; 41][..], multibyte.as_bytes()] {
+            assert_eq!(Stored::parse(text), None);
+        }
+        assert_eq!(Stored::of("secret"), secret());
     }
 
     #[test]
@@ -211,20 +231,21 @@ mod tests {
     #[test]
     fn secrets_are_not_printed() {
         let text = format!(
-            "{:?} {:?} {:?}",
+            "{:?} {:?} {:?} {:?}",
             Credential::Password("secret".to_owned()),
             Credential::Native([0xab; 20]),
-            proof("secret", &[1; 20])
+            proof("secret", &[1; 20]),
+            secret()
         );
         assert_eq!(
             text,
-            "Password(secret) Native(secret) Proof(mysql_native_password)"
+            "Password(secret) Native(secret) Proof(mysql_native_password) Stored(secret)"
         );
     }
 
     #[test]
     fn what_cannot_be_answered_is_not() {
-        let native = proof("secret", &[1; 20]).unlock(SECRET).unwrap();
+        let native = proof("secret", &[1; 20]).unlock(&secret()).unwrap();
         assert_eq!(native.answer(&asked(CACHING_SHA2, &[1; 20])), None);
         let password = Credential::Password("secret".to_owned());
         assert_eq!(password.answer(&asked(b"client_ed25519", &[1; 32])), None);

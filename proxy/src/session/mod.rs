@@ -1,6 +1,7 @@
 //! One logical connection as plain data: who the client is, which server sessions it holds, how its bytes move. Sockets and tasks are
 //! elsewhere, so that a session can be shown, compared in tests and one day handed to another daemon.
 
+pub mod accounts;
 pub mod activity;
 pub mod aim;
 pub mod auth_exchange;
@@ -146,7 +147,7 @@ pub const SYS_TENANT: &str = "sys";
 pub const PROXY_TENANT: &str = "proxysys";
 
 /// The parts of a login name, with the defaults filled in.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Login {
     /// The user part only.
     pub user: String,

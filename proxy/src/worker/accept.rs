@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    Admitted, Process, SharedWorker, Worker,
+    Admitted, Process, SharedWorker, Worker, accounts,
     admin_session::AdminSession,
     bound::{Bound, Capture},
     clock,
@@ -33,6 +33,7 @@ use crate::{
     session::{
         Accepted, ClientState, ConnectionId, Login, ProxySessionId, ServerSession, ServerState,
         Session, charset,
+        credential::Proof,
         login_end::LoginReason,
         login_name::{LoginName, Rules, SEPARATORS},
         proxy_login::is_of_proxy,
@@ -146,7 +147,7 @@ async fn live(
     };
     let node = Capture::of(worker, entry, &client);
     let address = terms.ends.source.ip().to_canonical();
-    let target = async |name: &LoginName| {
+    let target = async |name: &LoginName, proof: &Proof| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
         } else if is_reserve {
@@ -156,6 +157,7 @@ async fn live(
             Destination::Node {
                 candidates: candidates(worker, name, &front)?,
                 password: password(&settings, name),
+                credential: process.unlock(&login_of(name), proof),
             }
         })
     };
@@ -218,6 +220,7 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
                     return End::Login(LoginReason::ProxyRefused);
                 }
             }
+            accounts::remember(worker, &login, logged_in.identity.proof.as_ref());
             enter(worker, entry, &logged_in);
             let mut serving = Serving::new(worker, entry, *logged_in);
             serving.serve().await

@@ -3,7 +3,6 @@
 use std::{
     net::IpAddr,
     sync::{MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use super::{
@@ -28,7 +27,7 @@ impl Process {
         let Some(free) = self.settings().max_login_failures else {
             return Ok(());
         };
-        let now = Duration::from_millis(self.now_ms());
+        let now = self.uptime();
         let wait = self.guesses().wait(address, &name(login), free, now);
         if wait.is_zero() {
             return Ok(());
@@ -49,7 +48,7 @@ impl Process {
         let is_denied =
             end.reason == LoginReason::NodeRefused && told == Some(ACCESS_DENIED.number);
         if is_denied && self.settings().max_login_failures.is_some() {
-            let now = Duration::from_millis(self.now_ms());
+            let now = self.uptime();
             self.guesses().failed(address, &name(login), now);
         }
     }

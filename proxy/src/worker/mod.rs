@@ -2,6 +2,7 @@
 //! its worker, others reach it by mail.
 
 mod accept;
+mod accounts;
 mod admin_session;
 mod alone;
 mod answer;
@@ -62,6 +63,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use sluice_ebpf::reason::RelayReason;
@@ -88,7 +90,7 @@ use crate::{
     },
     node::{Health, Monitor},
     route::{load::Load, occupancy::Occupancy},
-    session::{CsId, IdSequence, SsId, Totals, back_off::BackOff},
+    session::{CsId, IdSequence, SsId, Totals, accounts::Accounts, back_off::BackOff},
 };
 
 /// Bytes that a worker reads at once. One buffer a worker, not one a session: it is never held across an await.
@@ -163,6 +165,8 @@ struct Process {
     back_off: Mutex<BackOff>,
     /// Whose passwords nodes have found wrong.
     guesses: Mutex<BackOff>,
+    /// What nodes keep of clients' passwords.
+    accounts: Mutex<Accounts>,
     /// What the default node has greeted with last.
     last_seen: Mutex<LastSeen>,
 }
@@ -214,6 +218,11 @@ impl Process {
     /// Milliseconds since the daemon's start.
     fn now_ms(&self) -> u64 {
         self.health.now_ms()
+    }
+
+    /// Time since the daemon's start.
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.now_ms())
     }
 
     /// A login got no answer of this node.

@@ -45,55 +45,23 @@ impl Serving<'_> {
             return Err(NoCredential::Never(unknown.to_owned()));
         };
         let process = &self.worker.process;
-        // One that is dead would be waited for.
-        let nodes = process.health.book().order(cluster);
-        let nodes = nodes.into_iter().map(|node| node.address.clone()).collect();
-        let hashes = process
-            .monitor
-            .query_of(cluster, nodes, hashes_of(&login.user));
-        let hashes = hashes.result().await.map_err(|error| {
-            let why = format!("{unknown}, nor can its hash be read: {error}");
-            match error {
-                MonitorError::NoAccount | MonitorError::Refused { .. } | MonitorError::TooLarge => {
-                    NoCredential::Never(why)
-                }
-                MonitorError::Busy
-                | MonitorError::Unreachable(_)
-                | MonitorError::Broken(_)
-                | MonitorError::Timeout => NoCredential::NotNow(why),
+        if let Some(credential) = process.unlock(&login, proof) {
+            return Ok(credential);
+        }
+        match process.read_account(cluster, &login, proof).await {
+            Ok(credential) => credential.ok_or_else(|| NoCredential::Never(unknown.to_owned())),
+            Err(error) => {
+                let why = format!("{unknown}, nor can its hash be read: {error}");
+                Err(match error {
+                    MonitorError::NoAccount
+                    | MonitorError::Refused { .. }
+                    | MonitorError::TooLarge => NoCredential::Never(why),
+                    MonitorError::Busy
+                    | MonitorError::Unreachable(_)
+                    | MonitorError::Broken(_)
+                    | MonitorError::Timeout => NoCredential::NotNow(why),
+                })
             }
-        })?;
-        let mut stored = hashes.iter().flatten().flatten();
-        stored
-            .find_map(|hash| proof.unlock(hash))
-            .ok_or_else(|| NoCredential::Never(unknown.to_owned()))
-    }
-}
-
-/// Asks for the hashes of a user's native passwords, whatever host they are for.
-fn hashes_of(user: &str) -> String {
-    use std::fmt::Write as _;
-    let mut name = String::with_capacity(2 * user.len());
-    for byte in user.bytes() {
-        // Writing to a text cannot fail.
-        let _ = write!(name, "{byte:02x}");
-    }
-    format!(
-        "SELECT authentication_string FROM mysql.user \
-         WHERE User = CONVERT(X'{name}' USING utf8mb4) AND plugin = 'mysql_native_password'"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_users_name_cannot_change_the_question() {
-        assert_eq!(
-            hashes_of("a'b"),
-            "SELECT authentication_string FROM mysql.user \
-             WHERE User = CONVERT(X'612762' USING utf8mb4) AND plugin = 'mysql_native_password'"
-        );
+        }
     }
 }

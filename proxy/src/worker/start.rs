@@ -94,6 +94,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         health: Arc::new(Health::new(Instant::now())),
         back_off: Mutex::default(),
         guesses: Mutex::default(),
+        accounts: Mutex::default(),
         last_seen: Mutex::default(),
     });
     process.watch_nodes();

@@ -4,8 +4,10 @@ use super::proxies;
 use super::stage::{Place, path_taken};
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
+use sluice_tests::config::{Cluster, Config};
 use sluice_tests::process::Process;
 use sluice_tests::rights::Rights;
+use sluice_tests::server::{PASSWORD, USER_MONITOR};
 use sluice_tests::sluice::{self, Sluice};
 use sluice_tests::topology::Topology;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -172,7 +174,11 @@ impl Peer {
             Kind::Auto | Kind::Local | Kind::Wire | Kind::Sock | Kind::Relay => {
                 // The hosts are namespaces of one machine; to the daemon they must be other hosts.
                 let flags = ["--max-connections", "20000", "--namespaces", "own"];
-                let sluice = Sluice::start(host, Rights::Tests, node, &kind.flags()?, &flags)?;
+                let cluster = Cluster::mysql("bench", &[node]).monitor(USER_MONITOR, PASSWORD);
+                let config = Config::new().cluster(cluster);
+                let path = kind.flags()?;
+                let sluice =
+                    Sluice::start_with_config(host, Rights::Tests, &config, &path, &flags)?;
                 let taken = place
                     .hosts
                     .client

@@ -79,7 +79,7 @@ impl Node {
     ) -> Result<Rows, MonitorError> {
         let turns = match kind {
             Kind::Kill => &self.kills,
-            Kind::Query | Kind::Peer => &self.queries,
+            Kind::Query | Kind::Account | Kind::Peer => &self.queries,
         };
         // Never closed; and without a turn things would only be slower.
         let _turn = turns.acquire().await;
@@ -161,6 +161,9 @@ impl Node {
         match kind {
             Kind::Kill | Kind::Query => {
                 tracing::warn!(node = %self.address, cause, "the monitor account failed");
+            }
+            Kind::Account => {
+                tracing::debug!(node = %self.address, cause, "the monitor account cannot read accounts");
             }
             Kind::Peer => {
                 tracing::warn!(peer = %self.address, cause, "a proxy of the fleet does not answer");

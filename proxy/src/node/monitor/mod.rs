@@ -123,6 +123,8 @@ struct Order {
 enum Kind {
     Kill,
     Query,
+    /// A query whose refusal is nothing to complain of.
+    Account,
     /// It is for another proxy of the fleet.
     Peer,
 }
@@ -131,7 +133,7 @@ impl Kind {
     /// The most rows, and bytes of values, that an answer may have.
     const fn bounds(self) -> (usize, usize) {
         match self {
-            Self::Kill | Self::Query => (ROWS_MAX, BYTES_MAX),
+            Self::Kill | Self::Query | Self::Account => (ROWS_MAX, BYTES_MAX),
             Self::Peer => (PEER_ROWS_MAX, PEER_BYTES_MAX),
         }
     }
@@ -160,6 +162,11 @@ impl Monitor {
     pub fn watch(&self, settings: Arc<Settings>, health: Arc<Health>) {
         // Without the thread nothing is watched.
         let _ = self.words.send(Word::Watch(settings, health));
+    }
+
+    /// Reads something from the account tables of the first of these nodes that can be reached; the monitor's account may have no right to.
+    pub fn account(&self, cluster: &Cluster, nodes: Vec<NodeAddress>, sql: String) -> Pending {
+        self.order(cluster.monitor.as_ref(), nodes, sql, Kind::Account)
     }
 
     /// Ends what a connection of the node is executing; the connection lives on. That the node no longer knows it is no error.

@@ -172,6 +172,27 @@ impl Exchange {
         }
     }
 
+    /// Begins a login whose answer to the node's `scramble` follows from what the client has said already: `proof`, its answer to the proxy's
+    /// own. The node checks it as it checks any.
+    pub fn answered(
+        packet: &LoginPacket,
+        scramble: &Scramble,
+        answer: Bytes,
+        proof: Proof,
+        secrecy: Secrecy,
+    ) -> (Self, Send) {
+        let state = State::Dialogue {
+            asked: Some(scramble.clone()),
+            client_owes: false,
+        };
+        let exchange = Self {
+            proof: Some(proof),
+            ..Self::new(state, secrecy)
+        };
+        let packet = answered(packet, &scramble.plugin, answer);
+        (exchange, Send::Node(packet))
+    }
+
     /// Begins a change of user; `to_node` are the capabilities of the node's leg. The node is asked in any case: `OceanBase` (4.3.5)
     /// makes a request here, and refuses the answer to its greeting's scramble.
     pub fn change_user(

@@ -6,7 +6,10 @@ use crate::protocol::capability::Capabilities;
 use crate::protocol::error::MysqlError;
 use crate::protocol::field::put_lenenc_bytes;
 use crate::protocol::handshake::{ATTRIBUTES_MAX, Attributes, LoginPacket, attribute_pairs};
+use crate::session::credential::Proof;
 use crate::session::login_name::{LoginName, Rules};
+
+use super::Scramble;
 
 /// A client's wish to log in.
 #[derive(Clone, Debug)]
@@ -79,6 +82,15 @@ impl Request {
             )),
             ..self.packet.clone()
         }
+    }
+
+    /// What the client has answered to the scramble of the proxy's own greeting.
+    pub fn first_answer(&self, scramble: &Bytes) -> Proof {
+        let asked = Scramble {
+            plugin: self.packet.plugin.clone().unwrap_or_default(),
+            scramble: scramble.clone(),
+        };
+        Proof::new(&asked, self.packet.auth.clone())
     }
 
     /// The database that the client asks for; an empty name is none.

@@ -31,7 +31,7 @@ use crate::protocol::handshake::{Greeting, LoginPacket, TLS_REQUEST_LEN};
 use crate::protocol::proxy_header::Ends;
 use crate::protocol::reply::{OkPacket, encode_error};
 use crate::session::auth_exchange::{Exchange, Request, Scramble, Style};
-use crate::session::credential::Proof;
+use crate::session::credential::{Credential, Proof};
 use crate::session::login_end::{LoginReason, Side};
 use crate::session::login_name::{LoginName, Rules};
 use crate::session::proxy_login::ProxyUser;
@@ -93,6 +93,8 @@ pub(super) enum Destination {
         candidates: Vec<Candidate>,
         /// The account's password, where the configuration gives it.
         password: Option<String>,
+        /// What answers the node in the client's place, where that follows from the client's answer to the proxy.
+        credential: Option<Credential>,
     },
     /// The proxy itself.
     Proxy(ProxyDoor),
@@ -271,6 +273,8 @@ struct Wish<'a> {
     target: &'a Target,
     /// The account's password, where the configuration gives it.
     password: Option<String>,
+    /// What answers the node in the client's place.
+    credential: Option<Credential>,
     /// Until when all must be done.
     deadline: Instant,
 }
@@ -289,7 +293,7 @@ pub(super) async fn login<A: Announce>(
     client: Leg,
     client_rest: BytesMut,
     terms: Terms<'_>,
-    route: impl AsyncFnOnce(&LoginName) -> Result<Destination, Refusal>,
+    route: impl AsyncFnOnce(&LoginName, &Proof) -> Result<Destination, Refusal>,
     announce: &A,
 ) -> Result<Arrival, Box<LoginEnd>> {
     let mut known = Known::default();
@@ -365,7 +369,7 @@ async fn tell(client: &mut LoginLeg<'_>, failure: &Failure, is_mariadbs_library:
 async fn attempt<A: Announce>(
     client: &mut LoginLeg<'_>,
     terms: Terms<'_>,
-    route: impl AsyncFnOnce(&LoginName) -> Result<Destination, Refusal>,
+    route: impl AsyncFnOnce(&LoginName, &Proof) -> Result<Destination, Refusal>,
     announce: &A,
     known: &mut Known,
 ) -> Result<Attempted, Failure> {
@@ -380,11 +384,14 @@ async fn attempt<A: Announce>(
         .map_err(|error| Failure::new(LoginReason::ClientProtocol).telling(error))?;
     known.name = Some(request.name.clone());
     known.is_mariadbs_library = request.is_of_mariadbs_library();
-    let (candidates, password) = match timeout_at(deadline, route(&request.name)).await {
+    let proof = request.first_answer(&terms.greeting.scramble);
+    let routed = timeout_at(deadline, route(&request.name, &proof)).await;
+    let (candidates, password, credential) = match routed {
         Ok(Ok(Destination::Node {
             candidates,
             password,
-        })) => (candidates, password),
+            credential,
+        })) => (candidates, password, credential),
         Ok(Ok(Destination::Proxy(door))) => {
             let user = match timeout_at(deadline, door.pass(client, &request, terms.greeting)).await
             {
@@ -404,6 +411,7 @@ async fn attempt<A: Announce>(
         request: &request,
         target: &reached.target,
         password,
+        credential,
         deadline,
     };
     let joined = join(client, wish, terms, &reached.node).await;
@@ -500,8 +508,15 @@ async fn authenticate(
         plugin: greeting.plugin.clone(),
         scramble: greeting.scramble.clone(),
     };
-    let (mut exchange, first) =
-        Exchange::login(packet, &scramble, target.style, secrecy(client, node));
+    let secrecy = secrecy(client, node);
+    let answer = wish.credential.and_then(|known| known.answer(&scramble));
+    let (mut exchange, first) = match answer {
+        Some(answer) => {
+            let proof = request.first_answer(&terms.greeting.scramble);
+            Exchange::answered(&packet, &scramble, answer, proof, secrecy)
+        }
+        None => Exchange::login(packet, &scramble, target.style, secrecy),
+    };
     exchange.know(wish.password);
     let talk = converse(client, node, &mut exchange, first, request.agreed);
     let failure = match timeout_at(wish.deadline, talk).await {

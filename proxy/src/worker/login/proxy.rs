@@ -1,7 +1,7 @@
 //! The way in for the proxy's own users: the proxy has their password, so it verifies them itself. What a refusal is about goes into the
 //! log alone; the client is told what every server says.
 
-use std::{fs, io::Read, net::IpAddr, path::Path, sync::Arc, time::Duration};
+use std::{fs, io::Read, net::IpAddr, path::Path, sync::Arc};
 
 use super::{Failure, Refusal, client_failure};
 use crate::{
@@ -119,7 +119,7 @@ impl ProxyDoor {
 
     /// Compares, and keeps count of who guesses. Nobody else gets in between the two.
     fn verify(&self, asked: &Scramble, answer: &[u8]) -> Result<(), Refusal> {
-        let now = Duration::from_millis(self.process.now_ms());
+        let now = self.process.uptime();
         let mut back_off = self.process.back_off();
         let wait = back_off.wait(self.address, "", FREE_FAILURES, now);
         let deny = |detail: String| Err(denied(&self.name, self.address, detail));

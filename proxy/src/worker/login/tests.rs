@@ -5,9 +5,12 @@ use crate::net;
 use crate::protocol::auth::AuthSwitchRequest;
 use crate::protocol::packet;
 use crate::protocol::reply::ErrPacket;
+use crate::session::credential::Stored;
 
 const NODE: Capabilities = Capabilities::from_wire(0x81FF_F7FE, 0x1D);
 const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
+/// The password of whoever knows it.
+const SECRET: &str = "secret";
 const SWITCH: &[u8] = b"\xFEmysql_native_password\x00nnnnnnnnnnnnnnnnnnnn\x00";
 
 fn node_greeting(capabilities: Capabilities) -> Greeting {
@@ -122,10 +125,11 @@ async fn run_to<T>(
         tls: None,
         outbox: &outbox,
     };
-    let route = async |name: &LoginName| match name.tenant.as_str() {
+    let route = async |name: &LoginName, proof: &Proof| match name.tenant.as_str() {
         "t1" => Ok(Destination::Node {
             candidates: candidates.clone(),
             password: None,
+            credential: proof.unlock(&Stored::of(SECRET)),
         }),
         _ => Err(MysqlError::tenant_not_found().into()),
     };
@@ -178,6 +182,75 @@ async fn greet_client(node: &Leg) -> (LoginLeg<'_>, LoginPacket) {
     leg.write(&node_greeting(NODE).encode()).await.unwrap();
     let packet = LoginPacket::parse(&leg.read().await.unwrap()).unwrap();
     (leg, packet)
+}
+
+/// Answers a scramble with `secret`.
+fn native(scramble: &[u8]) -> Bytes {
+    let asked = Scramble {
+        plugin: Bytes::from_static(b"mysql_native_password"),
+        scramble: Bytes::copy_from_slice(scramble),
+    };
+    let password = Credential::Password(SECRET.to_owned());
+    password.answer(&asked).unwrap()
+}
+
+/// A client with the right answer to the proxy's greeting; `script` reads what comes of it.
+async fn say_secret(client: &Leg) -> LoginLeg<'_> {
+    let mut leg = LoginLeg::new(client, BytesMut::new(), 0);
+    leg.read().await.unwrap();
+    let packet = LoginPacket {
+        auth: native(&[b'p'; 20]),
+        ..LoginPacket::parse(&login_packet(MODERN)).unwrap()
+    };
+    leg.write(&packet.encode()).await.unwrap();
+    leg
+}
+
+#[tokio::test]
+async fn who_has_answered_the_proxy_is_not_asked_again() {
+    let door = Door::open();
+    let node = async {
+        let leg = door.accept().await;
+        let (mut talk, packet) = greet_client(&leg).await;
+        assert_eq!(
+            packet.plugin.as_deref(),
+            Some(&b"mysql_native_password"[..])
+        );
+        assert_eq!(packet.auth, native(&[b'n'; 20]));
+        talk.write(OK).await.unwrap();
+        leg
+    };
+    let client = async |leg: Leg| {
+        assert_eq!(say_secret(&leg).await.read().await.unwrap()[..], *OK);
+        leg
+    };
+    let ((login, _client), _node) = tokio::join!(run(door.address(), LONG, client), node);
+    let proof = login.unwrap().identity.proof.unwrap();
+    assert!(proof.unlock(&Stored::of(SECRET)).is_some());
+}
+
+#[tokio::test]
+async fn a_node_may_ask_for_another_plugin_all_the_same() {
+    let door = Door::open();
+    let node = async {
+        let leg = door.accept().await;
+        let (mut talk, _packet) = greet_client(&leg).await;
+        talk.write(b"\xFEclient_ed25519\0nonce").await.unwrap();
+        assert_eq!(talk.read().await.unwrap()[..], *b"signature");
+        talk.write(OK).await.unwrap();
+        leg
+    };
+    let client = async |leg: Leg| {
+        let mut talk = say_secret(&leg).await;
+        let request = AuthSwitchRequest::parse(&talk.read().await.unwrap()).unwrap();
+        assert_eq!(request.plugin[..], *b"client_ed25519");
+        talk.write(b"signature").await.unwrap();
+        assert_eq!(talk.read().await.unwrap()[..], *OK);
+        drop(talk);
+        leg
+    };
+    let ((login, _client), _node) = tokio::join!(run(door.address(), LONG, client), node);
+    assert!(!login.unwrap().identity.proof.unwrap().is_native());
 }
 
 #[tokio::test]
@@ -513,7 +586,7 @@ async fn a_slow_client_has_until_the_timeout_for_everything() {
             far,
             BytesMut::new(),
             terms,
-            async |_: &LoginName| Err(MysqlError::bad_handshake().into()),
+            async |_: &LoginName, _: &Proof| Err(MysqlError::bad_handshake().into()),
             &(),
         )
         .await

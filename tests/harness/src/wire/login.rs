@@ -260,6 +260,7 @@ impl Connection {
                 Some((0x00 | 0xFF, _)) => return Outcome::parse(&packet),
                 Some((0xFE, switch)) => {
                     let (plugin, data) = split_text(switch)?;
+                    self.switches += 1;
                     nonce = data.to_vec();
                     let answer = token(&plugin, &nonce, password)?;
                     self.send_packet(&answer)?;

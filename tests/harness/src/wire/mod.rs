@@ -39,6 +39,8 @@ pub struct Connection {
     greeting: Greeting,
     /// What client and server agreed on.
     capabilities: u32,
+    /// How often the server has asked for another answer than the one to its greeting.
+    switches: u32,
     /// Whether the login had to send the password, encrypted with the server's public key.
     password_sent: bool,
     /// How long a read may take.
@@ -104,6 +106,7 @@ impl Connection {
             sequence: 0,
             greeting: Greeting::default(),
             capabilities: 0,
+            switches: 0,
             password_sent: false,
             patience,
             pace: None,
@@ -148,6 +151,11 @@ impl Connection {
     /// The capabilities in force.
     pub fn capabilities(&self) -> u32 {
         self.capabilities
+    }
+
+    /// How many `AuthSwitchRequest`s the login took.
+    pub fn switches(&self) -> u32 {
+        self.switches
     }
 
     /// Whether the login took `caching_sha2_password`'s full path.
