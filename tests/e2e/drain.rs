@@ -12,12 +12,13 @@ use sluice_tests::{
     server::{PASSWORD, USER, USER_ROOT},
     stage::{Front, Stage},
     wait,
-    wire::{Connection, Outcome},
+    wire::{Connection, Outcome, command},
 };
 use std::{net::TcpStream, thread, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("who_cannot_move_is_listed_and_ended", listed_and_ended).daemon(),
+    Case::new("prepared_statements_leave", statements_leave).daemon(),
     Case::new("the_only_node_is_kept", only_node)
         .daemon()
         .local(),
@@ -82,6 +83,51 @@ fn drain(site: &Site, patience: &str) -> Result<()> {
         .line(&format!("drain_timeout = \"{patience}\""))
         .write_to(&site.file)?;
     site.front.daemon()?.signal(libc::SIGHUP)
+}
+
+/// A statement of which the daemon knows all goes along with the types of its parameters, and ties nobody.
+fn statements_leave(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let (mut moves, mut reads) = (client(&site)?, client(&site)?);
+    let plain = moves.prepare("SELECT 'plain'")?;
+    let typed = moves.prepare("SELECT CONCAT(?, 'x')")?;
+    moves.execute(&plain, &[])?.outcome.ok()?;
+    let whole = command::execute(typed.id, 0, &[Some(b"one")]);
+    let before = moves.command(&whole)?.packets;
+    // Command, id, flags, iterations and bitmap; then a 0 in the place of the types, and the value.
+    let mut bare = whole.get(..11).context("a short command")?.to_vec();
+    bare.extend(b"\0\x03one");
+    let cursor = reads.prepare("SELECT seq FROM seq_1_to_9")?;
+    reads
+        .command(&command::execute(cursor.id, 1, &[]))?
+        .outcome
+        .ok()?;
+    drain(&site, LONG)?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let tied = (USER, "prepared statement", true);
+    // What the kernel splices nobody has seen.
+    let ties = if stage.path().splices() { 2 } else { 1 };
+    listed(&mut operator, &vec![tied; ties])?;
+    reads.send_command(&command::fetch(cursor.id, 9))?;
+    let mut rows = Vec::new();
+    reads.read_rows(&mut rows)?.ok()?;
+    // And the end.
+    assert_eq!(rows.len(), 9 + 1);
+    let at = usize::from(!stage.path().splices());
+    wait::until_true("the session has moved", DEADLINE, || {
+        Ok(port(&mut moves)? == site.cluster.address(at)?.port())
+    })?;
+    assert_eq!(moves.command(&bare)?.packets, before);
+    moves.execute(&plain, &[])?.outcome.ok()?;
+    moves.send_command(&command::close(plain.id))?;
+    moves.send_command(&command::close(typed.id))?;
+    reads.send_command(&command::close(cursor.id))?;
+    for client in [&mut moves, &mut reads] {
+        wait::until_true("the session has moved", DEADLINE, || {
+            Ok(port(client)? == site.cluster.address(1)?.port())
+        })?;
+    }
+    listed(&mut operator, &[])
 }
 
 fn listed_and_ended(stage: &Stage) -> Result<()> {

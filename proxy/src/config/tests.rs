@@ -387,14 +387,6 @@ fn clusters_must_fit_together() {
             "line 5: cluster.policy: \"split\" is none of primary, read-write-split",
         ),
         (
-            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\ndiscovery = true"),
-            "line 1: cluster.discovery = true: only OceanBase lists its servers; leave it out",
-        ),
-        (
-            format!("[[cluster]]\nname = \"x\"\nkind = \"oceanbase\"\n{nodes}\ndiscovery = true"),
-            "line 1: cluster.discovery = true: nobody would ask for the servers; give the cluster a monitor account",
-        ),
-        (
             format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\nmax_lag = \"5s\""),
             "line 1: cluster.max_lag = \"5s\": nobody would ask a replica how far it is behind; give the cluster a monitor account",
         ),
@@ -557,4 +549,43 @@ fn admin_has_one_password() {
             "{error}"
         );
     }
+}
+
+#[test]
+fn nodes_are_named_in_any_form() {
+    let node = |text: &str| text.parse::<NodeAddress>().unwrap();
+    for (address, name, wanted) in [
+        ("db1:3306", "DB1:3306", true),
+        ("db1:3306", "db1:3307", false),
+        ("db1:3306", "db1", false),
+        ("[fd00::1]:3306", "[fd00::1]:3306", true),
+        ("[fd00::1]:3306", "[FD00:0:0::1]:3306", true),
+        ("[fd00::1]:3306", "fd00::1:3306", false),
+        ("[fd00::1]:3306", "[fd00::2]:3306", false),
+        ("10.0.0.1:3306", "10.0.0.1:3306", true),
+    ] {
+        assert_eq!(node(address).is_named(name), wanted, "{address} {name}");
+    }
+}
+
+#[test]
+fn only_oceanbase_is_asked_for_its_servers() {
+    let nodes = "nodes = [\"a:1\"]";
+    for (text, expected) in [
+        (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\ndiscovery = true"),
+            "line 1: cluster.discovery = true: only OceanBase lists its servers; leave it out",
+        ),
+        (
+            format!("[[cluster]]\nname = \"x\"\nkind = \"oceanbase\"\n{nodes}\ndiscovery = true"),
+            "line 1: cluster.discovery = true: nobody would ask for the servers; give the cluster a monitor account",
+        ),
+    ] {
+        check_error(&text, expected);
+    }
+    let text = format!(
+        "[[cluster]]\nname = \"x\"\nkind = \"oceanbase\"\nmonitor = {{ user = \"m\" }}\n{nodes}"
+    );
+    let is_asked = |text: &str| settings(text, Overrides::default()).unwrap().clusters[0].discovery;
+    assert!(is_asked(&text) && !is_asked(&format!("{text}\ndiscovery = false")));
 }

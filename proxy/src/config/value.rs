@@ -378,6 +378,19 @@ impl FromStr for NodeAddress {
     }
 }
 
+impl NodeAddress {
+    /// Whether somebody means this node by `name`: a host's name in any case, an address in any of its forms (`[FD00::0:1]:3306`), and the port.
+    pub fn is_named(&self, name: &str) -> bool {
+        let address = |host: &str| host.parse::<std::net::IpAddr>().ok();
+        let is_host = |host: &str| {
+            host.eq_ignore_ascii_case(&self.host)
+                || address(host).is_some_and(|found| address(&self.host) == Some(found))
+        };
+        let named = name.parse::<Self>();
+        named.is_ok_and(|named| named.port == self.port && is_host(&named.host))
+    }
+}
+
 impl From<SocketAddr> for NodeAddress {
     fn from(address: SocketAddr) -> Self {
         Self {

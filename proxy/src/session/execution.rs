@@ -21,6 +21,8 @@ pub struct Tracked {
     reader: AtReader,
     /// `COM_STMT_SEND_LONG_DATA` has brought the writer something for the next execution.
     has_long_data: bool,
+    /// An execution has opened a cursor, which may be open yet.
+    may_have_cursor: bool,
 }
 
 /// What a statement is at the reader.
@@ -44,6 +46,7 @@ impl Tracked {
             is_typed: [false; NODES],
             reader: AtReader::Unknown,
             has_long_data: false,
+            may_have_cursor: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl Tracked {
     /// The session has another writer, which has prepared the statement.
     pub const fn writer_is_new(&mut self) {
         self.has_long_data = false;
+        self.may_have_cursor = false;
         self.set_typed(Seat::Writer, false);
     }
 
@@ -86,6 +90,11 @@ impl Tracked {
     /// Whether the types of its parameters are known, or it needs none.
     pub const fn has_types(&self) -> bool {
         self.parameters == 0 || self.types.is_some()
+    }
+
+    /// Whether nothing of it is lost with the writer's connection, but for the statement itself.
+    pub const fn is_all_known(&self) -> bool {
+        !self.has_long_data && !self.may_have_cursor
     }
 
     /// The node that an execution is for. One that opens a cursor, or uses what is at the writer already, is the writer's.
@@ -115,6 +124,7 @@ impl Tracked {
     /// An execution goes to this node. Returns the types that it must name, where it does not and the node has not been told them.
     pub fn executed(&mut self, seat: Seat, front: &Front) -> Option<&[u8]> {
         self.has_long_data = false;
+        self.may_have_cursor |= front.opens_cursor();
         let is_typed = self.is_typed(seat);
         if front.types.is_some() {
             if front.types != self.types {
@@ -184,6 +194,14 @@ mod tests {
         tracked.executed(Seat::Writer, &bare);
         assert_eq!(tracked.place_of(&bare), Place::Reader);
         assert!(tracked.is_repeatable(&bare) && !tracked.is_repeatable(&cursor));
+        assert!(tracked.is_all_known());
+        tracked.brings_long_data();
+        assert!(!tracked.is_all_known());
+        tracked.executed(Seat::Writer, &cursor);
+        assert!(!tracked.is_all_known());
+        tracked.writer_is_new();
+        tracked.executed(Seat::Writer, &typed);
+        assert!(tracked.is_all_known());
         tracked.prepared_at_reader(None);
         assert_eq!(tracked.place_of(&bare), Place::Writer);
         // Another reader may have it.

@@ -108,6 +108,10 @@ mod tests {
             ("SELECT /*+ READ_CONSISTENCY(FROZEN) */ 1", Hint::Weak),
             ("SELECT /*+ ROUTE(db2:3306) */ 1", Hint::Node(b"db2:3306")),
             (
+                "SELECT /*+ ROUTE([fd00::1]:3306) */ 1",
+                Hint::Node(b"[fd00::1]:3306"),
+            ),
+            (
                 "SELECT /*+ INDEX(t i), ROUTE (127.0.0.1:3307) PARALLEL(4) */ 1",
                 Hint::Node(b"127.0.0.1:3307"),
             ),

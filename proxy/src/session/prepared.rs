@@ -208,6 +208,16 @@ impl Prepared {
             .collect();
         statements.filter(|_| !self.has_forgotten)
     }
+
+    /// Whether all statements can be had at another node, with all that executions have said of them, though this one still has them.
+    pub fn can_move(&self, versions: Versions) -> bool {
+        let mut nodes = self.known.values().filter(|known| !known.is_own);
+        self.followable(versions).is_some()
+            && nodes.all(|known| {
+                let tracked = known.tracked.as_ref();
+                tracked.is_some_and(|tracked| tracked.is_all_known())
+            })
+    }
 }
 
 fn bytes_of(known: &Known) -> usize {

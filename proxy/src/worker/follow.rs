@@ -1,4 +1,4 @@
-//! Prepared statements that follow a session whose node is gone. They are prepared at the next node with the ids that the client knows: servers count
+//! Prepared statements that follow a session whose node is gone, or that is to leave it. They are prepared at the next node with the ids that the client knows: servers count
 //! them up from 1 in each connection, so statements that nobody needs fill the gaps. What a client has said of parameters besides, their types and
 //! long data, went with the node.
 
@@ -98,6 +98,19 @@ impl Serving<'_> {
         })
     }
 
+    /// What ties the session to a node that is there: prepared statements do not, if all that is known of them can be had at another one.
+    pub(super) fn ties_to_alive(&self) -> Vec<StickyReason> {
+        let session = self.entry.current();
+        let mut ties = session.sticky_reasons();
+        let own = session.ties.reasons();
+        let can_move = self.entry.prepared.borrow().can_move(session.versions);
+        // Those of `PREPARE` are among the session's own ties.
+        ties.retain(|tie| {
+            *tie != StickyReason::PreparedStatement || own.contains(tie) || !can_move
+        });
+        ties
+    }
+
     /// What ties the session to a node that is gone, but for a transaction, which is gone with it.
     pub(super) fn ties_to_dead(&self) -> Vec<StickyReason> {
         let session = self.entry.current();
@@ -169,6 +182,11 @@ impl Serving<'_> {
                     }
                     Some(_) => {
                         return Err("the node gives prepared statements other ids".to_owned());
+                    }
+                    None if self.lost.is_none() => {
+                        return Err(
+                            "the node does not prepare a statement of the session".to_owned()
+                        );
                     }
                     // Its executions are answered with the error that there is no such statement.
                     None => {}

@@ -12,12 +12,10 @@ impl Serving<'_> {
     /// # Errors
     /// The session has ended, or the node that it has used has.
     pub(super) async fn turn_to_named(&mut self, name: &str, is_weak: bool) -> Result<(), End> {
-        if self.writer().node.to_string() == name {
+        if self.writer().node.is_named(name) {
             return self.turn_to_writer().await;
         }
-        let is_reader = self
-            .reader()
-            .is_some_and(|reader| reader.to_string() == name);
+        let is_reader = self.reader().is_some_and(|reader| reader.is_named(name));
         let other = self.replica(name).filter(|_| !is_reader);
         if !is_reader && other.is_none() && !is_weak {
             return self.turn_to_writer().await;
@@ -46,7 +44,7 @@ impl Serving<'_> {
         let cluster = settings.cluster_of(&session.login.cluster, &session.login.tenant)?;
         let book = process.health.book();
         let mut addresses = cluster.addresses();
-        let found = addresses.find(|address| address.to_string() == name)?;
+        let found = addresses.find(|address| address.is_named(name))?;
         is_reader(&book, cluster, found).then(|| found.clone())
     }
 }

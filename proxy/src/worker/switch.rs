@@ -178,7 +178,7 @@ impl<'a> Serving<'a> {
         if !self.is_drained().await {
             return Ok(Err(Stuck::Busy));
         }
-        let reasons = self.entry.current().sticky_reasons();
+        let reasons = self.ties_to_alive();
         if !reasons.is_empty() {
             return Ok(Err(Stuck::Sticky(reasons)));
         }
