@@ -36,6 +36,7 @@ mod discovery;
 mod drain;
 mod driver;
 mod failover;
+mod failover_ids;
 mod fixtures;
 mod fleet;
 mod foreign_sockets;
@@ -155,6 +156,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split_own_writes", split_own_writes::CASES),
     ("split_prepared", split_prepared::CASES),
     ("failover", failover::CASES),
+    ("failover_ids", failover_ids::CASES),
     ("drain", drain::CASES),
     ("network", network::CASES),
     ("on_the_wire", on_the_wire::CASES),

@@ -150,11 +150,12 @@ impl Serving<'_> {
         fresh: &mut Fresh<'_>,
         deadline: Instant,
     ) -> Result<Vec<Again>, String> {
+        let next = self.first_id(fresh, deadline).await?;
         let (steps, packets) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
             let statements = prepared.followable(versions).unwrap_or_default();
-            steps(&statements)
+            steps(&statements, next)
         };
         let mut again = Vec::new();
         let mut steps = steps.into_iter();
@@ -181,7 +182,7 @@ impl Serving<'_> {
                         }));
                     }
                     Some(_) => {
-                        return Err("the node gives prepared statements other ids".to_owned());
+                        return Err(OTHER_IDS.to_owned());
                     }
                     None if self.lost.is_none() => {
                         return Err(
@@ -194,6 +195,46 @@ impl Serving<'_> {
             }
         }
         Ok(again)
+    }
+
+    /// From which id on a fresh server session counts its statements, if the session's have room for a statement that finds it out. MariaDB counts on from
+    /// where another connection has stopped whose thread this one has (`thread_cache_size`).
+    async fn first_id(&self, fresh: &mut Fresh<'_>, deadline: Instant) -> Result<u32, String> {
+        let first = {
+            let prepared = self.entry.prepared.borrow();
+            let versions = self.entry.session.borrow().versions;
+            let statements = prepared.followable(versions).unwrap_or_default();
+            statements.first().map(|(id, _)| *id)
+        };
+        if first.is_none_or(|first| first <= 1) {
+            return Ok(1);
+        }
+        let mut batch = BytesMut::new();
+        packet::put(&mut batch, 0, &[&[command::STMT_PREPARE], FILLER].concat());
+        let asked = Asked {
+            worker: self.worker,
+            node: &fresh.leg,
+            rest: &mut fresh.rest,
+            capabilities: self.capabilities,
+        };
+        let answers = timeout_at(deadline, exchange_batch(asked, &batch, 1))
+            .await
+            .map_err(|_elapsed| "the node does not prepare a statement in time")?
+            .map_err(|_end| "the node has closed the connection")?;
+        let Some(Answer { id, .. }) = answers.first().copied().flatten() else {
+            return Err("the node prepares no statement".to_owned());
+        };
+        if first.is_none_or(|first| first <= id) {
+            return Err(OTHER_IDS.to_owned());
+        }
+        let close = [&[command::STMT_CLOSE][..], &id.to_le_bytes()].concat();
+        batch.clear();
+        packet::put(&mut batch, 0, &close);
+        let written = timeout_at(deadline, fresh.leg.write_all(&batch)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return Err("the node has closed the connection".to_owned());
+        }
+        Ok(id + 1)
     }
 
     /// The session has another node, which has prepared these statements.
@@ -355,13 +396,15 @@ pub(super) async fn exchange_batch(
     Ok(answers)
 }
 
-/// The commands by which a server that counts from 1 gives these statements their ids, in batches with the count of their answers.
-fn steps(statements: &[(u32, &Whole)]) -> (Vec<Step>, Vec<(Bytes, usize)>) {
+/// Why a server session that is fit for all else cannot have the session's prepared statements.
+const OTHER_IDS: &str = "the node gives prepared statements other ids";
+
+/// The commands by which a server that counts from `next` gives these statements their ids, in batches with the count of their answers.
+fn steps(statements: &[(u32, &Whole)], mut next: u32) -> (Vec<Step>, Vec<(Bytes, usize)>) {
     let mut steps = Vec::new();
     let mut batches = Vec::new();
     let mut batch = BytesMut::new();
     let mut count = 0;
-    let mut next = 1;
     for (id, whole) in statements {
         for filler in next..=*id {
             let is_filler = filler != *id;
@@ -401,7 +444,7 @@ mod tests {
             versions: Versions::default(),
         };
         let (second, fourth) = (whole(true), whole(false));
-        let (steps, batches) = steps(&[(2, &second), (4, &fourth)]);
+        let (steps, batches) = steps(&[(2, &second), (4, &fourth)], 1);
         let found: Vec<_> = steps
             .iter()
             .map(|step| (step.id, step.spliceable))
@@ -429,7 +472,7 @@ mod tests {
             spliceable: true,
             versions: Versions::default(),
         };
-        let (steps, batches) = steps(&[(1000, &whole)]);
+        let (steps, batches) = steps(&[(1000, &whole)], 1);
         let counts: usize = batches.iter().map(|(_, count)| count).sum();
         assert_eq!((steps.len(), counts), (1000, 1000));
         assert!(

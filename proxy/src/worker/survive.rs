@@ -455,6 +455,7 @@ impl Serving<'_> {
                 );
                 Ok(Ok(()))
             }
+            Err(Refusal::Statements(why)) => self.give_up(&why),
             Err(why) => Ok(Err(why)),
         }
     }

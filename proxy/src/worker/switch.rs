@@ -94,13 +94,15 @@ pub(super) enum Refusal {
     Silent(String),
     /// It says so.
     Said(String),
+    /// It does not give the session's prepared statements their ids.
+    Statements(String),
 }
 
 impl Refusal {
     /// The text for users.
     pub(super) fn into_text(self) -> String {
         match self {
-            Self::Silent(why) | Self::Said(why) => why,
+            Self::Silent(why) | Self::Said(why) | Self::Statements(why) => why,
         }
     }
 }
@@ -278,6 +280,8 @@ impl<'a> Serving<'a> {
                     spare.place = None;
                     return Ok((fresh, place));
                 }
+                // The fittest that answers: at a replica it would write where nobody may.
+                Err(why @ Refusal::Statements(_)) => return Err(why),
                 Err(why) => {
                     failure.get_or_insert(why);
                 }
@@ -315,7 +319,7 @@ impl<'a> Serving<'a> {
         match &opened {
             Ok(_) => process.health.login_answered(&node),
             Err(Refusal::Silent(why)) => process.login_failed(&node, why),
-            Err(Refusal::Said(_)) => {}
+            Err(Refusal::Said(_) | Refusal::Statements(_)) => {}
         }
         let mut fresh = opened?;
         if let Some(sql) = told {
@@ -324,7 +328,7 @@ impl<'a> Serving<'a> {
         }
         if seat == Seat::Writer {
             let prepared = self.prepare_again(&mut fresh, deadline).await;
-            fresh.statements = prepared.map_err(Refusal::Said)?;
+            fresh.statements = prepared.map_err(Refusal::Statements)?;
         }
         Ok(fresh)
     }

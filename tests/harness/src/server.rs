@@ -35,6 +35,9 @@ pub const USER_ROOT: &str = "root";
 /// What [`USER_PLAIN`] may do.
 pub(crate) const PLAIN_RIGHTS: &str = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP";
 
+/// A server that was killed puts its data in order first, on a machine that may be very busy.
+const START: Duration = Duration::from_mins(2);
+
 /// Makes of servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -145,18 +148,14 @@ impl Server {
 
     fn wait_until_up(&self) -> Result<()> {
         let mut refused = None;
-        let up = wait::until_true(
-            &format!("{} is up", self.kind.name()),
-            Duration::from_secs(30),
-            || {
-                if let Some(status) = self.process().ended()? {
-                    bail!("{} ended ({status}): {}", self.kind.name(), self.log_tail());
-                }
-                let probe = || Connection::open(self.address, &self.probe).map(drop);
-                refused = self.host.enter(probe)?.err();
-                Ok(refused.is_none())
-            },
-        );
+        let up = wait::until_true(&format!("{} is up", self.kind.name()), START, || {
+            if let Some(status) = self.process().ended()? {
+                bail!("{} ended ({status}): {}", self.kind.name(), self.log_tail());
+            }
+            let probe = || Connection::open(self.address, &self.probe).map(drop);
+            refused = self.host.enter(probe)?.err();
+            Ok(refused.is_none())
+        });
         up.with_context(|| format!("{}\nthe last login: {refused:#?}", self.log_tail()))
     }
 

@@ -148,7 +148,9 @@ impl World {
             .configured("split")
             .line("policy = \"read-write-split\"")
             .line("wait_for_my_writes = \"1s\"");
+        // A node that answers late, as the machine is busy, is none that hangs: sessions must not go to the replica with their writes.
         let config = Config::new()
+            .line("health.timeout = \"20s\"")
             .cluster(one.monitor(USER_MONITOR, PASSWORD))
             .cluster(both);
         let path = ["--splice", way.splice(), "--path", way.name()];
@@ -388,7 +390,10 @@ impl World {
     ///
     /// When it is gone.
     pub fn note_memory(&self, tally: &Tally) -> Result<()> {
-        let pid = self.daemon().pid();
+        let daemon = self.daemon();
+        let pid = daemon.pid();
+        // Another process may have the number of one that is gone.
+        ensure!(daemon.ended()?.is_none(), "the daemon has ended");
         let peak = memory::resident_bytes_peak(pid)?;
         tally.resident_peak.fetch_max(peak, Ordering::Relaxed);
         tally.held(pid, memory::resident_bytes(pid)?);
