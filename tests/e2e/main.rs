@@ -53,8 +53,10 @@ mod local_infile;
 mod login;
 mod many_connections;
 mod multi;
+mod narrow_path;
 mod network;
 mod no_node;
+mod no_ring;
 mod node_tls;
 mod nodes;
 mod on_the_wire;
@@ -158,7 +160,9 @@ const CASES: &[(&str, &[Case])] = &[
     ("failover", failover::CASES),
     ("failover_ids", failover_ids::CASES),
     ("drain", drain::CASES),
+    ("narrow_path", narrow_path::CASES),
     ("network", network::CASES),
+    ("no_ring", no_ring::CASES),
     ("on_the_wire", on_the_wire::CASES),
     ("spoofed", spoofed::CASES),
     ("rights", rights::CASES),

@@ -12,10 +12,15 @@ use sluice_tests::{
     faults::Faults,
     network::{Link, Network},
     path::Path,
-    server::{PASSWORD, USER},
+    server::{PASSWORD, USER, USER_ROOT},
     stage::{Front, Setting, Stage},
     topology::{Hosts, Topology},
+    torture::{
+        text,
+        verdict::{self, Fault},
+    },
     wait,
+    wire::command,
 };
 use std::thread;
 
@@ -25,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
         "all three on hosts of their own, both its links err",
     ),
     Case::new("another_reader", another_reader).daemon(),
+    Case::new("killed_in_an_answer", killed_in_an_answer).daemon(),
 ];
 
 fn is_no_gateway(setting: Setting) -> bool {
@@ -127,4 +133,48 @@ fn another_reader(stage: &Stage) -> Result<()> {
         at(&mut client, "2")?;
     }
     Ok(())
+}
+
+/// The rows of an answer that cannot lie in buffers, and how many bytes times eight each has.
+const ROWS: (usize, usize) = (200_000, 100);
+
+/// The replica is killed while it answers: the client reads what is right, then an error or the end of its connection. Other sessions read elsewhere.
+fn killed_in_an_answer(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let (mut client, mut other) = (site.client()?, site.client()?);
+    for session in [&mut client, &mut other] {
+        for _ in 0..3 {
+            at(session, "2")?;
+        }
+    }
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let cs_id = client.greeting().thread_id;
+    let sql = text::rows_sql_in("shop", ROWS.0, ROWS.1, None);
+    client.send_command(&command::query(sql.as_bytes()))?;
+    let mut number = 0;
+    let ended = client.read_each_row(|row| {
+        number += 1;
+        if number == 1000 {
+            let mode = attribute::splice_of(&mut operator, cs_id)?
+                .text("mode")?
+                .to_owned();
+            // The kernel hands the answer up where a reader that is as slow as this one lies near.
+            let is_sure = stage.path() == Path::Wire;
+            ensure!(!is_sure || mode == "spliced", "{mode}");
+            site.cluster.server(1)?.kill()?;
+        }
+        text::same("a row", row, &text::row(number, ROWS.1, false, false))
+    });
+    match ended {
+        Ok(outcome) => ensure!(
+            outcome.code() != 0,
+            "{number} rows, and an OK of a node that is gone"
+        ),
+        Err(error) => ensure!(verdict::of(&error) == Fault::Lost, "{error:#}"),
+    }
+    ensure!((1000..ROWS.0).contains(&number), "{number} rows");
+    at(&mut other, "1")?;
+    other.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    assert_eq!(other.run("SELECT COUNT(*) FROM shop.t")?.text()?, "1");
+    at(&mut site.client()?, "1")
 }

@@ -242,7 +242,7 @@ impl Network {
 /// # Errors
 ///
 /// When `ip` refuses.
-pub(crate) fn join(ends: [(&Netns, &str); 2]) -> Result<()> {
+pub fn join(ends: [(&Netns, &str); 2]) -> Result<()> {
     let [(near, name), (far, far_name)] = ends;
     let far_path = far.path().display().to_string();
     near.ip(&[

@@ -18,6 +18,9 @@ const NOBODY: u32 = 65_534;
 /// First argument of a test program that is to become another one, under a filter of system calls.
 const UNDER_FILTER: &str = "--under-filter";
 
+/// The same, under a filter that refuses `io_uring` as a kernel does that has none (`kernel.io_uring_disabled` is the whole machine's).
+const WITHOUT_RING: &str = "--without-ring";
+
 /// The daemon's rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rights {
@@ -26,6 +29,8 @@ pub enum Rights {
     /// Those of `sluice unit`: a user other than root with three capabilities and, where `systemd-analyze` can tell which they are, no more than
     /// that file's system calls.
     Unit,
+    /// Those of the tests, where the kernel has no `io_uring` for the daemon.
+    NoRing,
 }
 
 impl Rights {
@@ -43,8 +48,15 @@ impl Rights {
     ///
     /// When the files cannot be given to it, or its unit file cannot be read.
     pub fn limit(self, command: Command, files: &[&Path]) -> Result<Command> {
-        if self == Self::Tests {
-            return Ok(command);
+        match self {
+            Self::Tests => return Ok(command),
+            Self::NoRing => {
+                let mut outer = Command::new(env::current_exe()?);
+                outer.arg(WITHOUT_RING).arg(command.get_program());
+                outer.args(command.get_args());
+                return Ok(outer);
+            }
+            Self::Unit => {}
         }
         for file in files {
             let folder = file.parent().context("no folder")?;
@@ -182,11 +194,24 @@ fn compile(calls: &[String]) -> Result<seccompiler::BpfProgram> {
         .iter()
         .map(|call| serde_json::json!({ "syscall": call }))
         .collect();
-    let filter = serde_json::json!({ "daemon": {
+    compile_filter(&serde_json::json!({
         "mismatch_action": "kill_process",
         "match_action": "allow",
         "filter": rules,
-    }});
+    }))
+}
+
+/// A filter that answers `io_uring_setup` with `ENOSYS`.
+fn compile_without_ring() -> Result<seccompiler::BpfProgram> {
+    compile_filter(&serde_json::json!({
+        "mismatch_action": "allow",
+        "match_action": { "errno": libc::ENOSYS },
+        "filter": [{ "syscall": "io_uring_setup" }],
+    }))
+}
+
+fn compile_filter(filter: &serde_json::Value) -> Result<seccompiler::BpfProgram> {
+    let filter = serde_json::json!({ "daemon": filter });
     let architecture = TargetArch::try_from(env::consts::ARCH)?;
     let mut compiled = seccompiler::compile_from_json(filter.to_string().as_bytes(), architecture)?;
     compiled.remove("daemon").context("no filter")
@@ -199,10 +224,16 @@ fn compile(calls: &[String]) -> Result<seccompiler::BpfProgram> {
 /// When the filter or the program is not to be had.
 pub fn become_daemon_if_asked() -> Result<()> {
     let mut words = env::args_os().skip(1);
-    if words.next().is_none_or(|word| word != UNDER_FILTER) {
+    let first = words.next().unwrap_or_default();
+    let words: Vec<OsString> = words.collect();
+    if first == WITHOUT_RING {
+        let (program, arguments) = words.split_first().context("no program")?;
+        seccompiler::apply_filter(&compile_without_ring()?)?;
+        return Err(Command::new(program).args(arguments).exec()).context("become the daemon");
+    }
+    if first != UNDER_FILTER {
         return Ok(());
     }
-    let words: Vec<OsString> = words.collect();
     let [file, program, arguments @ ..] = words.as_slice() else {
         bail!("{UNDER_FILTER} FILE PROGRAM …");
     };

@@ -77,6 +77,7 @@ impl Setting {
         match self.rights {
             Rights::Tests => name,
             Rights::Unit => format!("unprivileged_{name}"),
+            Rights::NoRing => format!("no_ring_{name}"),
         }
     }
 

@@ -54,10 +54,33 @@ pub fn rows_sql_in(database: &str, rows: usize, width: usize, error_at: Option<u
     let fail = error_at.map_or_else(String::new, |at| {
         format!(", IF(seq = {at}, (SELECT seq FROM {database}.seq_1_to_2), 0)")
     });
-    let bytes = width * 8;
-    format!(
-        "SELECT seq, RPAD('', {bytes}, LPAD(seq, 8, '0')){fail} FROM {database}.seq_1_to_{rows}"
-    )
+    let value = repeated("RIGHT(CONCAT('0000000', seq), 8)", width);
+    format!("SELECT seq, {value}{fail} FROM {database}.seq_1_to_{rows}")
+}
+
+/// An expression that is another one's text so many times, by functions of which Sluice knows that a replica may answer them (not `REPEAT`). Its length
+/// grows with the square root.
+pub fn repeated(expression: &str, times: usize) -> String {
+    const SHORT: usize = 64;
+    let short = |count: usize| format!("REPLACE('{}', 'x', {expression})", "x".repeat(count));
+    if times <= SHORT {
+        return short(times);
+    }
+    let side = times.isqrt();
+    let (high, rest) = (times / side, times % side);
+    let most = squared(expression, high, side);
+    format!("CONCAT({most}, {})", short(rest))
+}
+
+/// The same, perhaps some times more; the other expression is in it once.
+pub fn repeated_at_least(expression: &str, times: usize) -> String {
+    let side = times.isqrt().max(1);
+    squared(expression, times.div_ceil(side), side)
+}
+
+fn squared(expression: &str, high: usize, side: usize) -> String {
+    let (high, side) = ("y".repeat(high), "x".repeat(side));
+    format!("REPLACE(REPLACE('{high}', 'y', '{side}'), 'x', {expression})")
 }
 
 /// The row of this number, in the text or binary protocol.
@@ -124,6 +147,21 @@ mod tests {
         let told = same("a text", b"abXd", b"abcd").unwrap_err().to_string();
         assert!(told.contains("differs is 2"), "{told}");
         assert!(same("a text", b"abc", b"abcd").is_err());
+    }
+
+    #[test]
+    fn texts_are_repeated() {
+        assert_eq!(repeated("a", 0), "REPLACE('', 'x', a)");
+        assert_eq!(repeated("a", 3), "REPLACE('xxx', 'x', a)");
+        let (x, y) = ("x".repeat(8), "y".repeat(8));
+        assert_eq!(
+            repeated("a", 66),
+            format!("CONCAT(REPLACE(REPLACE('{y}', 'y', '{x}'), 'x', a), REPLACE('xx', 'x', a))")
+        );
+        assert_eq!(
+            repeated_at_least("a", 5),
+            "REPLACE(REPLACE('yyy', 'y', 'xx'), 'x', a)"
+        );
     }
 
     #[test]

@@ -40,10 +40,12 @@ impl Client<'_> {
         }
         .letters();
         let count = bytes.div_ceil(piece.len());
-        let mut sql = format!("SELECT RPAD('', {bytes}, '").into_bytes();
-        sql.extend(&piece);
-        sql.extend(b"')");
-        let answer = command(self.connection()?, &payload::query(&sql), manner)?;
+        let text = format!("'{}'", String::from_utf8(piece.clone())?);
+        let sql = format!(
+            "SELECT LEFT({}, {bytes})",
+            text::repeated_at_least(&text, count)
+        );
+        let answer = command(self.connection()?, &payload::query(sql.as_bytes()), manner)?;
         let mut wanted = piece.repeat(count);
         wanted.truncate(bytes);
         text::same("the repeated text", &answer.cell()?, &wanted)?;
