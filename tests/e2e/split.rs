@@ -502,12 +502,8 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
         spliced + relayed == 4 * (25 + 20) + 1,
         "{spliced} + {relayed}"
     );
-    // On the wire the first command after a change of node is relayed where an acknowledgement is still under way.
-    let most = if stage.path() == Path::Spliced {
-        12
-    } else {
-        45
-    };
+    // The first command after each change of node; on a busy machine up to 12 were seen, on every path.
+    let most = 16;
     ensure!(
         relayed <= most,
         "{relayed} of {} relayed",
