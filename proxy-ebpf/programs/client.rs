@@ -13,6 +13,7 @@ use sluice_ebpf::{
 
 use crate::{
     msg::{self, Data},
+    node,
     sys::{self, Streams, context, publish, shared},
 };
 
@@ -163,7 +164,7 @@ fn command(
     let status = if begins {
         Status::from_word(shared!(record.host.status))
     } else {
-        record.node.response.status()
+        node::status(record)
     };
     if !record::is_taken(takes, status, aim) {
         return Err(TrapReason::OtherNode);

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::sk_msg_md;
 use sluice_ebpf::{
     latency,
     record::{Leg, NODES, NodeEnd, Role, Session},
-    response::Response,
+    response::{Response, Status},
 };
 
 use crate::{
@@ -73,6 +73,16 @@ pub(crate) fn resume(record: &mut Session) {
     if record.node.regime != begun {
         record.node.response.resume(shared!(record.host.status));
         publish!(record.node.regime, begun);
+    }
+}
+
+/// What is known of the session by the responses of the regime that began last, or by the daemon where it has had none.
+#[inline(always)]
+pub(crate) fn status(record: &Session) -> Status {
+    if shared!(record.node.regime) == shared!(record.client.begun) {
+        record.node.response.status()
+    } else {
+        Status::from_word(shared!(record.host.status))
     }
 }
 

@@ -190,6 +190,33 @@ pub struct Offsets {
     pub written_to_node: u32,
 }
 
+/// The node that a regime does not begin with, and with which it may go on where a statement is for that one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
+pub struct Aside {
+    /// Which statements it takes: [`takes::READS`] or [`takes::WRITES`]; with anything else the regime does not go on there.
+    pub takes: u32,
+    /// Bytes that the daemon has read from it, as in [`Offsets`].
+    pub read_from_node: u32,
+    /// Bytes that the daemon has written to it.
+    pub written_to_node: u32,
+}
+
+impl Aside {
+    /// A regime stays with the node that it begins with.
+    pub const NONE: Self = Self {
+        takes: takes::NOTHING,
+        read_from_node: 0,
+        written_to_node: 0,
+    };
+}
+
+impl Default for Aside {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// Values of [`Host::takes`]: what of a client's statements goes to the node of the regime. Anything else traps.
 pub mod takes {
     /// Whatever may be spliced.
@@ -224,6 +251,19 @@ pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
         Aim::Last => true,
         Aim::Hinted => false,
     }
+}
+
+/// Whether the node that a regime is not with takes a statement that it may go on there with: only what is certain to be that one's. What
+/// asks about the statement before is for the node that was used last.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "one function for the verifier")]
+pub const fn is_taken_aside(takes: u32, status: Status, aim: Aim) -> bool {
+    status.is_outside_transaction()
+        && match aim {
+            Aim::Reader => takes == takes::READS,
+            Aim::Writer => takes == takes::WRITES,
+            Aim::Last | Aim::Hinted => false,
+        }
 }
 
 /// Values of [`Host::path`].
@@ -275,6 +315,8 @@ pub struct Host {
     pub path: u32,
     /// What is known of the session as `armed` begins: a [`Status`] as one number. Written before it.
     pub status: u32,
+    /// The other node, as long as `armed` is the regime's. Written before it.
+    pub aside: Aside,
     /// By [`Seat`]. Set before `path` says [`path::WIRE`], as are the next two.
     pub joint: [Joint; NODES],
     /// The client's connection, as the client sees it.
@@ -309,7 +351,7 @@ pub struct Client {
     /// A bit for each place of [`Host::statements`]: it differs from [`Host::closed_seen`] where a `COM_STMT_CLOSE` of that statement was spliced
     /// since the daemon looked. So no close is lost, however many there are, and none needs the daemon at once.
     pub closed: u64,
-    /// The node that commands of `begun` go to: a [`Seat`] as its number. Written before it.
+    /// The node that the last command of `begun` went to: a [`Seat`] as its number. Written before it.
     pub seat: u32,
     /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
     pub trap: u32,

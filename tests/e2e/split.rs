@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("zones", zones).daemon(),
     Case::new("least_connections", least_connections).daemon(),
     Case::new("most_is_spliced", most_is_spliced).splicing(),
+    Case::new("turns_are_spliced", turns_are_spliced).only(Path::Wire),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -509,5 +510,53 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
         "{relayed} of {} relayed",
         spliced + relayed
     );
+    Ok(())
+}
+
+/// Reads and writes in turn: on the wire a regime goes on from node to node. So it does where a client does not wait for its answers, or they are
+/// relayed, but never out of order.
+fn turns_are_spliced(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let rounds = 40;
+    client.run("INSERT INTO shop.t (a) VALUES (0)")?;
+    at(&mut client, "2")?;
+    let before = attribute::splice(&mut client)?;
+    for _ in 0..rounds {
+        at(&mut client, "2")?;
+        client.run("UPDATE shop.t SET a = a + 1")?;
+        at(&mut client, "2")?;
+        client.run("BEGIN")?;
+        at(&mut client, "1")?;
+        client.run("COMMIT")?;
+    }
+    let after = attribute::splice(&mut client)?;
+    let (spliced, relayed) = (
+        after.grown(&before, "spliced_commands")?,
+        after.grown(&before, "relayed_commands")?,
+    );
+    assert_eq!(spliced + relayed, rounds * 6 + 1);
+    // The first one behind the daemon's own answer, and few whose acknowledgements are late.
+    ensure!(
+        relayed <= rounds * 6 / 20,
+        "{relayed} relayed, {spliced} not"
+    );
+    for _ in 0..rounds {
+        for text in ["UPDATE shop.t SET a = a + 1", NODE] {
+            client.send_command(&command::query(text.as_bytes()))?;
+        }
+        client.expect_answer(1);
+        client.read_response(&[])?.outcome.ok()?;
+        client.expect_answer(1);
+        assert_eq!(client.read_response(&[])?.text()?, "2");
+    }
+    // What is about the statement before is asked of the node that had it.
+    client.run("SELECT SQL_CALC_FOUND_ROWS a FROM shop.t LIMIT 0")?;
+    assert_eq!(client.run("SELECT FOUND_ROWS()")?.text()?, "1");
+    client.run("UPDATE shop.t SET a = a + 1")?;
+    assert_eq!(client.run("SELECT ROW_COUNT()")?.text()?, "1");
+    at(&mut client, "2")?;
+    let counted = client.run("SELECT a FROM shop.t FOR UPDATE")?.text()?;
+    assert_eq!(counted, (rounds * 2 + 1).to_string());
     Ok(())
 }

@@ -32,8 +32,8 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
         record.client.bytes + u64::from(scratch.packet.length)
     );
     publish!(record.client.expect, expect as u32);
+    publish!(record.client.seat, verdict.seat);
     if verdict.began {
-        publish!(record.client.seat, verdict.seat);
         publish!(record.client.begun, record.wire.regime);
     }
     client::note_closed(record, shared!(scratch.closes));

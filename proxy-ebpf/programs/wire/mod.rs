@@ -15,7 +15,6 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use sluice_ebpf::{
-    reason::TrapReason,
     record::{Listener, Role, Seat, Session, Tuple, path},
     response::Status,
     wire::{Content, Offer, Side, tcp},
@@ -169,8 +168,8 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
     let outstanding = record.client.commands != record.node.answered;
     let content = match content {
         Content::Walked(_) if !payload::still_stands(scratch, record) => Content::Unknown,
-        Content::Command(_) if !payload::is_taken(scratch, record, &segment, &offer) => {
-            Content::Trap(TrapReason::OtherNode)
+        Content::Command(bytes) => {
+            payload::placed(scratch, record, &segment, bytes, &offer, outstanding)
         }
         content => content,
     };

@@ -9,13 +9,14 @@ use sluice_ebpf::{
     reason::TrapReason,
     record::{self, NODES, STATEMENTS, Seat, Session, takes},
     response::{Expect, Response, Window},
-    wire::{Content, Offer, Segment, Side, phase},
+    wire::{Commands, Content, Offer, Segment, Side, phase},
 };
 
 use super::skb;
 use crate::{
     client::{self, COMMAND_BYTES, HEADER_BYTES, STATEMENT_BYTES},
     maps::{Scratch, TEXT_BYTES, WINDOW_BYTES},
+    node,
     sys::{self, context, publish, shared},
 };
 
@@ -76,18 +77,28 @@ fn segment_to_nodes(record: &Session) -> u32 {
     }
 }
 
-/// Whether the node that the client's segment meets takes the commands in it. Asked under the session's lock: it may have another node by now than when
-/// it was looked at.
+/// What a client's segment with so many bytes of commands is: for the node of the regime that it meets, or the regime goes on with its other node. Asked under
+/// the session's lock: the regime may be with another node by now than when the segment was looked at.
 #[inline(always)]
-pub(super) fn is_taken(
+pub(super) fn placed(
     scratch: &Scratch,
-    record: &Session,
+    record: &mut Session,
     segment: &Segment,
+    bytes: u32,
     offer: &Offer,
-) -> bool {
+    outstanding: bool,
+) -> Content {
     let aim = Aim::from_code(shared!(scratch.aim) as u8);
-    let status = record.node.response.status();
-    record.wire.takes(segment, aim, offer, status)
+    let status = node::status(record);
+    let mut aside = shared!(record.host.aside);
+    // It may have been replaced while it was read.
+    if shared!(record.host.armed) != offer.armed {
+        aside.takes = takes::NOTHING;
+    }
+    let commands = Commands { bytes, aim };
+    record
+        .wire
+        .placed(segment, commands, offer, &aside, status, outstanding)
 }
 
 /// Classifies a client's segment: as many commands without a response as there are at its front, and one more of any kind. Returns the bytes of those

@@ -502,7 +502,7 @@ impl Half<'_> {
 
 /// A regime begins where both legs stand.
 #[inline(always)]
-const fn for_both(half: &mut Half<'_>) {
+pub(super) const fn for_both(half: &mut Half<'_>) {
     half.own.rcv_start = half.own.rcv_nxt;
     half.own.snd_start = half.own.snd_nxt;
     half.other.rcv_start = half.other.rcv_nxt;

@@ -5,6 +5,17 @@
 //! segment that a local socket sends is raised by the same two counts. Between the peers the numbers are moved by two constants, fixed
 //! where a regime begins. In this module *real* numbers are those that a peer sees, *virtual* ones those of the local socket.
 //!
+//! A session may have two nodes, and a regime goes on with the other one where a command is for that ([`Wire::placed`]). The client's connection is one
+//! stream, whoever's bytes are in it: one node's can follow the other's where the constants towards the first are not needed any more. So the moment must be
+//! one at which a regime might begin, and besides
+//! - the last response is complete, the client has acknowledged all of it with this very segment, and was told that all it has sent has arrived: so nothing
+//!   of the first node's or for it can have to come again;
+//! - the other node has acknowledged all that it was sent, and the daemon's counts of its connection are true: nothing is under way there;
+//! - the segment is the next one, and holds whole commands for that node and nothing else, so that it passes.
+//!
+//! That its last response has arrived the first node was told by nobody: the client's acknowledgement went to the other one. If it sends again, its local
+//! socket tells it, as that of an ordinary relayed connection.
+//!
 //! Whatever is in doubt ends the regime: the segment goes to the local socket, whose TCP puts things right as it always does, and the
 //! daemon relays from there, in mid-response too. What must not reach either is dropped: its sender's TCP sends it again.
 //!
@@ -22,7 +33,7 @@ mod tracker;
 mod verdict;
 
 pub use leg::{Leg, flag};
-pub use tracker::{Content, Offer, Side, Wire, phase};
+pub use tracker::{Commands, Content, Offer, Side, Wire, phase};
 pub use verdict::{Segment, To, Verdict, tcp};
 
 #[cfg(test)]

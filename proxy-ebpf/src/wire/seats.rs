@@ -7,7 +7,7 @@ use super::{
 use crate::{
     aim::Aim,
     reason::TrapReason,
-    record::{Offsets, Seat, takes},
+    record::{Aside, Offsets, Seat, takes},
     response::Status,
 };
 
@@ -185,6 +185,89 @@ fn statements_go_to_their_node() {
     wire.takes = takes::WRITES;
     assert!(!wire.takes(&next, Aim::Reader, &all, outside));
     assert!(wire.takes(&command, Aim::Reader, &all, outside));
+}
+
+/// What the daemon says of the writer where a regime begins with the reader.
+const BESIDE: Aside = Aside {
+    takes: takes::WRITES,
+    read_from_node: 100,
+    written_to_node: 50,
+};
+
+/// What a client's segment is, all of which is commands that are aimed so, when the last response is complete.
+fn placed(wire: &mut Wire, offer: &Offer, segment: &Segment, aim: Aim, aside: &Aside) -> Content {
+    let commands = Commands {
+        bytes: segment.length,
+        aim,
+    };
+    let outside = Status::of(Status::AUTOCOMMIT);
+    wire.placed(segment, commands, offer, aside, outside, false)
+}
+
+#[test]
+fn what_is_not_certain_stays_with_its_node() {
+    let (mut wire, offer) = read();
+    let write = segment(CLIENT + 80, DAEMON_TO_CLIENT + 300, 20);
+    let unacknowledged = segment(CLIENT + 80, DAEMON_TO_CLIENT + 299, 20);
+    let moved = Aside {
+        written_to_node: 51,
+        ..BESIDE
+    };
+    let before = wire;
+    for (segment, aim, aside) in [
+        (unacknowledged, Aim::Writer, BESIDE),
+        (write, Aim::Hinted, BESIDE),
+        (write, Aim::Writer, Aside::NONE),
+        (write, Aim::Writer, moved),
+    ] {
+        let content = placed(&mut wire, &offer, &segment, aim, &aside);
+        assert_eq!(content, Content::Trap(TrapReason::OtherNode));
+    }
+    // It asks about the statement before.
+    let content = placed(&mut wire, &offer, &write, Aim::Last, &BESIDE);
+    assert_eq!(content, Content::Command(20));
+    assert_eq!(wire, before);
+}
+
+/// A read, its response, then a write that takes the regime to the writer, and a read that takes it back.
+#[test]
+fn a_regime_goes_on_with_the_other_node() {
+    let (mut wire, offer) = read();
+    let write = segment(CLIENT + 80, DAEMON_TO_CLIENT + 300, 20);
+    let content = placed(&mut wire, &offer, &write, Aim::Writer, &BESIDE);
+    assert_eq!(content, Content::Command(20));
+    let passed = wire.from_peer(Side::Client, &write, content, &offer, false);
+    assert!(passed.passed && !passed.began && !passed.ended);
+    assert_eq!(
+        (passed.to, passed.seat, passed.seq, passed.ack),
+        (To::OtherPeer, 0, DAEMON_TO_NODE + 50, NODE + 100)
+    );
+    // The reader has not heard that its response has arrived: its local socket hears that it sends it again, and knows.
+    let again = segment(FROM_READER + 70, DAEMON_TO_READER + 70, 200);
+    let again = wire.from_peer(READER, &again, Content::Unknown, &offer, true);
+    assert_eq!(
+        (again.to, again.seq, again.ended),
+        (To::Addressee, FROM_READER.wrapping_sub(130), false)
+    );
+    let told = segment(DAEMON_TO_READER + 40, FROM_READER + 70, 0);
+    let told = wire.from_local(READER, &told, &offer);
+    assert_eq!(
+        (told.to, told.seq, told.ack),
+        (To::Addressee, DAEMON_TO_READER + 70, FROM_READER + 270)
+    );
+    let ok = segment(NODE + 100, DAEMON_TO_NODE + 70, 11);
+    let ok = wire.from_peer(WRITER, &ok, Content::Walked(NODE + 100), &offer, true);
+    assert_eq!(
+        (ok.to, ok.seq, ok.ack),
+        (To::OtherPeer, DAEMON_TO_CLIENT + 300, CLIENT + 100)
+    );
+    let next = segment(CLIENT + 100, DAEMON_TO_CLIENT + 311, 30);
+    let content = placed(&mut wire, &offer, &next, Aim::Reader, &BESIDE);
+    let next = wire.from_peer(Side::Client, &next, content, &offer, false);
+    assert_eq!(
+        (next.to, next.seat, next.seq, next.ack),
+        (To::OtherPeer, 1, DAEMON_TO_READER + 70, FROM_READER + 270)
+    );
 }
 
 /// Found by the model: the local socket's first segment was lost before the hook, and came again at other bytes' numbers.

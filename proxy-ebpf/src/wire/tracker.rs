@@ -1,14 +1,14 @@
 //! The tracker: one call for each segment of a session's two connections, at the hook where it passes.
 
 use super::{
-    half::Half,
+    half::{Half, for_both},
     leg::{Leg, after, flag},
     verdict::{Segment, To, Verdict, tcp},
 };
 use crate::{
     aim::Aim,
     reason::{TrapReason, WaitReason},
-    record::{NODES, Offsets, Seat, is_taken, takes},
+    record::{Aside, NODES, Offsets, Seat, is_taken, is_taken_aside, takes},
     response::Status,
 };
 
@@ -64,6 +64,19 @@ impl Offer {
     const fn is_closed(&self) -> bool {
         self.stopped == u64::MAX
     }
+
+    /// What is offered of the node that a regime of it is not with while it is with `seat`. `aside`: of the one that it does not begin with.
+    #[inline(always)]
+    const fn beside(&self, seat: u32, aside: &Aside) -> Aside {
+        if seat == self.seat {
+            return *aside;
+        }
+        Aside {
+            takes: self.takes,
+            read_from_node: self.offsets.read_from_node,
+            written_to_node: self.offsets.written_to_node,
+        }
+    }
 }
 
 /// What a segment's payload is, found out before the session's lock was taken.
@@ -77,6 +90,15 @@ pub enum Content {
     Trap(TrapReason),
     /// Of a node: a walk through the response that stood at this sequence number reached the end of the segment.
     Walked(u32),
+}
+
+/// The commands in a client's segment that may be spliced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Commands {
+    /// How long they are, from the segment's first byte on.
+    pub bytes: u32,
+    /// Which node they are for.
+    pub aim: Aim,
 }
 
 /// Flags of either leg with which no regime begins.
@@ -107,7 +129,10 @@ const _: () = assert!(
     size_of::<Leg>() == 64 && size_of::<Wire>() == 256,
     "the map record holds this layout"
 );
-const _: () = assert!(NODES.is_power_of_two(), "a place is masked");
+const _: () = assert!(
+    NODES == 2,
+    "a place is masked, and the other one is what it is not"
+);
 
 /// The connection with this node.
 #[inline(always)]
@@ -147,6 +172,35 @@ impl Wire {
             return true;
         }
         is_taken(self.takes, status, aim)
+    }
+
+    /// What the client's segment with these commands is where it is now: if they are for the node that the regime is not with, that goes on with this one, or
+    /// it traps. To be followed by [`Wire::from_peer`] with the same segment. `aside`: the daemon's, of this very `offer`; `status` and `outstanding`: as for
+    /// [`Wire::takes`] and there.
+    #[inline(always)]
+    pub fn placed(
+        &mut self,
+        segment: &Segment,
+        commands: Commands,
+        offer: &Offer,
+        aside: &Aside,
+        status: Status,
+        outstanding: bool,
+    ) -> Content {
+        let Commands { bytes, aim } = commands;
+        if self.takes(segment, aim, offer, status) {
+            return Content::Command(bytes);
+        }
+        let next = offer.beside(self.seat, aside);
+        let goes_on = is_taken_aside(next.takes, status, aim)
+            && bytes == segment.length
+            && !outstanding
+            && self.may_go_on(segment, offer, &next);
+        if !goes_on {
+            return Content::Trap(TrapReason::OtherNode);
+        }
+        self.go_on(segment, next.takes);
+        Content::Command(bytes)
     }
 
     /// The connection of this side.
@@ -357,6 +411,38 @@ impl Wire {
             && client.rcv_acked == client.rcv_nxt
             && node.is_acknowledged()
             && is_at(client, node, &offer.offsets)
+    }
+
+    /// The one moment at which a regime may go on with its other node, of which the daemon says `next`: its counts of that node's connection are true, and
+    /// nothing is outstanding in any direction, between the client and the node that was used last nor of what the other one was sent.
+    #[inline(always)]
+    fn may_go_on(&self, segment: &Segment, offer: &Offer, next: &Aside) -> bool {
+        let (client, used) = (&self.client, at(&self.nodes, self.seat));
+        let node = at(&self.nodes, self.seat ^ 1);
+        self.phase == phase::SPLICED
+            && offer.armed == self.regime
+            && self.regime > offer.stopped
+            && node.is(flag::KNOWN | flag::HEARD | flag::SPOKEN)
+            && (client.flags | used.flags | node.flags) & BROKEN == 0
+            && !segment.has(tcp::FIN | tcp::RST | tcp::SYN | tcp::URG)
+            && segment.seq == client.rcv_nxt
+            && segment.ack == client.snd_nxt
+            && client.rcv_acked == client.rcv_nxt
+            && used.is_acknowledged()
+            && node.is_acknowledged()
+            && next.read_from_node == node.received()
+            && next.written_to_node == node.sent()
+    }
+
+    /// The regime goes on with its other node, as one that begins there with this command.
+    #[inline(always)]
+    const fn go_on(&mut self, segment: &Segment, takes: u32) {
+        let used = at_mut(&mut self.nodes, self.seat);
+        used.snd_edge = used.snd_una;
+        self.takes = takes;
+        self.seat ^= 1;
+        for_both(&mut self.half(Side::Client));
+        self.client.rcv_last = segment.seq;
     }
 
     #[inline(always)]

@@ -7,7 +7,7 @@
 
 use sluice_ebpf::{
     reason::TrapReason,
-    record::{HEAD_BYTES, TRAPS},
+    record::{HEAD_BYTES, Seat, TRAPS},
     response::{Expect, Response, Status},
 };
 
@@ -18,6 +18,8 @@ pub struct Progress {
     pub client_captured: bool,
     /// The regime that began last.
     pub begun: u64,
+    /// The node that the last command of `begun` went to.
+    pub seat: Seat,
     /// The regime that a trap, or the first message behind a stop, ended last.
     pub ended: u64,
     /// The regime that a spill ended last.

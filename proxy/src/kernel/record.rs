@@ -14,7 +14,9 @@ use std::{
 use sluice_ebpf::{
     latency::Histogram,
     reason::{TrapReason, WaitReason},
-    record::{HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes},
+    record::{
+        Aside, HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes,
+    },
     response::{Status, format},
     wire::{Leg, Wire},
 };
@@ -101,6 +103,8 @@ pub struct Offer {
     pub seat: Seat,
     /// Which statements it takes: one of [`takes`].
     pub takes: u32,
+    /// The node that it does not begin with.
+    pub aside: Aside,
     /// What is known of the session.
     pub status: Status,
     /// Backslashes in strings are known to escape.
@@ -114,6 +118,7 @@ impl Offer {
             offsets,
             seat: Seat::Writer,
             takes: takes::ALL,
+            aside: Aside::NONE,
             status: Status::of(0),
             escapes: false,
         }
@@ -259,6 +264,7 @@ impl Slot {
             (&raw mut (*at).host.offsets).write_volatile(offer.offsets);
             (&raw mut (*at).host.seat).write_volatile(offer.seat as u32);
             (&raw mut (*at).host.takes).write_volatile(offer.takes);
+            (&raw mut (*at).host.aside).write_volatile(offer.aside);
             (&raw mut (*at).host.status).write_volatile(offer.status.to_word());
             let bits = &raw mut (*at).host.format;
             let known = u32::from(format::BACKSLASH_ESCAPES);
@@ -297,6 +303,15 @@ impl Slot {
     pub fn forget_statements(&self) {
         for id in 0..u32::try_from(STATEMENTS).unwrap_or(0) {
             self.statement(id).store(0, Ordering::Release);
+        }
+    }
+
+    /// The node that the kernel's last command went to.
+    pub fn seat(&self) -> Seat {
+        if half!(self, client.seat) == Seat::Reader as u32 {
+            Seat::Reader
+        } else {
+            Seat::Writer
         }
     }
 
@@ -414,6 +429,7 @@ impl Slot {
         Progress {
             client_captured: load(word!(self, client.cookie)) != 0,
             begun: self.begun(),
+            seat: self.seat(),
             ended: load(word!(self, client.ended)),
             spilled: load(word!(self, node.spilled)),
             handed_over,

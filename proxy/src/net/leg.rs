@@ -325,6 +325,15 @@ impl Leg {
         }
     }
 
+    /// Whether nothing is there to be read, and the peer has not closed its sending half; of bytes that are encrypted nothing is known.
+    pub fn is_silent(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit()];
+        let peeked = self.stream.try_io(Interest::READABLE, || {
+            SockRef::from(&self.stream).peek(&mut byte)
+        });
+        peeked.is_err_and(|error| is_transient(&error))
+    }
+
     /// Writes everything. Dropped before its end, [`Self::written_bytes`] tells how much was written.
     ///
     /// # Errors

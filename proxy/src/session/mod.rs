@@ -41,6 +41,7 @@ pub use prepared::Prepared;
 pub use server::{ServerSession, Versions};
 use sluice_ebpf::{
     reason::{RelayReason, WaitReason},
+    record::Seat,
     response::Status,
 };
 pub use sticky::{StickyReason, Ties};
@@ -282,6 +283,24 @@ impl Session {
     pub fn set_bound_state(&mut self, state: ServerState) {
         if let Some(server) = self.bound_server_mut() {
             server.state = state;
+        }
+    }
+
+    /// The session uses this server session of its own now.
+    pub fn use_server(&mut self, ss_id: SsId) {
+        self.set_bound_state(ServerState::KeepAlivePooled);
+        self.bound = Some(ss_id);
+        self.set_bound_state(ServerState::KeepAliveBound);
+    }
+
+    /// The session uses the one of its server sessions that has this seat in its record.
+    pub fn use_seat(&mut self, seat: Seat) {
+        let its = self.servers.iter().find(|server| server.seat == seat);
+        if let Some(ss_id) = its
+            .map(|server| server.ss_id)
+            .filter(|ss_id| self.bound != Some(*ss_id))
+        {
+            self.use_server(ss_id);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use sluice_ebpf::response::Status;
+use sluice_ebpf::{record::Seat, response::Status};
 
 use super::{ConnectionId, ServerState, SsId};
 
@@ -15,6 +15,8 @@ pub struct ServerSession {
     pub node: SocketAddr,
     /// The node's id of the connection.
     pub connection_id: ConnectionId,
+    /// What its node is to the session.
+    pub seat: Seat,
     /// Where the connection is in its life.
     pub state: ServerState,
     /// The versions of the client session's state that this connection has been brought to.
@@ -36,6 +38,7 @@ impl ServerSession {
             ss_id,
             node,
             connection_id,
+            seat: Seat::Writer,
             state: ServerState::Init,
             versions: Versions::default(),
             status: Status::default(),

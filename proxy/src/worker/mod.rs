@@ -9,6 +9,7 @@ mod answer;
 mod ask;
 mod auth;
 mod bell;
+mod beside;
 mod bound;
 mod certificate;
 mod change_user;

@@ -68,13 +68,13 @@ pub(super) struct Reading<'a> {
     /// What the server session is that the session uses.
     pub(super) seat: Seat,
     /// The other one.
-    aside: Option<Box<Aside<'a>>>,
+    pub(super) aside: Option<Box<Aside<'a>>>,
     /// What has become known of nodes is yet to be looked at: a command was under way. Nothing is offered to the kernel before.
     pub(super) is_due: bool,
     /// The command under way may change what decides where reads go: nothing is offered to the kernel before it has.
     pub(super) is_changing: bool,
     /// The client has reset the session, and the reader has not heard of it.
-    must_reset: bool,
+    pub(super) must_reset: bool,
     /// What the reader has of what the session has written.
     pub(super) own_writes: OwnWrites,
     /// The replica that a hint has named, to be tried first.
@@ -98,15 +98,17 @@ impl Reading<'_> {
 }
 
 /// A server session that is not used now.
-struct Aside<'a> {
+pub(super) struct Aside<'a> {
     /// First, so that it is dropped before the leg: no stale entry meets a reused port.
     bound: Bound<'a>,
-    leg: Leg,
-    rest: BytesMut,
+    pub(super) leg: Leg,
+    pub(super) rest: BytesMut,
     node_capabilities: Capabilities,
     target: Target,
-    ss_id: SsId,
-    way: Result<Path, RelayReason>,
+    pub(super) ss_id: SsId,
+    pub(super) way: Result<Path, RelayReason>,
+    /// It has said something unasked, or has gone.
+    pub(super) has_left: bool,
 }
 
 impl Drop for Aside<'_> {
@@ -159,7 +161,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Whether reads outside transactions go to another node: nothing that the session has lives in the writer's connection alone, but for these.
-    fn may_read_elsewhere(&self, but: &[StickyReason]) -> bool {
+    pub(super) fn may_read_elsewhere(&self, but: &[StickyReason]) -> bool {
         if self.reading.wish != Wish::Wanted
             || self.lost.is_some()
             || self.leaving != Leaving::No
@@ -322,7 +324,7 @@ impl<'a> Serving<'a> {
     }
 
     /// The server session that is used and the one that stands aside change places.
-    fn change_places(&mut self) {
+    pub(super) fn change_places(&mut self) {
         let Some(aside) = &mut self.reading.aside else {
             return;
         };
@@ -331,12 +333,11 @@ impl<'a> Serving<'a> {
         swap(&mut self.node_rest, &mut aside.rest);
         swap(&mut self.node_capabilities, &mut aside.node_capabilities);
         swap(&mut self.target, &mut aside.target);
+        aside.has_left = false;
         let mut session = self.entry.session.borrow_mut();
-        session.set_bound_state(ServerState::KeepAlivePooled);
-        if let Some(used) = session.bound.replace(aside.ss_id) {
-            aside.ss_id = used;
-        }
-        session.set_bound_state(ServerState::KeepAliveBound);
+        let used = session.bound;
+        session.use_server(aside.ss_id);
+        aside.ss_id = used.unwrap_or(aside.ss_id);
         let own = session.relay_reason.filter(|_| session.way == Path::Relay);
         let way = std::mem::replace(&mut aside.way, own.map_or(Ok(session.way), Err));
         let is_safe = session.relay_reason != Some(RelayReason::Charset);
@@ -515,6 +516,7 @@ impl<'a> Serving<'a> {
             state: ServerState::KeepAlivePooled,
             opened_at_ns: clock::now_ns(),
             versions,
+            seat: Seat::Reader,
             ..ServerSession::new(
                 ss_id,
                 fresh.target.address,
@@ -537,6 +539,7 @@ impl<'a> Serving<'a> {
             target: fresh.target,
             ss_id,
             way,
+            has_left: false,
         }));
     }
 
@@ -588,7 +591,7 @@ impl<'a> Serving<'a> {
 }
 
 /// What of a session's state a reader is told.
-const fn known_by_reader(versions: Versions) -> Versions {
+pub(super) const fn known_by_reader(versions: Versions) -> Versions {
     Versions {
         user_var: 0,
         last_insert_id: 0,

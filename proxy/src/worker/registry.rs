@@ -226,6 +226,9 @@ impl Entry {
             let spliced = slot.command();
             let progress = slot.progress();
             session.traffic.regimes = gate.regimes(progress.begun);
+            if session.mode != Mode::Relayed && progress.begun == gate.generation() {
+                session.use_seat(progress.seat);
+            }
             add(&mut session, &progress, &slot.latency());
             session.note_insert_id(slot.insert_id());
             session.has_prepared &= !self.prepared.borrow().are_all(slot.closed());

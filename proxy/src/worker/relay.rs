@@ -58,6 +58,9 @@ impl Serving<'_> {
                     }
                 }
                 ready = self.node.readable() => {
+                    if self.follow_kernel() {
+                        continue;
+                    }
                     ready.map_err(End::of_node)?;
                     match self.read_node()? {
                         // The program says that it hands over before its bytes travel: what is here is that, or said unasked.
@@ -76,6 +79,11 @@ impl Serving<'_> {
                     }
                     // The offer's offsets have moved.
                     return Ok(());
+                }
+                () = self.aside_readable() => {
+                    if !self.follow_kernel() {
+                        self.hear_aside();
+                    }
                 }
                 () = entry.variables_wanted() => {
                     Box::pin(self.read_variables_idle()).await?;
@@ -330,6 +338,7 @@ impl Serving<'_> {
     /// until it closes. Where the kernel has a command under way and the node does not get on with it, it is told to stop.
     async fn half_closed(&mut self) -> End {
         self.entry.session.borrow_mut().state = ClientState::HalfClose;
+        self.follow_kernel();
         if self.node.shutdown_write().is_err() {
             return End::ClientClosed;
         }

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use sluice_ebpf::{
     packet::Position,
     reason::RelayReason,
-    record::{Offsets, Seat},
+    record::{Aside, Offsets, Seat},
     response::{Expect, Outcome, Response, Status},
     wire::Side,
 };
@@ -79,7 +79,7 @@ pub(super) struct Serving<'a> {
     /// The client sends a file's contents (LOCAL INFILE).
     pub(super) in_file: bool,
     /// The last offer to the kernel, until its regime has ended: what reaches the daemon says where it stands.
-    pub(super) offered: Option<Offsets>,
+    pub(super) offered: Option<(Offsets, Aside)>,
     /// The kernel has spliced a response since the node was last heard of: see [`Serving::barrier`].
     pub(super) after_splice: bool,
     /// Prepared statements that the daemon answers.

@@ -9,7 +9,7 @@ use sluice_ebpf::{
     wire::Side,
 };
 
-use super::{close::End, kill::Turn, serve::Serving};
+use super::{beside::low, close::End, kill::Turn, serve::Serving};
 use crate::{
     gate::{Left, Progress, Standing},
     kernel::{quiesce::quiesce, record::Offer},
@@ -61,11 +61,12 @@ impl Serving<'_> {
             read_from_node: low(self.node.read_bytes()),
             written_to_node: low(self.node.written_bytes()),
         };
+        let aside = self.beside(takes);
         let mut gate = self.entry.gate.get();
         if let Some(standing) = self.offered {
             // The same offer is not withdrawn and made again: the client's command may come right in between. Another one takes the place
             // only of an offer that has not begun, and never will: counts of moved bytes do not go back.
-            if standing == offsets || gate.standing(&slot.progress()) != Standing::Closed {
+            if standing == (offsets, aside) || gate.standing(&slot.progress()) != Standing::Closed {
                 return;
             }
         }
@@ -78,13 +79,14 @@ impl Serving<'_> {
                 offsets,
                 seat: self.reading.seat,
                 takes,
+                aside,
                 status: self.status,
                 // Of a second node nobody has asked it.
                 escapes: takes == takes::ALL && self.tracking.escapes.is_known(),
             },
         );
         self.entry.session.borrow_mut().mode = Mode::Armed;
-        self.offered = Some(offsets);
+        self.offered = Some((offsets, aside));
     }
 
     /// Something has reached the daemon: where does the kernel's regime stand? Finishes what an ended one leaves behind.
@@ -103,6 +105,7 @@ impl Serving<'_> {
                 command_remaining,
                 left,
             } => {
+                self.follow_kernel();
                 self.offered = None;
                 self.take_closed();
                 self.entry.session.borrow_mut().mode = Mode::Relayed;
@@ -158,7 +161,9 @@ impl Serving<'_> {
         };
         slot.withdraw();
         slot.stop(self.entry.gate.get().generation());
-        if !is_quiet().await {
+        let is_quiet = is_quiet().await;
+        self.follow_kernel();
+        if !is_quiet {
             return Ok(false);
         }
         let progress = slot.progress();
@@ -326,9 +331,4 @@ impl Serving<'_> {
 async fn is_quiet() -> bool {
     let quiet = tokio::task::spawn_blocking(quiesce).await;
     matches!(quiet, Ok(Ok(())))
-}
-
-/// Stream offsets are compared modulo 2^32.
-fn low(bytes: u64) -> u32 {
-    u32::try_from(bytes & u64::from(u32::MAX)).unwrap_or_default()
 }

@@ -114,6 +114,7 @@ impl Serving<'_> {
     /// The node does not answer, or the session has ended.
     pub(super) async fn review(&mut self) -> Result<(), End> {
         self.news_seen = self.entry.news_count();
+        self.follow_kernel();
         if self.worker.process.is_retiring() {
             return self.retire().await;
         }
@@ -152,7 +153,8 @@ impl Serving<'_> {
         if self.leaving != Leaving::Now || self.lost.is_some() {
             return Ok(());
         }
-        if self.reading.seat == Seat::Reader {
+        // The kernel may be with the reader while the daemon knows of the writer.
+        if self.reading.aside.is_some() {
             if !self.reclaim().await? {
                 return Ok(());
             }

@@ -32,6 +32,8 @@ pub(crate) struct Client {
     depth: usize,
     leave: Leave,
     is_silent: bool,
+    /// Of how many kinds its commands are: all, or queries alone.
+    kinds: u64,
     /// How many of its queries are reads, in thousandths.
     reads: u64,
     has_left: bool,
@@ -79,6 +81,7 @@ impl Client {
             depth: if dice.permille(600) { 1 } else { 3 },
             leave,
             is_silent: dice.permille(300),
+            kinds: if dice.permille(300) { 28 } else { 40 },
             reads: [0, 500, 900][dice.index(3)],
             has_left: false,
             is_hostile,
@@ -101,7 +104,7 @@ impl Client {
     }
 
     pub(crate) fn command(&mut self, dice: &mut Dice) -> Command {
-        let kind = match dice.below(40) {
+        let kind = match dice.below(self.kinds) {
             // A relayed command without an answer, whose acknowledgement is lost, is what straddles a regime's start when it comes again.
             0..=5 if self.is_silent => Kind::SilentSet,
             0..=27 if dice.permille(self.reads) => Kind::Read,

@@ -46,6 +46,9 @@ const LEAST: &[(&str, u64)] = &[
     ),
     ("the node speaks that the regime is not with", 20),
     ("the reader has left", 1),
+    ("goes on with the reader", 200),
+    ("goes on with the writer", 200),
+    ("the regime has gone on where it did not begin", 50),
 ];
 
 impl Counts {

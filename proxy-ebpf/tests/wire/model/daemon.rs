@@ -1,7 +1,7 @@
 //! The daemon: reads its two sockets, relays, answers, offers; as `proxy/src/worker/{serve,splice}` and `proxy/src/gate` do.
 
 use sluice_ebpf::{
-    record::{Offsets, Seat, takes},
+    record::{Aside, Offsets, Seat, takes},
     wire::{Offer, Side},
 };
 
@@ -49,6 +49,22 @@ pub(crate) struct Place<'a> {
     pub(crate) counts: &'a mut Counts,
 }
 
+/// The other node.
+const fn other(seat: Seat) -> Seat {
+    match seat {
+        Seat::Writer => Seat::Reader,
+        Seat::Reader => Seat::Writer,
+    }
+}
+
+/// Which statements a node takes.
+const fn taken(seat: Seat) -> u32 {
+    match seat {
+        Seat::Writer => takes::WRITES,
+        Seat::Reader => takes::READS,
+    }
+}
+
 /// How long the daemon waits for bypassed bytes to be acknowledged before it resets a leg.
 const DRAIN_WAIT: u64 = 20_000;
 
@@ -77,9 +93,10 @@ impl Daemon {
             self.read_from_node[seat] += from_node.len();
             self.node_rest[seat].extend(from_node);
         }
+        self.follow(place);
         let is_empty = self.client_rest.is_empty() && self.node_rest.iter().all(Vec::is_empty);
-        let used = &place.backs[self.seat as usize];
-        if !is_empty || place.front.fin_received || used.fin_received {
+        let has_gone = place.backs.iter().any(|back| back.fin_received);
+        if !is_empty || place.front.fin_received || has_gone {
             self.take_stock(place);
             self.serve(place);
         }
@@ -119,10 +136,29 @@ impl Daemon {
         place.backs[1].close(place.now);
     }
 
+    /// The node that is used is the one of the kernel's last command.
+    fn follow(&mut self, place: &mut Place<'_>) {
+        let record = &place.hook.record;
+        let has_begun = self.offered.is_some() && record.begun == self.generation;
+        if has_begun && self.seat as u32 != record.seat {
+            place
+                .counts
+                .add("the regime has gone on where it did not begin");
+            self.seat = other(self.seat);
+        }
+    }
+
     /// Something has reached the daemon: where does the regime stand?
     fn take_stock(&mut self, place: &mut Place<'_>) {
         let record = place.hook.record;
         if self.offered.is_none() || record.begun == 0 || record.begun != self.generation {
+            return;
+        }
+        let is_asides = self.client_rest.is_empty()
+            && self.node_rest[record.seat as usize].is_empty()
+            && !place.front.fin_received;
+        if record.ended != record.begun && is_asides {
+            // Of the node that the regime is not with.
             return;
         }
         assert!(
@@ -233,17 +269,25 @@ impl Daemon {
             return;
         }
         self.generation += 1;
+        let beside = other(self.seat);
+        let aside = Aside {
+            takes: taken(beside),
+            read_from_node: self.read_from_node[beside as usize] as u32,
+            written_to_node: place.backs[beside as usize].stream.len() as u32,
+        };
+        let goes_on = self.is_split && place.dice.permille(900);
         hook.offer = Offer {
             armed: self.generation,
             offsets,
             seat: self.seat as u32,
-            takes: match self.seat {
-                _ if !self.is_split => takes::ALL,
-                Seat::Writer => takes::WRITES,
-                Seat::Reader => takes::READS,
+            takes: if self.is_split {
+                taken(self.seat)
+            } else {
+                takes::ALL
             },
             ..hook.offer
         };
+        hook.aside = if goes_on { aside } else { Aside::NONE };
         self.offered = Some(offsets);
     }
 
@@ -252,6 +296,7 @@ impl Daemon {
         if self.offered.is_none() || self.closing.is_some() {
             return;
         }
+        self.follow(place);
         place.counts.add("stopped by the daemon");
         place.hook.offer.armed = 0;
         place.hook.offer.stopped = self.generation;

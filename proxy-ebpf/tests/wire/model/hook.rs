@@ -1,10 +1,11 @@
 //! What the tc program does around the tracker: classifies, walks, keeps the record, applies the verdict.
 
 use sluice_ebpf::{
+    aim::Aim,
     reason::TrapReason,
-    record::Seat,
+    record::{Aside, Seat},
     response::Status,
-    wire::{Content, Offer, Side, To, Verdict, Wire, phase, tcp},
+    wire::{Commands, Content, Offer, Side, To, Verdict, Wire, phase, tcp},
 };
 
 use super::{
@@ -17,6 +18,8 @@ use super::{
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Record {
     pub(crate) begun: u64,
+    /// The node that the last command went to.
+    pub(crate) seat: u32,
     pub(crate) ended: u64,
     pub(crate) handed_over: u64,
     pub(crate) commands: u64,
@@ -29,6 +32,7 @@ pub(crate) struct Hook {
     pub(crate) wire: Wire,
     pub(crate) record: Record,
     pub(crate) offer: Offer,
+    pub(crate) aside: Aside,
     /// Payload bytes that a segment to the node may have.
     pub(crate) segment_to_node: usize,
 }
@@ -49,32 +53,35 @@ const fn opposite(side: Side, seat: u32) -> End {
 pub(crate) const OUTSIDE: Status = Status::of(Status::AUTOCOMMIT);
 
 impl Hook {
-    /// Looks into the payload, before the lock. With it the response as it would stand behind this segment.
-    fn look(&self, side: Side, packet: &Packet) -> (Content, Walk) {
+    /// Looks into the payload, before the lock. With it the response as it would stand behind this segment, and whose a command is.
+    fn look(&self, side: Side, packet: &Packet) -> (Content, Walk, Aim) {
         let response = self.record.response;
         if packet.data.is_empty() {
-            return (Content::Unknown, response);
+            return (Content::Unknown, response, Aim::Writer);
         }
         match side {
-            Side::Client => (self.command(packet), response),
+            Side::Client => {
+                let (content, aim) = self.command(packet);
+                (content, response, aim)
+            }
             Side::Node(_) => {
                 let next = self.wire.leg(side).rcv_nxt;
                 if after(packet.seq, next) || !after(packet.end(), next) {
-                    return (Content::Unknown, response);
+                    return (Content::Unknown, response, Aim::Writer);
                 }
                 let new = &packet.data[next.wrapping_sub(packet.seq) as usize..];
                 let mut walk = response;
                 if walk.go(new) == new.len() {
-                    (Content::Walked(next), walk)
+                    (Content::Walked(next), walk, Aim::Writer)
                 } else {
-                    (Content::Unknown, response)
+                    (Content::Unknown, response, Aim::Writer)
                 }
             }
         }
     }
 
     /// A command that is not one segment on both of its ways may be lost in part, and what is sent again of it cannot be classified.
-    fn command(&self, packet: &Packet) -> Content {
+    fn command(&self, packet: &Packet) -> (Content, Aim) {
         let is_live = self.wire.phase == phase::SPLICED;
         let bytes = self.wire.client.again(is_live, &packet.segment());
         let (content, aim) = classify(&packet.data[..bytes as usize]);
@@ -83,16 +90,9 @@ impl Hook {
                 if bytes as usize > self.segment_to_node
                     || (packet.pieces != 0 && bytes as usize > packet.pieces) =>
             {
-                Content::Trap(TrapReason::Segment)
+                (Content::Trap(TrapReason::Segment), aim)
             }
-            Content::Command(_)
-                if !self
-                    .wire
-                    .takes(&packet.segment(), aim, &self.offer, OUTSIDE) =>
-            {
-                Content::Trap(TrapReason::OtherNode)
-            }
-            content => content,
+            content => (content, aim),
         }
     }
 
@@ -105,16 +105,27 @@ impl Hook {
         counts: &mut Counts,
     ) -> Vec<Onward> {
         let segment = packet.segment();
-        let (mut content, walk) = if self.wire.wants_content(side, &self.offer) {
+        let (mut content, walk, aim) = if self.wire.wants_content(side, &self.offer) {
             self.look(side, &packet)
         } else {
-            (Content::Unknown, self.record.response)
+            (Content::Unknown, self.record.response, Aim::Writer)
         };
         if blind {
             content = Content::Unknown;
         }
         let outstanding = self.record.commands != self.record.answered;
         let before = self.wire;
+        if let Content::Command(bytes) = content {
+            let commands = Commands { bytes, aim };
+            content = self.wire.placed(
+                &segment,
+                commands,
+                &self.offer,
+                &self.aside,
+                OUTSIDE,
+                outstanding,
+            );
+        }
         let verdict = self
             .wire
             .from_peer(side, &segment, content, &self.offer, outstanding);
@@ -144,6 +155,7 @@ impl Hook {
         }
         match side {
             Side::Client => {
+                record.seat = verdict.seat;
                 let commands = all(&packet.data);
                 if commands.len() > 1 {
                     counts.add("several commands in a segment");
@@ -243,29 +255,7 @@ fn count_peer(
     counts: &mut Counts,
 ) {
     let own = wire.leg(side);
-    if verdict.began {
-        counts.add("regime");
-        if verdict.seat == Seat::Reader as u32 {
-            counts.add("regime with the reader");
-        }
-        if verdict.seat != wire.seat {
-            counts.add("regime with another node than the last");
-        }
-    }
-    if side == Side::Client
-        && wire.phase == phase::DRAINING
-        && offer.armed > wire.regime
-        && offer.seat != wire.seat
-    {
-        counts.add("offered another node while bytes of the last are outstanding");
-    }
-    if let Side::Node(seat) = side
-        && seat as u32 != wire.seat
-        && wire.phase != phase::RELAYED
-        && !packet.data.is_empty()
-    {
-        counts.add("the node speaks that the regime is not with");
-    }
+    count_seats(wire, offer, side, packet, verdict, counts);
     if let Some(reason) = verdict.trap {
         counts.add(match reason {
             TrapReason::Command => "trap: command",
@@ -308,6 +298,47 @@ fn count_peer(
     }
     if packet.is(tcp::RST) {
         counts.add("RST of a peer");
+    }
+}
+
+/// What has to do with there being two nodes.
+fn count_seats(
+    wire: &Wire,
+    offer: &Offer,
+    side: Side,
+    packet: &Packet,
+    verdict: &Verdict,
+    counts: &mut Counts,
+) {
+    if verdict.began {
+        counts.add("regime");
+        if verdict.seat == Seat::Reader as u32 {
+            counts.add("regime with the reader");
+        }
+        if verdict.seat != wire.seat {
+            counts.add("regime with another node than the last");
+        }
+    }
+    if verdict.passed && side == Side::Client && !verdict.began && verdict.seat != wire.seat {
+        counts.add(if verdict.seat == Seat::Reader as u32 {
+            "goes on with the reader"
+        } else {
+            "goes on with the writer"
+        });
+    }
+    if side == Side::Client
+        && wire.phase == phase::DRAINING
+        && offer.armed > wire.regime
+        && offer.seat != wire.seat
+    {
+        counts.add("offered another node while bytes of the last are outstanding");
+    }
+    if let Side::Node(seat) = side
+        && seat as u32 != wire.seat
+        && wire.phase != phase::RELAYED
+        && !packet.data.is_empty()
+    {
+        counts.add("the node speaks that the regime is not with");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sluice_ebpf::{
-    record::{Offsets, Seat},
+    record::{Aside, Offsets, Seat},
     wire::{Offer, Side, Wire, tcp},
 };
 
@@ -132,6 +132,7 @@ impl Session {
                     status: OUTSIDE,
                     ..Offer::default()
                 },
+                aside: Aside::NONE,
                 segment_to_node: SEGMENT,
             },
             ends,
