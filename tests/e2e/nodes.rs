@@ -17,6 +17,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("logins_reach_the_primary", logins_reach_the_primary).daemon(),
     Case::new("logins_pass_over_a_dead_node", logins_pass_over_a_dead_node).daemon(),
     Case::new("lists", lists).daemon(),
+    Case::new("a_node_that_is_back_is_used_without_a_login", back).daemon(),
     Case::new("lag", lag).daemon().local(),
     Case::new("replication_that_stands", stopped_replication)
         .with(&[Kind::MySql])
@@ -118,6 +119,34 @@ fn logins_pass_over_a_dead_node(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// Sessions have found a node dead themselves, and no new one comes that could find out that it is back.
+fn back(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::start(&stage.hosts().node, 1)?;
+    let config = Config::new()
+        .line("health.interval = \"2s\"")
+        .line("health.failures = 2")
+        .cluster(cluster.configured("east"));
+    let front = stage.private_with_config(&config, &[])?;
+    known(&front, "primary;replica")?;
+    let mut operator = front.open(USER_ROOT, "")?;
+    let mut clients = [front.open(USER, PASSWORD)?, front.open(USER, PASSWORD)?];
+    cluster.server(0)?.kill()?;
+    for client in &mut clients {
+        assert_eq!(port(client)?, cluster.address(1)?.port());
+    }
+    let listed = operator.run("SHOW PROXYCONGESTION")?.texts()?;
+    let alive = listed.first().and_then(|row| row.get(7)).cloned().flatten();
+    assert_eq!(alive.as_deref(), Some("1"), "{listed:?}");
+    cluster.server(0)?.start_again()?;
+    for client in &mut clients {
+        wait::until_true("the session is back", DEADLINE, || {
+            Ok(port(client)? == cluster.address(0)?.port())
+        })?;
+    }
+    assert_eq!(operator.run("SHOW PROXYCONGESTION")?.texts()?.len(), 0);
+    Ok(())
+}
+
 /// The monitor account finds out that a node is gone, that it hangs, and that it is back.
 fn lists(stage: &Stage) -> Result<()> {
     let cluster = Cluster::start(&stage.hosts().node, 1)?;
@@ -158,8 +187,11 @@ fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String
     let rows = operator.run("SHOW PROXYCONGESTION ALL")?.texts()?;
     let address = Some(node.to_string());
     let row = rows.into_iter().find(|row| row.get(4) == Some(&address));
-    let cells = row.and_then(|row| row.last_chunk::<3>().cloned());
-    cells.context("the node is not there")
+    let row = row.context("the node is not there")?;
+    let columns = row
+        .get(20..)
+        .and_then(|own| own.first_chunk::<3>().cloned());
+    columns.context("a short row")
 }
 
 fn lag(stage: &Stage) -> Result<()> {

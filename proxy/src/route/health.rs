@@ -272,6 +272,22 @@ impl Book {
         before != now
     }
 
+    /// The monitor account was answered by a node that logins have put on the alive list, and that no login may try any more, as sessions stay where
+    /// they are. `is_proof`: by a connection of its own for this question, as a login's is; else a while without failures must do. Whether sessions must
+    /// look anew where they belong.
+    pub fn let_in(&mut self, address: &NodeAddress, is_proof: bool, now_ms: u64) -> bool {
+        let logins = &mut self.of(address).logins;
+        let is_old = logins
+            .failed_at_ms
+            .is_none_or(|at_ms| now_ms.saturating_sub(at_ms) >= RETRY_MS);
+        let is_off = logins.listed_at_ms.is_some() && (is_proof || is_old);
+        if is_off {
+            logins.listed_at_ms = None;
+            logins.failures_in_a_row = 0;
+        }
+        is_off
+    }
+
     /// The monitor account got no answer. Whether sessions must look anew where they belong.
     pub fn probe_failed(
         &mut self,
@@ -445,6 +461,24 @@ mod tests {
         assert!(book.login_answered(&a, 240_004) && !book.login_answered(&a, 240_005));
         assert_eq!(order(&book, &cluster), "abc");
         assert_eq!(book.get(&a).logins.failures, 6);
+    }
+
+    #[test]
+    fn the_monitor_takes_a_node_off_the_alive_list() {
+        let (mut book, cluster, [a, ..]) = three();
+        for at_ms in 0..3 {
+            book.login_failed(&a, "refused", at_ms, 3);
+        }
+        assert_eq!(order(&book, &cluster), "bca");
+        assert!(!book.let_in(&a, false, 20_001), "too early");
+        assert_eq!(order(&book, &cluster), "bca");
+        assert!(book.let_in(&a, true, 20_001) && !book.let_in(&a, true, 20_001));
+        assert_eq!(order(&book, &cluster), "abc");
+        for at_ms in 20_002..20_005 {
+            book.login_failed(&a, "refused", at_ms, 3);
+        }
+        assert!(book.let_in(&a, false, 40_004));
+        assert_eq!(order(&book, &cluster), "abc");
     }
 
     #[test]

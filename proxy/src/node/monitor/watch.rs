@@ -41,6 +41,8 @@ struct Subject {
     kind: ClusterKind,
     max_lag: Option<Duration>,
     settings: HealthSettings,
+    /// Logins begin with a PROXY header, the account's connections do not: that it is let in proves nothing of logins.
+    has_header: bool,
 }
 
 /// The nodes that are watched. Those that leave it are not watched any more.
@@ -72,6 +74,7 @@ impl Watches {
                     kind: cluster.kind,
                     max_lag: cluster.max_lag,
                     settings: settings.health,
+                    has_header: cluster.proxy_protocol.is_some(),
                 };
                 let known = earlier.iter().position(|(known, _)| *known == subject);
                 self.tasks.push(if let Some(at) = known {
@@ -99,6 +102,11 @@ async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
     let mut kept = None;
     loop {
         ticks.tick().await;
+        if !subject.has_header && is_avoided(&subject, &health) {
+            // Whether it lets anybody in, only a new connection tells.
+            kept = None;
+        }
+        let is_proof = kept.is_none() && !subject.has_header;
         let asked = timeout(
             subject.settings.timeout,
             look(&subject, &mut kept, &denials),
@@ -109,8 +117,19 @@ async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
         if outcome.is_err() {
             kept = None;
         }
+        let is_back = outcome.is_ok() && is_avoided(&subject, &health);
         write_down(&subject, &health, outcome);
+        let (node, now_ms) = (&subject.node, health.now_ms());
+        if is_back && health.note(|book| book.let_in(node, is_proof, now_ms)) {
+            tracing::info!(%node, "node lets the monitor account in: logins may try it again");
+        }
     }
+}
+
+/// Whether logins have found that the node does not answer.
+fn is_avoided(subject: &Subject, health: &Health) -> bool {
+    let known = health.book().get(&subject.node);
+    known.logins.listed_at_ms.is_some()
 }
 
 fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>) {
