@@ -9,6 +9,7 @@ use sluice_ebpf::{
     reason::TrapReason,
     record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Session, TRAPS, takes},
     response::{Expect, Status, Window, format},
+    statement,
 };
 
 use crate::{
@@ -153,8 +154,8 @@ fn command(
         CommandClass::Simple(_) if length == 1 => (1, Aim::Last),
         CommandClass::Simple(_) => return Err(TrapReason::Framing),
         CommandClass::Statement(command) => {
-            statement(&data, record, command, length)?;
-            (STATEMENT_BYTES - HEADER_BYTES, Aim::Writer)
+            let aim = statement(&data, record, command, length)?;
+            (STATEMENT_BYTES - HEADER_BYTES, aim)
         }
         CommandClass::Text => (
             length,
@@ -238,25 +239,28 @@ fn closed_bit(head: &[u8; HEAD_BYTES]) -> u64 {
     record::closed_bit(u32::from(shared!(head[1])))
 }
 
-/// A command of a prepared statement: the daemon must have classed it.
+/// A command of a prepared statement, and which node it is for: the daemon must have classed it.
 #[inline(always)]
 fn statement(
     data: &Data,
     record: &Session,
     command: StatementCommand,
     length: u32,
-) -> Result<(), TrapReason> {
+) -> Result<Aim, TrapReason> {
     if !command.may_have(length) {
         return Err(TrapReason::Framing);
     }
     // The command byte, then the id's four bytes.
-    let id = data.head(COMMAND_BYTES - 1).ok_or(TrapReason::Framing)? >> 8;
-    let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
-    if known == (1 << 32 | id) {
-        Ok(())
-    } else {
-        Err(TrapReason::UnknownStatement)
+    let id = (data.head(COMMAND_BYTES - 1).ok_or(TrapReason::Framing)? >> 8) as u32;
+    let place = id as usize & (STATEMENTS - 1);
+    let word = shared!(record.host.statements[place]);
+    if !statement::is_of(word, id) {
+        return Err(TrapReason::UnknownStatement);
     }
+    let types = shared!(record.host.types[place]);
+    let attributes = has_attributes(record);
+    statement::aim(word, types, command, data, HEADER_BYTES, length, attributes)
+        .ok_or(TrapReason::UnknownStatement)
 }
 
 /// Whether a statement's text has its attributes in front.

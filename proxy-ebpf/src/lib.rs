@@ -12,5 +12,6 @@ pub mod packet;
 pub mod reason;
 pub mod record;
 pub mod response;
+pub mod statement;
 mod table;
 pub mod wire;

@@ -236,6 +236,9 @@ pub mod takes {
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one function for the verifier")]
 pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
+    if matches!(aim, Aim::AtReader) {
+        return takes == takes::READS && status.is_outside_transaction();
+    }
     if takes == takes::ALL {
         return true;
     }
@@ -249,7 +252,8 @@ pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
         Aim::Reader => takes != takes::WRITES,
         Aim::Writer => takes != takes::READS,
         Aim::Last => true,
-        Aim::Hinted => false,
+        Aim::AtWriter => takes == takes::UNHINTED,
+        Aim::Hinted | Aim::AtReader => false,
     }
 }
 
@@ -260,9 +264,9 @@ pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
 pub const fn is_taken_aside(takes: u32, status: Status, aim: Aim) -> bool {
     status.is_outside_transaction()
         && match aim {
-            Aim::Reader => takes == takes::READS,
+            Aim::Reader | Aim::AtReader => takes == takes::READS,
             Aim::Writer => takes == takes::WRITES,
-            Aim::Last | Aim::Hinted => false,
+            Aim::Last | Aim::Hinted | Aim::AtWriter => false,
         }
 }
 
@@ -325,9 +329,11 @@ pub struct Host {
     pub node_end: [Tuple; NODES],
     /// What the daemon has seen of [`Client::closed`].
     pub closed_seen: u64,
-    /// Prepared statements that may be spliced: `1 << 32 | id`, or 0. One that is closed may stay: the node answers its executions with an error. It
-    /// goes when its id or its place is given to another, before the client hears of that one.
+    /// Prepared statements that may be spliced: words of [`statement`](crate::statement), or 0. One that is closed may stay: the node answers its executions
+    /// with an error. It goes when its id or its place is given to another, before the client hears of that one.
     pub statements: [u64; STATEMENTS],
+    /// The types of their parameters, where they surely read. Written before the word.
+    pub types: [u64; STATEMENTS],
 }
 
 /// What the program on the client's app socket writes.
@@ -450,7 +456,7 @@ const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 2048,
+    size_of::<Session>() == 2560,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

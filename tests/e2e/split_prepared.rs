@@ -1,6 +1,7 @@
 //! Prepared statements whose reads go to a replica: which node an execution reaches, what each node is told of its parameters, and what stays.
 
 use crate::{
+    attribute,
     case::Case,
     driver,
     split::{Site, at},
@@ -9,6 +10,7 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use mysql_async::prelude::Queryable as _;
 use sluice_tests::{
+    java,
     path::Path,
     server::{PASSWORD, USER},
     stage::Stage,
@@ -18,15 +20,22 @@ use sluice_tests::{
 use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("executions", executions).only(Path::Relayed),
-    Case::new("types_follow", types_follow).only(Path::Relayed),
-    Case::new("what_stays", what_stays).only(Path::Relayed),
-    Case::new("about_the_last_statement", about_the_last).only(Path::Relayed),
-    Case::new("closed_at_both", closed_at_both).only(Path::Relayed),
-    Case::new("refused_by_the_replica", refused).only(Path::Relayed),
-    Case::new("the_replica_goes", the_replica_goes).only(Path::Relayed),
-    Case::new("reset", reset).only(Path::Relayed),
-    Case::new("a_driver", a_driver).only(Path::Relayed),
+    Case::new("executions", executions).daemon(),
+    Case::new("types_follow", types_follow).daemon(),
+    Case::new("what_stays", what_stays).daemon(),
+    Case::new("about_the_last_statement", about_the_last).daemon(),
+    Case::new("closed_at_both", closed_at_both).daemon(),
+    Case::new("refused_by_the_replica", refused).daemon(),
+    Case::new("the_replica_goes", the_replica_goes).daemon(),
+    Case::new("the_primary_goes", the_primary_goes).only(Path::Relayed),
+    Case::new("reset", reset).daemon(),
+    Case::new("a_driver", a_driver).daemon(),
+    Case::new("connector_j", connector_j)
+        .daemon()
+        .tool("javac")
+        .tool(java::DRIVER),
+    Case::new("most_is_spliced", most_is_spliced).splicing(),
+    Case::new("other_ids_are_relayed", other_ids).daemon(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -314,6 +323,36 @@ fn the_replica_goes(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// The next primary is told the types that only the nodes before it were.
+fn the_primary_goes(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let statement = client.prepare(NODE)?;
+    let number = |client: &mut Connection, kind: Option<u8>, number: u8| {
+        executed(client, &statement, kind, &[number, 0, 0, 0])
+    };
+    assert_eq!(number(&mut client, Some(LONG), 9)?, "2/9");
+    client.run("BEGIN")?;
+    assert_eq!(number(&mut client, None, 8)?, "1/8");
+    client.run("COMMIT")?;
+    assert_eq!(number(&mut client, None, 7)?, "2/7");
+    site.cluster.server(0)?.kill()?;
+    site.cluster.promote(1)?;
+    if let Err(error) = client.run("BEGIN") {
+        let line = site
+            .front
+            .daemon()?
+            .closing_line(client.greeting().thread_id)?;
+        anyhow::bail!("{error:#}: {line:?}");
+    }
+    for round in 3..6 {
+        assert_eq!(number(&mut client, None, round)?, format!("2/{round}"));
+    }
+    client.run("COMMIT")?;
+    assert_eq!(number(&mut client, None, 2)?, "2/2");
+    says(&mut client, &statement, "text", "2")
+}
+
 fn reset(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
@@ -329,6 +368,112 @@ fn reset(stage: &Stage) -> Result<()> {
     assert_eq!(answer.outcome.code(), 1243);
     let again = client.prepare(NODE)?;
     says(&mut client, &again, "again", "2")
+}
+
+/// Executions at either node are spliced, with types as without, as soon as that node knows them.
+fn most_is_spliced(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let write = client.prepare("UPDATE shop.t SET a = a + ?")?;
+    let closed = client.prepare("SELECT 'closed'")?;
+    let statement = client.prepare(NODE)?;
+    client.send_command(&command::close(closed.id))?;
+    let bare = client.prepare("SELECT CONCAT(VARIABLE_VALUE, '/') FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'")?;
+    let both = |client: &mut Connection, node: &str| -> Result<()> {
+        says(client, &statement, "typed", node)?;
+        let untyped = executed(client, &statement, None, b"\x07untyped")?;
+        ensure!(untyped == format!("{node}/untyped"), "{untyped}");
+        let bare = text(&client.execute(&bare, &[])?)?;
+        ensure!(bare == format!("{node}/"), "{bare}");
+        Ok(())
+    };
+    let transaction = |client: &mut Connection| -> Result<()> {
+        client.run("BEGIN")?;
+        both(client, "1")?;
+        client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
+        client.run("COMMIT")?;
+        Ok(())
+    };
+    both(&mut client, "2")?;
+    transaction(&mut client)?;
+    both(&mut client, "2")?;
+    let before = attribute::splice(&mut client)?;
+    for _ in 0..4 {
+        for _ in 0..9 {
+            both(&mut client, "2")?;
+        }
+        for _ in 0..5 {
+            transaction(&mut client)?;
+        }
+    }
+    let after = attribute::splice(&mut client)?;
+    let (spliced, relayed) = (
+        after.grown(&before, "spliced_commands")?,
+        after.grown(&before, "relayed_commands")?,
+    );
+    ensure!(
+        spliced + relayed == 4 * (27 + 30) + 1,
+        "{spliced} + {relayed}"
+    );
+    // As with texts: see `split`.
+    let most = if stage.path() == Path::Spliced {
+        12
+    } else {
+        45
+    };
+    ensure!(
+        relayed <= most,
+        "{relayed} of {} relayed",
+        spliced + relayed
+    );
+    // Other types come to the daemon, once at each node.
+    let before = attribute::splice(&mut client)?;
+    for _ in 0..20 {
+        let found = executed(&mut client, &statement, Some(LONG), &[5, 0, 0, 0])?;
+        ensure!(found == "2/5", "{found}");
+        let found = executed(&mut client, &statement, None, &[6, 0, 0, 0])?;
+        ensure!(found == "2/6", "{found}");
+    }
+    let after = attribute::splice(&mut client)?;
+    let relayed = after.grown(&before, "relayed_commands")?;
+    let most = if stage.path() == Path::Spliced { 2 } else { 8 };
+    ensure!(relayed <= most, "{relayed} of 41 relayed");
+    // What the replica has spliced of long data and cursors would be lost.
+    client.send_command(&command::long_data(statement.id, 0, b"long"))?;
+    assert_eq!(text(&client.execute(&statement, &[None])?)?, "1/long");
+    both(&mut client, "2")
+}
+
+/// A session that has used up more ids than a replica can be made to count to.
+fn other_ids(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    for _ in 0..1100 {
+        let statement = client.prepare("DO 1")?;
+        client.send_command(&command::close(statement.id))?;
+    }
+    let statement = client.prepare(NODE)?;
+    let other = client.prepare(NODE)?;
+    ensure!(statement.id > 1024, "{}", statement.id);
+    for round in 0..5 {
+        says(&mut client, &statement, "one", "2")?;
+        client.run("BEGIN")?;
+        says(&mut client, &statement, "one", "1")?;
+        client.run("COMMIT")?;
+        says(&mut client, &other, &round.to_string(), "2")?;
+        let untyped = executed(&mut client, &statement, None, b"\x01x")?;
+        ensure!(untyped == "2/x", "{untyped}");
+    }
+    Ok(())
+}
+
+/// A driver that names types where they change only.
+fn connector_j(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let program = include_str!("java/Split.java");
+    let printed = java::run(program, site.front.address(), &[USER, PASSWORD])?;
+    assert_eq!(printed, "all was right");
+    Ok(())
 }
 
 /// A driver that keeps its statements, and one that does not.

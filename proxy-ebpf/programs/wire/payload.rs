@@ -9,6 +9,7 @@ use sluice_ebpf::{
     reason::TrapReason,
     record::{self, NODES, STATEMENTS, Seat, Session, takes},
     response::{Expect, Response, Window},
+    statement,
     wire::{Commands, Content, Offer, Segment, Side, phase},
 };
 
@@ -121,7 +122,7 @@ fn commands(
     publish!(scratch.position, 0);
     publish!(scratch.silent, 0);
     publish!(scratch.closes, 0);
-    // Prepared statements are the writer's.
+    // Prepared statements are the writer's, mostly.
     publish!(scratch.aim, Aim::Writer as u32);
     let mut front = Front {
         skb,
@@ -161,7 +162,7 @@ extern "C" fn silent(_index: u32, front: &mut Front) -> i64 {
     if !is_silent || text[3] != 0 || length + HEADER_BYTES >= left {
         return 1;
     }
-    match statement(record, text, length) {
+    match known_statement(record, text, length) {
         Ok(bit) => {
             let (closes, silent) = (shared!(scratch.closes), shared!(scratch.silent));
             publish!(scratch.closes, closes | bit);
@@ -176,7 +177,11 @@ extern "C" fn silent(_index: u32, front: &mut Front) -> i64 {
 /// The bit of the statement that the command closes whose front lies in `text`, 0 if it is another one of those that name a statement and may be
 /// spliced.
 #[inline(always)]
-fn statement(record: &Session, text: &[u8; TEXT_BYTES], length: u32) -> Result<u64, TrapReason> {
+fn known_statement(
+    record: &Session,
+    text: &[u8; TEXT_BYTES],
+    length: u32,
+) -> Result<u64, TrapReason> {
     let CommandClass::Statement(command) = classify::command_class(text[4]) else {
         return Err(TrapReason::Command);
     };
@@ -184,14 +189,51 @@ fn statement(record: &Session, text: &[u8; TEXT_BYTES], length: u32) -> Result<u
         return Err(TrapReason::Framing);
     }
     let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
-    let known = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
-    if known != (1 << 32 | u64::from(id)) {
+    let word = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
+    if !statement::is_of(word, id) || !statement::may_be_silent(word, command) {
         return Err(TrapReason::UnknownStatement);
     }
     Ok(match command {
         StatementCommand::Close => record::closed_bit(id),
         _ => 0,
     })
+}
+
+/// The front of a command, as it lies in the scratch memory.
+struct Text<'a>(&'a [u8; TEXT_BYTES]);
+
+impl Window for Text<'_> {
+    #[inline(always)]
+    fn byte(&self, offset: u32) -> Option<u8> {
+        Some(self.0[offset as usize & (TEXT_BYTES - 1)])
+    }
+
+    #[inline(always)]
+    fn head(&self, _offset: u32) -> Option<u64> {
+        None
+    }
+}
+
+/// Which node the execution is for whose front lies in the scratch memory, an [`Aim`] as its number.
+#[inline(always)]
+fn execution(record: &Session, scratch: &Scratch, length: u32) -> Result<u32, TrapReason> {
+    let text = &scratch.text;
+    let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
+    let place = id as usize & (STATEMENTS - 1);
+    let word = shared!(record.host.statements[place]);
+    let types = shared!(record.host.types[place]);
+    let attributes = client::has_attributes(record);
+    let aim = statement::aim(
+        word,
+        types,
+        StatementCommand::Execute,
+        &Text(text),
+        HEADER_BYTES,
+        length,
+        attributes,
+    );
+    aim.map(|aim| aim as u32)
+        .ok_or(TrapReason::UnknownStatement)
 }
 
 /// Classifies the command at this place in a client's payload, of which `bytes` are there from it on. Returns its own, header included. Its front lies
@@ -225,10 +267,17 @@ fn command(
         CommandClass::Simple(_) if length != 1 => return Err(TrapReason::Framing),
         CommandClass::Simple(_) if at == 0 => publish!(scratch.aim, Aim::Last as u32),
         CommandClass::Simple(_) => {}
-        CommandClass::Statement(_) => {
-            let bit = statement(record, text, length)?;
+        CommandClass::Statement(command) => {
+            let bit = known_statement(record, text, length)?;
             let closes = shared!(scratch.closes);
             publish!(scratch.closes, closes | bit);
+            if matches!(command, StatementCommand::Execute) {
+                let aim = execution(record, scratch, length)?;
+                if at != 0 && aim != Aim::Writer as u32 {
+                    return Err(TrapReason::UnknownStatement);
+                }
+                publish!(scratch.aim, aim);
+            }
         }
         CommandClass::Text => {
             if length > SCAN_BYTES_MAX as u32 {

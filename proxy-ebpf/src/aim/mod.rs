@@ -29,6 +29,10 @@ pub enum Aim {
     Reader = 2,
     /// It has a hint (`/*+`), which may say so: the daemon reads it.
     Hinted = 3,
+    /// As [`Aim::Reader`], an execution of a prepared statement that only the reader can execute by now, whose ever it is.
+    AtReader = 4,
+    /// The same, and only the writer can.
+    AtWriter = 5,
 }
 
 impl Aim {
@@ -38,6 +42,8 @@ impl Aim {
             1 => Self::Last,
             2 => Self::Reader,
             3 => Self::Hinted,
+            4 => Self::AtReader,
+            5 => Self::AtWriter,
             _ => Self::Writer,
         }
     }

@@ -1,7 +1,7 @@
 //! Every rule, by example. That nothing else is a replica's is shown by `tests/aim`.
 
 use super::*;
-use Aim::{Hinted, Last, Reader, Writer};
+use Aim::{AtReader, AtWriter, Hinted, Last, Reader, Writer};
 
 fn all(aim: Aim, texts: &[&str]) {
     for text in texts {
@@ -24,10 +24,10 @@ fn states() {
 
 #[test]
 fn codes() {
-    for aim in [Reader, Last, Writer, Hinted] {
+    for aim in [Reader, Last, Writer, Hinted, AtReader, AtWriter] {
         assert_eq!(Aim::from_code(aim as u8), aim);
     }
-    assert_eq!(Aim::from_code(4), Writer);
+    assert_eq!(Aim::from_code(6), Writer);
     assert_eq!(Aim::default(), Writer);
 }
 

@@ -57,6 +57,9 @@ fn run(
             }
             Aim::Hinted if text.windows(3).any(|bytes| bytes == b"/*+") => continue,
             Aim::Hinted => return Err(format!("no hint: {}", text.escape_ascii())),
+            Aim::AtReader | Aim::AtWriter => {
+                return Err(format!("no execution: {}", text.escape_ascii()));
+            }
             Aim::Last => counts.last += 1,
             Aim::Reader => counts.reader += 1,
         }

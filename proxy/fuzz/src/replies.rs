@@ -1,12 +1,14 @@
 //! What nodes answer, and what clients send but texts: read where the daemon takes part in it.
 
 use bytes::BytesMut;
+use bytes::BytesMut;
 use sluice::protocol::auth::{AuthSwitchRequest, ChangeUser};
 use sluice::protocol::capability::Capabilities;
+use sluice::protocol::packet;
 use sluice::protocol::reply::{ErrPacket, OkPacket, parse_eof};
 use sluice::protocol::rows::Rows;
 use sluice::protocol::session_track;
-use sluice::protocol::statement::{parameters, query_text};
+use sluice::protocol::statement::{front, name_types, parameters, query_text};
 
 /// A packet or a stream of them, read in one of the ways that there are. What was read and can be written is read the same again.
 pub fn replies(data: &[u8]) {
@@ -57,6 +59,7 @@ pub fn replies(data: &[u8]) {
             if let Ok(values) = parameters(payload, agreed, &mut types, &long_data) {
                 assert_eq!(values.len(), long_data.len());
             }
+            execution(payload, agreed, long_data.len());
         }
         6 => {
             if let Ok(text) = query_text(payload, agreed) {
@@ -68,4 +71,24 @@ pub fn replies(data: &[u8]) {
             let _changes = session_track::parse(payload);
         }
     }
+}
+
+/// An execution of a statement with so many parameters: where it does not name their types, it does when it was made to.
+fn execution(payload: &[u8], agreed: Capabilities, own: usize) {
+    let Ok(read) = front(payload, agreed, own) else {
+        return;
+    };
+    let types = vec![3; 2 * own];
+    let mut named = BytesMut::new();
+    packet::put(&mut named, 0, payload);
+    if read.types.is_some() || own == 0 || !name_types(&mut named, &read, &types, agreed) {
+        return;
+    }
+    let again = front(
+        named.get(packet::HEADER_LEN..).unwrap_or_default(),
+        agreed,
+        own,
+    );
+    let again = again.ok().and_then(|again| again.types);
+    assert_eq!(again.as_deref(), Some(&types[..]));
 }

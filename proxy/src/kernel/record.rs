@@ -18,6 +18,7 @@ use sluice_ebpf::{
         Aside, HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes,
     },
     response::{Status, format},
+    statement,
     wire::{Leg, Wire},
 };
 
@@ -287,14 +288,22 @@ impl Slot {
     /// Lets the kernel splice executions of this prepared statement. Another one with the same place in the table is forgotten: it
     /// traps, which is slower and never wrong. Only where all closes are taken.
     pub fn allow_statement(&self, id: u32) {
-        self.statement(id)
-            .store(1 << 32 | u64::from(id), Ordering::Release);
+        self.set_statement(id, statement::plain(id), 0);
+    }
+
+    /// The same of one that surely reads: its word, and the types of its parameters.
+    pub fn set_statement(&self, id: u32, word: u64, types: u64) {
+        let place = id as usize & (STATEMENTS - 1);
+        // Nothing in between is said of other types.
+        self.statement(id).store(0, Ordering::Release);
+        word!(self, host.types[place]).store(types, Ordering::Release);
+        self.statement(id).store(word, Ordering::Release);
     }
 
     /// The statement is not spliceable.
     pub fn forget_statement(&self, id: u32) {
         let known = self.statement(id);
-        if known.load(Ordering::Acquire) == 1 << 32 | u64::from(id) {
+        if statement::is_of(known.load(Ordering::Acquire), id) {
             known.store(0, Ordering::Release);
         }
     }

@@ -150,7 +150,8 @@ pub fn front(payload: &[u8], agreed: Capabilities, own: usize) -> Result<Front, 
     }
     reader.bytes(count.div_ceil(8), "NULL bitmap")?;
     let types_at = payload.len() - reader.rest().len();
-    let types = if reader.u8("types")? == 1 {
+    let named = reader.u8("types")?;
+    let types = if named == 1 {
         let mut types = Vec::with_capacity(2 * own);
         for at in 0..count {
             let one = reader.bytes(2, "type")?;
@@ -162,6 +163,9 @@ pub fn front(payload: &[u8], agreed: Capabilities, own: usize) -> Result<Front, 
             }
         }
         Some(types.into())
+    } else if named != 0 || count > own {
+        // An attribute means nothing without its type and its name.
+        return Err(Malformed { what: "types" });
     } else {
         None
     };

@@ -94,7 +94,7 @@ const fn place(aim: Aim) -> Place {
     match aim {
         Aim::Reader => Place::Reader,
         Aim::Last => Place::Last,
-        Aim::Writer | Aim::Hinted => Place::Writer,
+        Aim::Writer | Aim::Hinted | Aim::AtReader | Aim::AtWriter => Place::Writer,
     }
 }
 

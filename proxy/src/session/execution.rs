@@ -3,7 +3,10 @@
 //! A driver may name its parameters' types with the first execution only, and again where they change. So each node must have been told those that were
 //! named last, whichever node that execution went to.
 
-use sluice_ebpf::record::{NODES, Seat};
+use sluice_ebpf::{
+    record::{NODES, Seat},
+    statement::{PARAMETERS_MAX, reading},
+};
 
 use super::aim::Place;
 use crate::protocol::statement::Front;
@@ -19,6 +22,8 @@ pub struct Tracked {
     /// By [`Seat`]: the node has been told them.
     is_typed: [bool; NODES],
     reader: AtReader,
+    /// The kernel may splice its executions, where it can tell whose they are.
+    is_spliced: bool,
     /// `COM_STMT_SEND_LONG_DATA` has brought the writer something for the next execution.
     has_long_data: bool,
     /// An execution has opened a cursor, which may be open yet.
@@ -45,9 +50,47 @@ impl Tracked {
             types: None,
             is_typed: [false; NODES],
             reader: AtReader::Unknown,
+            is_spliced: false,
             has_long_data: false,
             may_have_cursor: false,
         }
+    }
+
+    /// The same of one whose executions the kernel may splice: where it cannot tell whose all of them are, none are tracked.
+    pub fn spliced(place: Place, parameters: u16) -> Option<Self> {
+        let is_short = u32::from(parameters) <= PARAMETERS_MAX;
+        let tracked = Self {
+            is_spliced: place == Place::Reader,
+            ..Self::new(place, parameters)
+        };
+        match tracked.place {
+            Place::Reader => is_short.then_some(tracked),
+            Place::Writer => None,
+            // A hint, or the statement before: the daemon says it each time.
+            Place::AnyReader | Place::Named(_) | Place::Last => Some(tracked),
+        }
+    }
+
+    /// What the kernel is to know of it, as the client calls it `id`: its word and its types. None where the daemon must see its next execution.
+    pub fn in_kernel(&self, id: u32) -> Option<(u64, u64)> {
+        if !self.is_spliced || self.has_long_data {
+            return None;
+        }
+        let at_writer = self.parameters == 0 || self.is_typed(Seat::Writer);
+        let is_told = self.parameters == 0 || self.is_typed(Seat::Reader);
+        let at_reader = self.at_reader() == Some(id) && is_told;
+        let word = reading(id, self.parameters.into(), at_writer, at_reader);
+        let types = self.types.as_deref().unwrap_or_default();
+        let types = types
+            .iter()
+            .rev()
+            .fold(0, |all, byte| all << 8 | u64::from(*byte));
+        Some((word, types))
+    }
+
+    /// Whether the kernel splices its executions.
+    pub const fn is_spliced(&self) -> bool {
+        self.is_spliced
     }
 
     /// How many parameters it has.
@@ -170,7 +213,7 @@ mod tests {
         front(&payload, Capabilities::default(), 1).unwrap()
     }
 
-    fn reading() -> Tracked {
+    fn read_only() -> Tracked {
         Tracked::new(Place::Reader, 1)
     }
 
@@ -181,7 +224,7 @@ mod tests {
             execution(None, 0),
             execution(Some(1), 1),
         );
-        let mut tracked = reading();
+        let mut tracked = read_only();
         assert_eq!(tracked.place_of(&typed), Place::Reader);
         assert_eq!(tracked.place_of(&cursor), Place::Writer);
         // What it means nobody but the writer could know.
@@ -213,9 +256,40 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_is_told_which_nodes_can_execute_it() {
+        let (typed, bare) = (execution(Some(0xFD), 0), execution(None, 0));
+        let mut tracked = Tracked::spliced(Place::Reader, 1).unwrap();
+        let word = |at_writer, at_reader| reading(7, 1, at_writer, at_reader);
+        assert_eq!(tracked.in_kernel(7), Some((word(false, false), 0)));
+        tracked.prepared_at_reader(Some(7));
+        tracked.executed(Seat::Reader, &typed);
+        assert_eq!(tracked.in_kernel(7), Some((word(false, true), 0xFD)));
+        tracked.executed(Seat::Writer, &bare);
+        assert_eq!(tracked.in_kernel(7), Some((word(true, true), 0xFD)));
+        tracked.brings_long_data();
+        assert_eq!(tracked.in_kernel(7), None);
+        tracked.executed(Seat::Writer, &execution(Some(3), 0));
+        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
+        tracked.executed(Seat::Reader, &bare);
+        tracked.reader_is_new();
+        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
+        // Under another id the kernel cannot name it.
+        tracked.prepared_at_reader(Some(5));
+        tracked.executed(Seat::Reader, &bare);
+        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
+        assert_eq!(Tracked::new(Place::Reader, 1).in_kernel(7), None);
+        let plain = Tracked::spliced(Place::Reader, 0).unwrap();
+        assert_eq!(plain.in_kernel(7), Some((reading(7, 0, true, false), 0)));
+        assert!(Tracked::spliced(Place::Writer, 0).is_none());
+        assert!(Tracked::spliced(Place::Reader, 5).is_none());
+        let asks = Tracked::spliced(Place::Last, 0).unwrap();
+        assert_eq!(asks.in_kernel(7), None);
+    }
+
+    #[test]
     fn each_node_is_told_the_types_that_were_named_last() {
         let bare = execution(None, 0);
-        let mut tracked = reading();
+        let mut tracked = read_only();
         assert_eq!(tracked.executed(Seat::Writer, &bare), None);
         assert_eq!(tracked.executed(Seat::Reader, &execution(Some(1), 0)), None);
         assert_eq!(tracked.executed(Seat::Reader, &bare), None);

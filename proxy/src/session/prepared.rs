@@ -53,6 +53,8 @@ pub struct Prepared {
     has_forgotten: bool,
     /// Statements of the reader's, by its ids, that are closed, and it does not know.
     closing: Vec<u32>,
+    /// The highest id that the reader has given; 0: none yet.
+    reader_last: u32,
 }
 
 impl Prepared {
@@ -141,19 +143,21 @@ impl Prepared {
         self.known.get_mut(&id)?.tracked.as_deref_mut()
     }
 
-    /// The daemon does not see all executions of this statement any more. [`LAST_PREPARED`] is the one prepared last.
-    pub fn untrack(&mut self, id: u32) {
+    /// The daemon does not see all executions of this statement any more. [`LAST_PREPARED`] is the one prepared last. Returns its id.
+    pub fn untrack(&mut self, id: u32) -> u32 {
         let id = if id == LAST_PREPARED { self.last } else { id };
         if let Some(known) = self.known.get_mut(&id) {
             let tracked = known.tracked.take();
             self.closing
                 .extend(tracked.and_then(|tracked| tracked.at_reader()));
         }
+        id
     }
 
     /// The session has another reader, or none.
     pub fn reader_is_new(&mut self) {
         self.closing.clear();
+        self.reader_last = 0;
         for tracked in self.all_tracked() {
             tracked.reader_is_new();
         }
@@ -164,6 +168,23 @@ impl Prepared {
         for tracked in self.all_tracked() {
             tracked.writer_is_new();
         }
+    }
+
+    /// The id that the reader will give next, as servers count.
+    pub const fn next_of_reader(&self) -> u32 {
+        self.reader_last.saturating_add(1)
+    }
+
+    /// The reader was asked to prepare statements up to this one of its own.
+    pub const fn reader_has_counted(&mut self, id: u32) {
+        self.reader_last = id;
+    }
+
+    /// The statements all of whose executions are known.
+    pub fn all_tracked_ids(&self) -> Vec<u32> {
+        let known = self.known.iter();
+        let tracked = known.filter(|(_, known)| known.tracked.is_some());
+        tracked.map(|(id, _)| *id).collect()
     }
 
     fn all_tracked(&mut self) -> impl Iterator<Item = &mut Tracked> {
@@ -186,7 +207,11 @@ impl Prepared {
 
     /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
     pub fn forget_all(&mut self) {
-        *self = Self::default();
+        *self = Self {
+            // A connection that is reset counts on.
+            reader_last: self.reader_last,
+            ..Self::default()
+        };
     }
 
     /// The front of a statement's text, if it is remembered. [`LAST_PREPARED`] is the one prepared last.
@@ -227,6 +252,7 @@ fn bytes_of(known: &Known) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::aim::Place;
 
     fn whole(length: usize) -> Whole {
         Whole {
@@ -256,6 +282,29 @@ mod tests {
         prepared.forget_all();
         assert_eq!(text(&prepared, LAST_PREPARED), None);
         assert!(!prepared.has_open());
+    }
+
+    #[test]
+    fn a_reader_counts_on_and_is_told_what_is_closed() {
+        let mut prepared = Prepared::default();
+        for id in 1..=3 {
+            prepared.remember(id, Head::new(b"x"), Some(whole(1)));
+            let mut tracked = Tracked::new(Place::Reader, 0);
+            tracked.prepared_at_reader(Some(id + 10));
+            prepared.track(id, tracked);
+        }
+        prepared.reader_has_counted(13);
+        assert_eq!(prepared.all_tracked_ids(), [1, 2, 3]);
+        prepared.forget(2);
+        prepared.untrack(1);
+        assert!(prepared.tracked(1).is_none() && prepared.tracked(3).is_some());
+        assert_eq!(prepared.take_closing(), [12, 11]);
+        prepared.forget(3);
+        prepared.forget_all();
+        assert!(prepared.take_closing().is_empty());
+        assert_eq!(prepared.next_of_reader(), 14);
+        prepared.reader_is_new();
+        assert_eq!(prepared.next_of_reader(), 1);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     ask::Asked,
     close::End,
-    follow::{Answer, exchange_batch},
+    follow::{Answer, exchange_batch, steps},
     serve::{Serving, payload_length},
     switch::SWITCH_TIME,
 };
@@ -47,7 +47,14 @@ impl Serving<'_> {
         self.find_execution().await?;
         self.look_at_execution().await?;
         match effect {
-            Effect::Closed(id) => self.close_aside(*id).await,
+            Effect::Closed(id) => {
+                let is_tracked = self.entry.prepared.borrow().tracked(*id).is_some();
+                if let Some(slot) = self.entry.slot().filter(|_| is_tracked) {
+                    // The reader has it until it is told.
+                    slot.forget_statement(*id);
+                }
+                self.close_aside(*id).await
+            }
             _ => Ok(false),
         }
     }
@@ -69,12 +76,13 @@ impl Serving<'_> {
             }
             // It names types in a way of its own, or a statement.
             Some(command::STMT_EXECUTE | command::STMT_BULK_EXECUTE) => {
-                self.entry.prepared.borrow_mut().untrack(id);
+                self.untrack(id);
             }
             Some(command::STMT_SEND_LONG_DATA) => {
                 if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
                     tracked.brings_long_data();
                 }
+                self.tell_kernel(id);
             }
             _ => {}
         }
@@ -101,11 +109,53 @@ impl Serving<'_> {
                 Err(_short) if payload.len() < length => self.read_client_or_end().await?,
                 // What the node makes of it nobody knows.
                 Err(_malformed) => {
-                    self.entry.prepared.borrow_mut().untrack(id);
+                    self.untrack(id);
                     return Ok(None);
                 }
             }
         }
+    }
+
+    /// The daemon does not follow this statement's executions any more: all are the writer's.
+    fn untrack(&self, id: u32) {
+        let id = self.entry.prepared.borrow_mut().untrack(id);
+        if let Some(slot) = self.entry.slot() {
+            slot.forget_statement(id);
+        }
+    }
+
+    /// All executions of this statement may be spliced, to the writer, if they are not followed.
+    pub(super) fn allow_statement(&self, id: u32) {
+        let is_tracked = self.entry.prepared.borrow().tracked(id).is_some();
+        if let Some(slot) = self.entry.slot().filter(|_| !is_tracked) {
+            slot.allow_statement(id);
+        }
+    }
+
+    /// Something has become known of a statement whose executions the kernel may splice, while no regime is live.
+    pub(super) fn tell_kernel(&self, id: u32) {
+        let prepared = self.entry.prepared.borrow();
+        let tracked = prepared.tracked(id).filter(|tracked| tracked.is_spliced());
+        if let (Some(slot), Some(tracked)) = (self.entry.slot(), tracked) {
+            match tracked.in_kernel(id).filter(|_| self.is_spliceable()) {
+                Some((word, types)) => slot.set_statement(id, word, types),
+                None => slot.forget_statement(id),
+            }
+        }
+    }
+
+    /// The same of all.
+    pub(super) fn tell_kernel_all(&self) {
+        let ids = self.entry.prepared.borrow().all_tracked_ids();
+        for id in ids {
+            self.tell_kernel(id);
+        }
+    }
+
+    /// The session has another reader, or none.
+    pub(super) fn forget_readers_statements(&self) {
+        self.entry.prepared.borrow_mut().reader_is_new();
+        self.tell_kernel_all();
     }
 
     /// The node that the execution at hand is for; none where there is none.
@@ -175,40 +225,49 @@ impl Serving<'_> {
 
     /// Has the reader prepare a statement, and forget those that are closed. Returns its id there, if it could.
     async fn prepare_at_reader(&mut self, id: u32) -> Result<Option<u32>, End> {
-        let mut packets = BytesMut::new();
+        let mut closes = BytesMut::new();
         for closed in self.entry.prepared.borrow_mut().take_closing() {
             let close = [&[command::STMT_CLOSE][..], &closed.to_le_bytes()].concat();
-            packet::put(&mut packets, 0, &close);
+            packet::put(&mut closes, 0, &close);
         }
-        {
+        let (batches, last, parameters) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
-            let Some(whole) = prepared.whole(id, versions) else {
+            let (Some(whole), Some(tracked)) = (prepared.whole(id, versions), prepared.tracked(id))
+            else {
                 return Ok(None);
             };
-            let prepare = [&[command::STMT_PREPARE][..], &whole.text].concat();
-            packet::put(&mut packets, 0, &prepare);
-        }
-        let asked = Asked {
-            worker: self.worker,
-            node: &self.node,
-            rest: &mut self.node_rest,
-            capabilities: self.capabilities,
+            let next = prepared.next_of_reader();
+            // Only under the client's id the kernel can splice them.
+            let is_near = id.checked_sub(next).is_some_and(|gap| gap <= GAP_MAX);
+            let will_be = if tracked.is_spliced() && is_near {
+                id
+            } else {
+                next
+            };
+            let (_, batches) = steps(&[(will_be, whole)], next);
+            (batches, will_be, tracked.parameters())
         };
+        self.node.write_all(&closes).await.map_err(End::of_node)?;
         let deadline = Instant::now() + SWITCH_TIME;
-        let answers = timeout_at(deadline, exchange_batch(asked, &packets, 1))
-            .await
-            .map_err(|_elapsed| End::NodeHung)??;
-        let answer = answers.into_iter().next().flatten();
-        let parameters = self
-            .entry
-            .prepared
-            .borrow()
-            .tracked(id)
-            .map(Tracked::parameters);
+        let mut answer = None;
+        for (batch, count) in batches {
+            let asked = Asked {
+                worker: self.worker,
+                node: &self.node,
+                rest: &mut self.node_rest,
+                capabilities: self.capabilities,
+            };
+            let answers = timeout_at(deadline, exchange_batch(asked, &batch, count))
+                .await
+                .map_err(|_elapsed| End::NodeHung)??;
+            answer = answers.into_iter().next_back().flatten();
+        }
+        let counted = answer.map_or(last, |answer| answer.id);
+        self.entry.prepared.borrow_mut().reader_has_counted(counted);
         // Another count would mean another table than the client has seen.
         Ok(answer
-            .filter(|answer| Some(answer.parameters) == parameters)
+            .filter(|answer| answer.parameters == parameters)
             .map(|Answer { id, .. }| id))
     }
 
@@ -240,6 +299,8 @@ impl Serving<'_> {
         if let Some(id) = tracked.at_reader().filter(|_| seat == Seat::Reader) {
             name_statement(&mut self.client_rest, id);
         }
+        drop(prepared);
+        self.tell_kernel(id);
         Ok(())
     }
 
@@ -285,5 +346,7 @@ impl Serving<'_> {
     }
 }
 
+/// The most ids that are used up at a reader for a statement to have the client's.
+const GAP_MAX: u32 = 1024;
 /// Bytes of a `COM_STMT_CLOSE`.
 const CLOSE_BYTES: usize = 5;

@@ -79,7 +79,7 @@ pub(super) struct Again {
 }
 
 /// A command that is sent to prepare a statement, or to fill a gap.
-struct Step {
+pub(super) struct Step {
     id: u32,
     /// Not a filler.
     spliceable: Option<bool>,
@@ -244,14 +244,14 @@ impl Serving<'_> {
             ..Followed::default()
         };
         self.entry.prepared.borrow_mut().writer_is_new();
+        self.tell_kernel_all();
         let is_spliceable = self.is_spliceable();
         for Again { id, mut untyped } in again {
             untyped.spliceable &= is_spliceable;
             if untyped.parameters != 0 {
                 self.followed.untyped.insert(id, untyped);
-            } else if let Some(slot) = self.entry.slot().filter(|_| untyped.spliceable) {
-                self.entry.prepared.borrow_mut().untrack(id);
-                slot.allow_statement(id);
+            } else if untyped.spliceable {
+                self.allow_statement(id);
             }
         }
     }
@@ -303,11 +303,8 @@ impl Serving<'_> {
                 }
                 (Some(true), Some(id)) => {
                     let untyped = self.followed.untyped.remove(&id);
-                    if let Some(slot) = self.entry.slot()
-                        && untyped.is_some_and(|untyped| untyped.spliceable)
-                    {
-                        self.entry.prepared.borrow_mut().untrack(id);
-                        slot.allow_statement(id);
+                    if untyped.is_some_and(|untyped| untyped.spliceable) {
+                        self.allow_statement(id);
                     }
                     return Ok(());
                 }
@@ -400,7 +397,10 @@ pub(super) async fn exchange_batch(
 const OTHER_IDS: &str = "the node gives prepared statements other ids";
 
 /// The commands by which a server that counts from `next` gives these statements their ids, in batches with the count of their answers.
-fn steps(statements: &[(u32, &Whole)], mut next: u32) -> (Vec<Step>, Vec<(Bytes, usize)>) {
+pub(super) fn steps(
+    statements: &[(u32, &Whole)],
+    mut next: u32,
+) -> (Vec<Step>, Vec<(Bytes, usize)>) {
     let mut steps = Vec::new();
     let mut batches = Vec::new();
     let mut batch = BytesMut::new();

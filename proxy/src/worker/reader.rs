@@ -51,7 +51,7 @@ const RESET: [u8; 5] = [1, 0, 0, 0, command::RESET_CONNECTION];
 
 /// Whether a session's reads go to replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
-enum Wish {
+pub(super) enum Wish {
     /// Its cluster's policy does not want it.
     #[default]
     None,
@@ -64,7 +64,7 @@ enum Wish {
 /// Where a session's reads go.
 #[derive(Default)]
 pub(super) struct Reading<'a> {
-    wish: Wish,
+    pub(super) wish: Wish,
     /// What the server session is that the session uses.
     pub(super) seat: Seat,
     /// The other one.
@@ -354,7 +354,7 @@ impl<'a> Serving<'a> {
             self.change_places();
         }
         self.reading.aside = None;
-        self.entry.prepared.borrow_mut().reader_is_new();
+        self.forget_readers_statements();
         self.reading.counted = None;
         self.reading.must_reset = false;
         self.reading.own_writes.reader_is_new();
@@ -525,7 +525,7 @@ impl<'a> Serving<'a> {
         });
         session.reads_at = Some(fresh.target.node.to_string());
         drop(session);
-        self.entry.prepared.borrow_mut().reader_is_new();
+        self.forget_readers_statements();
         self.entry
             .watch(ConnectionKind::Connected(ss_id), &fresh.leg);
         self.reading.must_reset = false;

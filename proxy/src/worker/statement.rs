@@ -8,6 +8,7 @@ use super::{
     close::End,
     follow::AnswerFront,
     form::Form,
+    reader::Wish,
     serve::{Serving, payload_length},
 };
 use crate::{
@@ -72,13 +73,20 @@ impl Serving<'_> {
         let id = self.response.statement_id();
         // What was classified while the character set could not be read is not believed later.
         let spliceable = spliceable && self.is_spliceable();
-        // What the kernel splices the daemon does not see.
-        let is_unseen = spliceable && self.entry.slot().is_some();
-        let parameters = answer.parameters().filter(|parameters| {
-            !is_unseen && whole.is_some() && usize::from(*parameters) <= TYPES_MAX
+        let parameters = answer
+            .parameters()
+            .filter(|parameters| whole.is_some() && usize::from(*parameters) <= TYPES_MAX);
+        let slot = self.entry.slot();
+        let tracked = parameters.and_then(|parameters| match &slot {
+            Some(_) if spliceable && self.reading.wish != Wish::None => {
+                Tracked::spliced(place, parameters)
+            }
+            // What the kernel splices the daemon does not see.
+            Some(_) if spliceable => None,
+            _ => Some(Tracked::new(place, parameters)),
         });
-        if let Some(slot) = self.entry.slot() {
-            if spliceable {
+        if let Some(slot) = slot {
+            if spliceable && tracked.is_none() {
                 slot.allow_statement(id);
             } else {
                 slot.forget_statement(id);
@@ -88,10 +96,11 @@ impl Serving<'_> {
         {
             let mut prepared = self.entry.prepared.borrow_mut();
             prepared.remember(id, text, whole);
-            if let Some(parameters) = parameters {
-                prepared.track(id, Tracked::new(place, parameters));
+            if let Some(tracked) = tracked {
+                prepared.track(id, tracked);
             }
         }
+        self.tell_kernel(id);
         self.entry.session.borrow_mut().has_prepared = true;
         self.prepared_anew(id);
     }
