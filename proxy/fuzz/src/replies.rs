@@ -1,7 +1,6 @@
 //! What nodes answer, and what clients send but texts: read where the daemon takes part in it.
 
 use bytes::BytesMut;
-use bytes::BytesMut;
 use sluice::protocol::auth::{AuthSwitchRequest, ChangeUser};
 use sluice::protocol::capability::Capabilities;
 use sluice::protocol::packet;
