@@ -3,10 +3,14 @@
 use crate::netns::Netns;
 use anyhow::Result;
 use std::{
+    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     process::Command,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
+
+/// Addresses that are remembered as given: less than a host has ports for.
+const GIVEN_MAX: usize = 10_000;
 
 /// A host.
 #[derive(Debug, Clone)]
@@ -100,12 +104,20 @@ impl Host {
         Ok(self.enter(|| TcpListener::bind((self.address, 0)))??)
     }
 
-    /// An address there where nobody listens now.
+    /// An address there where nobody listens now, and which nobody was given before: servers that start side by side get two.
     ///
     /// # Errors
     ///
     /// When no socket can be bound.
     pub fn free_address(&self) -> Result<SocketAddr> {
-        Ok(self.listen()?.local_addr()?)
+        static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+        loop {
+            let address = self.listen()?.local_addr()?;
+            let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+            // In a very long run all of them may have been.
+            if given.insert(address) || given.len() > GIVEN_MAX {
+                return Ok(address);
+            }
+        }
     }
 }

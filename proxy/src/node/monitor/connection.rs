@@ -92,6 +92,8 @@ impl Node {
                 number: NO_SUCH_THREAD,
                 ..
             }) => {}
+            // It need not have the right.
+            Err(MonitorError::Refused { .. }) if kind == Kind::Account => {}
             Err(error) => self.complain(&error.to_string(), kind),
         }
         result
@@ -159,11 +161,8 @@ impl Node {
         }
         causes.insert(cause.to_owned(), Instant::now());
         match kind {
-            Kind::Kill | Kind::Query => {
+            Kind::Kill | Kind::Query | Kind::Account => {
                 tracing::warn!(node = %self.address, cause, "the monitor account failed");
-            }
-            Kind::Account => {
-                tracing::debug!(node = %self.address, cause, "the monitor account cannot read accounts");
             }
             Kind::Peer => {
                 tracing::warn!(peer = %self.address, cause, "a proxy of the fleet does not answer");
