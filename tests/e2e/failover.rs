@@ -58,7 +58,12 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(stage: &Stage) -> Result<Self> {
-        let cluster = Cluster::start(&stage.hosts().node, 1)?;
+        Self::with(stage, &[])
+    }
+
+    /// The same, of servers with these options.
+    pub(crate) fn with(stage: &Stage, options: &[&str]) -> Result<Self> {
+        let cluster = Cluster::start_with(&stage.hosts().node, 1, options)?;
         let file = place::fresh("config")?.join("sluice.toml");
         watchful(cluster.configured("east")).write_to(&file)?;
         let front = stage.private_of_file(&file.display().to_string(), &[])?;
