@@ -225,11 +225,6 @@ impl Serving<'_> {
 
     /// Has the reader prepare a statement, and forget those that are closed. Returns its id there, if it could.
     async fn prepare_at_reader(&mut self, id: u32) -> Result<Option<u32>, End> {
-        let mut closes = BytesMut::new();
-        for closed in self.entry.prepared.borrow_mut().take_closing() {
-            let close = [&[command::STMT_CLOSE][..], &closed.to_le_bytes()].concat();
-            packet::put(&mut closes, 0, &close);
-        }
         let (batches, last, parameters) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
@@ -248,6 +243,11 @@ impl Serving<'_> {
             let (_, batches) = steps(&[(will_be, whole)], next);
             (batches, will_be, tracked.parameters())
         };
+        let mut closes = BytesMut::new();
+        for closed in self.entry.prepared.borrow_mut().take_closing() {
+            let close = [&[command::STMT_CLOSE][..], &closed.to_le_bytes()].concat();
+            packet::put(&mut closes, 0, &close);
+        }
         self.node.write_all(&closes).await.map_err(End::of_node)?;
         let deadline = Instant::now() + SWITCH_TIME;
         let mut answer = None;
