@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("what_stays", what_stays).daemon(),
     Case::new("about_the_last_statement", about_the_last).daemon(),
     Case::new("closed_at_both", closed_at_both).daemon(),
+    Case::new("closed_before_one_that_stays", closed_before_one_that_stays).daemon(),
     Case::new("refused_by_the_replica", refused).daemon(),
     Case::new("the_replica_goes", the_replica_goes).daemon(),
     Case::new("the_primary_goes", the_primary_goes).only(Path::Relayed),
@@ -278,6 +279,28 @@ fn closed_at_both(stage: &Stage) -> Result<()> {
     })?;
     let open = open_at(stage, &site, 1)?;
     ensure!(open <= 3, "{open} open at the replica");
+    Ok(())
+}
+
+/// Nor does one that is closed right before a statement that the replica is not asked to prepare.
+fn closed_before_one_that_stays(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    for _ in 0..10 {
+        client.run("USE shop")?;
+        let stays = client.prepare(NODE)?;
+        let closed = client.prepare(NODE)?;
+        says(&mut client, &closed, "closed", "2")?;
+        client.send_command(&command::close(closed.id))?;
+        // It was prepared with another database.
+        client.run("USE other")?;
+        says(&mut client, &stays, "stays", "1")?;
+        client.send_command(&command::close(stays.id))?;
+    }
+    let last = client.prepare(NODE)?;
+    says(&mut client, &last, "last", "2")?;
+    let open = open_at(stage, &site, 1)?;
+    ensure!(open <= 1, "{open} open at the replica");
     Ok(())
 }
 
