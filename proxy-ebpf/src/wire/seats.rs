@@ -66,6 +66,22 @@ fn read() -> (Wire, Offer) {
     (wire, offer)
 }
 
+/// The next offer, with the writer, where the session stands.
+fn to_writer(wire: &Wire, offer: Offer) -> Offer {
+    Offer {
+        armed: 2,
+        offsets: Offsets {
+            read_from_client: wire.client.received(),
+            written_to_client: wire.client.sent(),
+            read_from_node: 100,
+            written_to_node: 50,
+        },
+        seat: Seat::Writer as u32,
+        takes: takes::WRITES,
+        ..offer
+    }
+}
+
 #[test]
 fn a_regime_is_with_the_node_of_its_offer() {
     let (mut wire, _) = read();
@@ -101,19 +117,7 @@ fn a_regime_with_another_node_waits_for_what_is_outstanding() {
     let trapped = wire.from_peer(Side::Client, &write, content, &offer, false);
     assert_eq!((trapped.to, trapped.ended), (To::Addressee, true));
     assert_eq!(wire.phase, phase::DRAINING);
-    let writer = |wire: &Wire| Offer {
-        armed: 2,
-        offsets: Offsets {
-            read_from_client: wire.client.received(),
-            written_to_client: wire.client.sent(),
-            read_from_node: 100,
-            written_to_node: 50,
-        },
-        seat: Seat::Writer as u32,
-        takes: takes::WRITES,
-        ..offer
-    };
-    let offered = writer(&wire);
+    let offered = to_writer(&wire, offer);
     let ack = segment(DAEMON_TO_CLIENT + 100, CLIENT + 70, 0);
     wire.from_local(Side::Client, &ack, &offered);
     // It still has not acknowledged the reader's response.
@@ -133,7 +137,7 @@ fn a_regime_with_another_node_waits_for_what_is_outstanding() {
     assert_eq!(wire.phase, phase::RELAYED);
     let ack = segment(DAEMON_TO_CLIENT + 100, CLIENT + 95, 0);
     wire.from_local(Side::Client, &ack, &offered);
-    let offered = writer(&wire);
+    let offered = to_writer(&wire, offer);
     let third = segment(CLIENT + 125, DAEMON_TO_CLIENT + 300, 25);
     let third = wire.from_peer(Side::Client, &third, Content::Command(25), &offered, false);
     assert!(third.began);
@@ -227,6 +231,123 @@ fn what_is_not_certain_stays_with_its_node() {
     let content = placed(&mut wire, &offer, &write, Aim::Last, &BESIDE);
     assert_eq!(content, Content::Command(20));
     assert_eq!(wire, before);
+}
+
+/// A session, and a write that takes its regime to the other node, unless something is changed.
+#[derive(Clone, Copy)]
+struct Moment {
+    wire: Wire,
+    offer: Offer,
+    aside: Aside,
+    segment: Segment,
+    /// Bytes of it that may be spliced.
+    bytes: u32,
+    status: Status,
+    outstanding: bool,
+}
+
+impl Moment {
+    fn new() -> Self {
+        let (wire, offer) = read();
+        Self {
+            wire,
+            offer,
+            aside: BESIDE,
+            segment: segment(CLIENT + 80, DAEMON_TO_CLIENT + 300, 20),
+            bytes: 20,
+            status: Status::of(Status::AUTOCOMMIT),
+            outstanding: false,
+        }
+    }
+
+    /// Whether the regime goes on; where not nothing has changed.
+    fn goes_on(self) -> bool {
+        let mut wire = self.wire;
+        let commands = Commands {
+            bytes: self.bytes,
+            aim: Aim::Writer,
+        };
+        let content = wire.placed(
+            &self.segment,
+            commands,
+            &self.offer,
+            &self.aside,
+            self.status,
+            self.outstanding,
+        );
+        if wire == self.wire {
+            assert_eq!(content, Content::Trap(TrapReason::OtherNode));
+        }
+        wire != self.wire
+    }
+}
+
+/// What is in doubt, and what brings it about.
+type Doubt<'a> = (&'a str, &'a dyn Fn(&mut Moment));
+
+#[test]
+fn a_regime_goes_on_only_where_all_is_as_it_must_be() {
+    assert!(Moment::new().goes_on());
+    let [writer, reader] = [Seat::Writer as usize, Seat::Reader as usize];
+    let doubts: &[Doubt] = &[
+        ("the daemon has stopped it", &|at| at.offer.stopped = 1),
+        ("there is another offer", &|at| at.offer.armed = 2),
+        ("it has ended", &|at| at.wire.end()),
+        ("the client leaves", &|at| {
+            at.wire.client.flags |= flag::FIN_OUT;
+        }),
+        ("its node leaves", &|at| {
+            at.wire.nodes[reader].flags |= flag::RESET;
+        }),
+        ("the other node leaves", &|at| {
+            at.wire.nodes[writer].flags |= flag::FIN_IN;
+        }),
+        ("the other node is not known", &|at| {
+            at.wire.nodes[writer].flags &= !flag::KNOWN;
+        }),
+        ("a FIN", &|at| at.segment.flags |= tcp::FIN),
+        ("urgent data", &|at| at.segment.flags |= tcp::URG),
+        ("another text comes again", &|at| {
+            at.segment.seq = CLIENT + 50;
+        }),
+        ("something is missing before it", &|at| at.segment.seq += 1),
+        ("a part of it is no command", &|at| at.bytes = 19),
+        ("the response is not all here", &|at| at.outstanding = true),
+        ("the client has not been told", &|at| {
+            at.wire.client.rcv_acked -= 1;
+        }),
+        ("its node lacks bytes", &|at| {
+            at.wire.nodes[reader].snd_una -= 1;
+        }),
+        ("the other node lacks bytes", &|at| {
+            at.wire.nodes[writer].snd_una -= 1;
+        }),
+        ("the other node has spoken", &|at| {
+            at.aside.read_from_node -= 1;
+        }),
+        ("it was spoken to", &|at| at.aside.written_to_node -= 1),
+        ("a transaction is open", &|at| {
+            at.status = Status::of(Status::AUTOCOMMIT | Status::IN_TRANSACTION);
+        }),
+    ];
+    for (doubt, change) in doubts {
+        let mut at = Moment::new();
+        change(&mut at);
+        assert!(!at.goes_on(), "{doubt}");
+    }
+}
+
+/// The daemon may have made another offer of the same moment, for another node, when the one before it was believed.
+#[test]
+fn a_live_regime_keeps_its_node_whatever_is_offered() {
+    let (mut wire, offer) = read();
+    let another = to_writer(&wire, offer);
+    let next = segment(CLIENT + 80, DAEMON_TO_CLIENT + 300, 20);
+    let passed = wire.from_peer(Side::Client, &next, Content::Command(20), &another, false);
+    assert_eq!(
+        (passed.to, passed.seat, passed.seq, passed.began),
+        (To::OtherPeer, 1, DAEMON_TO_READER + 70, false)
+    );
 }
 
 /// A read, its response, then a write that takes the regime to the writer, and a read that takes it back.
