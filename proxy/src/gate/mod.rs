@@ -157,21 +157,27 @@ impl Gate {
 
     /// How many of the offers have begun: those that were counted, and the last one, if `begun` is it.
     pub const fn regimes(self, begun: u64) -> u64 {
-        self.regimes + (begun > self.counted) as u64
+        self.regimes + self.has_begun(begun) as u64
     }
 
     /// The regime that a record says has begun last (0: none) is counted. To be called before another offer is made, and before the record is left.
     pub const fn count(&mut self, begun: u64) {
         self.regimes = self.regimes(begun);
-        if begun > self.counted {
+        if self.has_begun(begun) {
             self.counted = begun;
         }
+    }
+
+    /// Whether an offer has begun since the last regime was counted: the last one, or the one that it took the place of, where a program had believed that
+    /// one before.
+    pub const fn has_begun(self, begun: u64) -> bool {
+        begun > self.counted
     }
 
     /// Where the last offer stands.
     pub fn standing(self, progress: &Progress) -> Standing {
         let begun = progress.begun;
-        if begun == 0 || begun != self.generation {
+        if !self.has_begun(begun) {
             return Standing::Closed;
         }
         if progress.ended < begun && progress.spilled < begun {
@@ -197,7 +203,9 @@ mod tests {
 
     fn standing(change: impl FnOnce(&mut Progress)) -> Standing {
         let mut gate = Gate::default();
-        assert_eq!((gate.offer(), gate.offer()), (1, 2));
+        assert_eq!(gate.offer(), 1);
+        gate.count(1);
+        assert_eq!(gate.offer(), 2);
         let mut progress = Progress {
             begun: 2,
             commands: 7,
@@ -251,6 +259,23 @@ mod tests {
             standing(|progress| progress.spilled = 2),
             ended(Left::Nothing)
         );
+    }
+
+    #[test]
+    fn an_offer_may_begin_as_another_takes_its_place() {
+        let mut gate = Gate::default();
+        gate.offer();
+        gate.count(0);
+        gate.offer();
+        let mut progress = Progress {
+            begun: 1,
+            ..Progress::default()
+        };
+        assert_eq!(gate.standing(&progress), Standing::Open);
+        progress.ended = 1;
+        assert_eq!(gate.standing(&progress), ended(Left::Nothing));
+        gate.count(1);
+        assert_eq!(gate.standing(&progress), Standing::Closed);
     }
 
     #[test]

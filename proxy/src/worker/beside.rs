@@ -58,7 +58,7 @@ impl Serving<'_> {
             return false;
         };
         // The programs write the seat before they say that a regime has begun.
-        let has_begun = slot.begun() == self.entry.gate.get().generation();
+        let has_begun = self.entry.gate.get().has_begun(slot.begun());
         let moved = has_begun && slot.seat() != self.reading.seat;
         if moved {
             self.change_places();

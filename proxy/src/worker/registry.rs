@@ -226,7 +226,7 @@ impl Entry {
             let spliced = slot.command();
             let progress = slot.progress();
             session.traffic.regimes = gate.regimes(progress.begun);
-            if session.mode != Mode::Relayed && progress.begun == gate.generation() {
+            if session.mode != Mode::Relayed && gate.has_begun(progress.begun) {
                 session.use_seat(progress.seat);
             }
             add(&mut session, &progress, &slot.latency());
