@@ -45,7 +45,7 @@ impl Process {
         let values = rows.iter().flatten().flatten();
         let stored: Vec<_> = values.filter_map(|value| Stored::parse(value)).collect();
         let credential = stored.iter().find_map(|stored| proof.unlock(stored));
-        self.accounts().learn(login, stored, self.uptime());
+        self.accounts().learn(login, &stored, self.uptime());
         Ok(credential)
     }
 }
