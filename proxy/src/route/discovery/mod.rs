@@ -12,6 +12,9 @@ pub use read::{Answers, Refused, Seed};
 
 use crate::config::{Cluster, Listing, Node, NodeAddress, NodeRole};
 
+/// Nodes in all that the views of a cluster's tenants may have: the tenants behind them see the whole cluster.
+const VIEWED_MAX: usize = 100_000;
+
 /// What a cluster has said of itself.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Found {
@@ -81,11 +84,16 @@ pub fn adopt(configured: &Cluster, found: &Found) -> Cluster {
         nodes,
         ..configured.clone()
     };
-    let of_tenants = found
-        .tenants
-        .iter()
-        .map(|tenant| (tenant.name.clone(), of_tenant(&cluster, tenant)))
-        .collect();
+    let mut of_tenants = BTreeMap::new();
+    let mut room = VIEWED_MAX;
+    for tenant in &found.tenants {
+        let view = of_tenant(&cluster, tenant);
+        let Some(left) = room.checked_sub(view.nodes.len()) else {
+            break;
+        };
+        room = left;
+        of_tenants.insert(tenant.name.clone(), view);
+    }
     Cluster {
         of_tenants,
         ..cluster

@@ -171,9 +171,12 @@ fn address(ip: Option<&[u8]>, port: Option<&[u8]>, seeds: &[Seed]) -> Result<Nod
     let (ip, port) = (text(ip), text(port));
     let number: u16 = port.parse().unwrap_or_default();
     let parsed = ip.parse::<IpAddr>().ok().filter(|_| number != 0);
-    let Some(ip) = parsed else {
+    let Some(ip) = parsed.map(|ip| ip.to_canonical()) else {
         return Err(format!("address {}, SQL port {}", shown(&ip), shown(&port)));
     };
+    if !may_be_reached(ip, seeds) {
+        return Err(format!("{ip}:{number} is nowhere but on its own host"));
+    }
     let seed = seeds.iter().find(|seed| {
         let mut resolved = seed.resolved.iter();
         seed.address.port == number && resolved.any(|known| *known == ip)
@@ -182,6 +185,15 @@ fn address(ip: Option<&[u8]>, port: Option<&[u8]>, seeds: &[Seed]) -> Result<Nod
         || SocketAddr::new(ip, number).into(),
         |seed| seed.address.clone(),
     ))
+}
+
+/// Whether an address can lead from here to where it does from the server that names it: one of loopback does where a node of the configuration has one, too.
+fn may_be_reached(ip: IpAddr, seeds: &[Seed]) -> bool {
+    let is_here = || {
+        let mut known = seeds.iter().flat_map(|seed| &seed.resolved);
+        known.any(IpAddr::is_loopback)
+    };
+    !ip.is_unspecified() && !ip.is_multicast() && (!ip.is_loopback() || is_here())
 }
 
 /// A name that can stand in a login and in a table for operators.

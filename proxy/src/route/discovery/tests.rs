@@ -125,6 +125,50 @@ fn tenants_go_where_they_are_led() {
 }
 
 #[test]
+fn many_tenants_at_many_servers_do_not_fill_the_memory() {
+    let server = |at: u32| Server {
+        address: format!("10.0.{}.{}:2881", at / 256, at % 256)
+            .parse()
+            .unwrap(),
+        zone: None,
+        listing: Listing::Active,
+    };
+    let tenant = |at: u32| Tenant {
+        name: at.to_string(),
+        is_standby: true,
+        places: BTreeMap::new(),
+    };
+    let found = Found {
+        servers: (0..1000).map(server).collect(),
+        tenants: (0..200).map(tenant).collect(),
+    };
+    let cluster = adopt(&cluster("\"db1:2881\""), &found);
+    let views = cluster.of_tenants.values();
+    assert!(views.map(|view| view.nodes.len()).sum::<usize>() <= VIEWED_MAX);
+    assert_eq!(cluster.of_tenants.len(), 99);
+}
+
+/// A server that was set up alone may know itself by an address that is nowhere else.
+#[test]
+fn addresses_of_its_own_host_alone_are_no_servers() {
+    let servers = "
+        127.0.0.1 | 2881 | zone1 | ACTIVE | 1 | 0
+        ::1 | 2881 | zone1 | ACTIVE | 1 | 0
+        0.0.0.0 | 2881 | zone1 | ACTIVE | 1 | 0
+        ::ffff:127.0.0.1 | 2882 | zone1 | ACTIVE | 1 | 0
+        224.0.0.1 | 2881 | zone1 | ACTIVE | 1 | 0";
+    let (found, refused) = read(servers, "", "", &[seed("db1:2881", "10.0.0.1")]);
+    assert_eq!((found.servers.len(), refused.count), (0, 5));
+    assert_eq!(
+        refused.why[0],
+        "127.0.0.1:2881 is nowhere but on its own host"
+    );
+    let (found, refused) = read(servers, "", "", &[seed("db1:2881", "127.0.0.1")]);
+    assert_eq!((found.servers.len(), refused.count), (3, 2));
+    assert_eq!(found.servers[0].address.to_string(), "db1:2881");
+}
+
+#[test]
 fn the_configuration_wins() {
     let seeds = [
         seed("10.0.0.1:2881", "10.0.0.1"),
