@@ -68,6 +68,11 @@ fn own_statements(stage: &Stage) -> Result<()> {
     );
     let prepared = operator.prepare("SHOW PROXYSESSION")?;
     operator.execute(&prepared, &[])?.outcome.ok()?;
+    // More than a session may have at once.
+    for _ in 0..300 {
+        let closed = operator.prepare("SHOW PROXYSESSION")?;
+        operator.send_command(&command::close(closed.id))?;
+    }
     let refused = plain.query("SHOW PROXYSESSION BAD")?.outcome;
     assert_eq!(refused.code(), 5010, "{refused}");
     // For operators only; of others only the node could say what is wrong with it.

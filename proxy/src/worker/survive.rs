@@ -313,10 +313,10 @@ impl Serving<'_> {
         let Some(lost) = self.lost.clone() else {
             return Ok(());
         };
-        if self.close_alone() {
+        let own = self.own_command();
+        if own.is_none() && self.close_alone() {
             return Ok(());
         }
-        let own = self.own_command();
         let need = match &own {
             Some(own) => self.need(own).await,
             None => Need::Answer,
