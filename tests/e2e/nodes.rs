@@ -6,7 +6,7 @@ use sluice_tests::{
     cluster::Cluster,
     config::{self, Config},
     mysql,
-    server::{Kind, PASSWORD, USER, USER_ROOT},
+    server::{Kind, PASSWORD, USER, USER_MONITOR, USER_ROOT},
     stage::{Front, Stage},
     wait,
     wire::{Connection, Login},
@@ -18,6 +18,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("logins_pass_over_a_dead_node", logins_pass_over_a_dead_node).daemon(),
     Case::new("lists", lists).daemon(),
     Case::new("a_node_that_is_back_is_used_without_a_login", back).daemon(),
+    Case::new("a_node_that_denies_the_account_is_not_dead", denied).daemon(),
     Case::new("lag", lag).daemon().local(),
     Case::new("replication_that_stands", stopped_replication)
         .with(&[Kind::MySql])
@@ -64,8 +65,7 @@ fn logins_reach_the_primary(stage: &Stage) -> Result<()> {
         cluster.address(2)?,
         cluster.address(0)?,
     ];
-    let configured = config::Cluster::mysql("east", &nodes)
-        .monitor(sluice_tests::server::USER_MONITOR, PASSWORD);
+    let configured = config::Cluster::mysql("east", &nodes).monitor(USER_MONITOR, PASSWORD);
     let front = stage.private_with_config(&watchful(configured), &[])?;
     known(&front, "replica;replica;primary")?;
     for _ in 0..3 {
@@ -179,6 +179,53 @@ fn lists(stage: &Stage) -> Result<()> {
     let all = down("SHOW PROXYCONGESTION ALL")?;
     let primary = format!("{} ACTIVE detected 0", cluster.address(0)?);
     ensure!(all.contains(&primary), "{all:?}");
+    Ok(())
+}
+
+/// Somebody changes the monitor account's password at every node. Nodes live, roles stand, and no session moves.
+fn denied(stage: &Stage) -> Result<()> {
+    let cluster = Cluster::start(&stage.hosts().node, 1)?;
+    let front = stage.private_with_config(&watchful(cluster.configured("east")), &[])?;
+    known(&front, "primary;replica")?;
+    let mut client = front.open(USER, PASSWORD)?;
+    client.run("BEGIN")?;
+    for at in [0, 1] {
+        let mut direct = cluster.open(at)?;
+        for statement in [
+            "SET sql_log_bin = 0",
+            &format!("ALTER USER {USER_MONITOR} IDENTIFIED BY 'another'"),
+            &format!("KILL USER {USER_MONITOR}"),
+        ] {
+            direct.run(statement)?;
+        }
+    }
+    let mut operator = front.open(USER_ROOT, "")?;
+    let mut nodes = |statement: &str| -> Result<Vec<[String; 3]>> {
+        let rows = operator.run(statement)?.texts()?;
+        let cells = rows
+            .iter()
+            .map(|row| [6, 11, 25].map(|at| row.get(at).cloned().flatten().unwrap_or_default()));
+        Ok(cells.collect())
+    };
+    wait::until_true("the account was not let in ten times", DEADLINE, || {
+        let nodes = nodes("SHOW PROXYCONGESTION ALL")?;
+        let is_denied = |[_, failures, last]: &[String; 3]| {
+            last.starts_with("error 1045") && failures.parse().is_ok_and(|count: u32| count > 10)
+        };
+        Ok(nodes.len() == 2 && nodes.iter().all(is_denied))
+    })?;
+    assert_eq!(nodes("SHOW PROXYCONGESTION")?.len(), 0);
+    let states: Vec<_> = nodes("SHOW PROXYCONGESTION ALL")?
+        .into_iter()
+        .map(|[state, ..]| state)
+        .collect();
+    assert_eq!(states, ["ACTIVE"; 2]);
+    known(&front, "primary;replica")?;
+    assert_eq!(client.run("SELECT @@in_transaction")?.text()?, "1");
+    assert_eq!(port(&mut client)?, cluster.address(0)?.port());
+    client.run("COMMIT")?;
+    let mut another = front.open(USER, PASSWORD)?;
+    assert_eq!(port(&mut another)?, cluster.address(0)?.port());
     Ok(())
 }
 

@@ -47,7 +47,7 @@ fn parse_congestion(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
 }
 
 /// Columns and whether they are numbers. The last ones are Sluice's own.
-const COLUMNS: [(&str, bool); 25] = [
+const COLUMNS: [(&str, bool); 26] = [
     ("cluster_name", false),
     ("zone_name", false),
     ("region_name", false),
@@ -73,6 +73,7 @@ const COLUMNS: [(&str, bool); 25] = [
     ("lag_sec", true),
     ("origin", false),
     ("listed", false),
+    ("last_failure", false),
 ];
 
 fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
@@ -145,6 +146,7 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "origin" if node.is_discovered => Value::text("discovery"),
         "origin" => Value::text("configuration"),
         "listed" => node.listing.text().map_or(Value::Null, Value::text),
+        "last_failure" => health.cause.as_ref().map_or(Value::Null, Value::text),
         _ => Value::Null,
     });
     values.collect()
@@ -198,7 +200,7 @@ mod tests {
     #[test]
     fn only_nodes_that_are_down_are_shown() {
         let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
-                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null)";
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null) | no answer";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
@@ -213,7 +215,7 @@ mod tests {
         );
         // Nobody has tried it yet.
         assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | 0 | 0 | 0 | 0 |"));
-        assert!(all[2].ends_with(" | unknown | (null) | (null) | configuration | (null)"));
+        assert!(all[2].ends_with(" | unknown | (null) | (null) | configuration | (null) | (null)"));
         assert_eq!(rows("all WEST"), [""; 0]);
         assert_eq!(rows("ALL west;").len(), 1);
         for tail in ["ALL east west", "5", "`east`"] {

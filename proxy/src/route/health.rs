@@ -71,6 +71,14 @@ impl Record {
         }
     }
 
+    /// A failure that says that somebody answers.
+    const fn refuse(&mut self, now_ms: u64) {
+        self.failures += 1;
+        self.failures_in_a_row = 0;
+        self.failed_at_ms = Some(now_ms);
+        self.listed_at_ms = None;
+    }
+
     const fn reach(&mut self, now_ms: u64) {
         self.failures_in_a_row = 0;
         self.reached_at_ms = Some(now_ms);
@@ -94,7 +102,7 @@ pub struct NodeHealth {
     pub lag: Option<Duration>,
     /// It follows its primary no more: nobody knows how old its data is.
     pub is_replication_stopped: bool,
-    /// Why it failed last.
+    /// Why it failed last, by a login's word or the monitor account's.
     pub cause: Option<String>,
     /// When a login was last let try a node on the alive list.
     tried_at_ms: Option<u64>,
@@ -303,6 +311,17 @@ impl Book {
         was != health.is_detected_dead()
     }
 
+    /// The node has answered the monitor account, but has not let it in: it lives, and nobody says what it is now. It stays what it was; only how far
+    /// it is behind is unknown from now on. Whether sessions must look anew where they belong.
+    pub fn probe_denied(&mut self, address: &NodeAddress, cause: &str, now_ms: u64) -> bool {
+        let health = self.of(address);
+        let was = health.is_detected_dead() || health.lag.is_some();
+        health.probes.refuse(now_ms);
+        health.lag = None;
+        health.cause = Some(cause.to_owned());
+        was
+    }
+
     /// Forgets nodes that are no cluster's any more.
     pub fn keep(&mut self, is_kept: impl Fn(&NodeAddress) -> bool) {
         self.0.retain(|address, _| is_kept(address));
@@ -381,6 +400,36 @@ mod tests {
         let nodes = book.order(cluster);
         let hosts: Vec<_> = nodes.iter().map(|node| &*node.address.host).collect();
         hosts.concat()
+    }
+
+    #[test]
+    fn who_does_not_let_the_account_in_stays_what_it_was() {
+        let (mut book, cluster, [a, b, _]) = three();
+        let follows = Probe {
+            lag: Some(Duration::from_secs(1)),
+            ..READS
+        };
+        assert!(book.probed(&a, WRITES, None, 10) && book.probed(&b, follows, None, 10));
+        for now_ms in 20..30 {
+            assert!(!book.probe_denied(&a, "error 1045: no", now_ms));
+        }
+        assert!(!book.is_misplaced(&cluster, &a));
+        assert_eq!(order(&book, &cluster), "acb");
+        let health = book.get(&a);
+        assert!(!health.is_listed() && health.role(&cluster.nodes[0]) == Role::Primary);
+        assert_eq!(
+            (health.probes.failures, health.probes.failed_at_ms),
+            (10, Some(29))
+        );
+        // How old a replica's data is, nobody says any more.
+        let max = Some(Duration::from_secs(5));
+        assert!(book.get(&b).has_caught_up(max));
+        assert!(book.probe_denied(&b, "error 1045: no", 40));
+        assert!(!book.get(&b).has_caught_up(max));
+        // One that was dead lives.
+        assert!(book.probe_failed(&a, "refused", 50, 1) && book.is_misplaced(&cluster, &a));
+        assert!(book.probe_denied(&a, "error 1045: no", 60));
+        assert!(!book.is_misplaced(&cluster, &a));
     }
 
     #[test]

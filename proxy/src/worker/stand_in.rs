@@ -58,6 +58,7 @@ impl Serving<'_> {
                     | MonitorError::TooLarge => NoCredential::Never(why),
                     MonitorError::Busy
                     | MonitorError::Unreachable(_)
+                    | MonitorError::Denied(_)
                     | MonitorError::Broken(_)
                     | MonitorError::Timeout => NoCredential::NotNow(why),
                 })

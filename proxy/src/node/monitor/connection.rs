@@ -16,7 +16,7 @@ use tokio::{
 
 use super::{
     Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows,
-    denials::{Denials, is_denial},
+    denials::{Denials, is_about_account, is_denial},
 };
 use crate::{
     config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress, NodeTls, TlsMode},
@@ -204,7 +204,7 @@ pub(super) async fn log_in_to(
     denials: &Denials,
 ) -> Result<Conn, MonitorError> {
     if let Some(why) = denials.waits(node, account, Instant::now()) {
-        return Err(MonitorError::Unreachable(why));
+        return Err(MonitorError::Denied(why));
     }
     let password = account.password.expose();
     let options = OptsBuilder::default()
@@ -237,10 +237,17 @@ pub(super) async fn log_in_to(
         }
         Ok(Err(error)) => {
             let why = text(&error);
-            if matches!(&error, mysql_async::Error::Server(error) if is_denial(error.code)) {
+            let mysql_async::Error::Server(error) = error else {
+                return Err(MonitorError::Unreachable(why));
+            };
+            if is_denial(error.code) {
                 denials.denied(node, account, &why, Instant::now());
             }
-            Err(MonitorError::Unreachable(why))
+            Err(if is_about_account(error.code) {
+                MonitorError::Denied(why)
+            } else {
+                MonitorError::Unreachable(why)
+            })
         }
         Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
     }

@@ -14,6 +14,15 @@ use crate::{
 /// and of `MariaDB`.
 const DENIALS: [u16; 8] = [1044, 1045, 1129, 1130, 1698, 1862, 3118, 4151];
 
+/// Errors that say that the server, or what the account may use of it, is full: `ER_CON_COUNT_ERROR`, `ER_TOO_MANY_USER_CONNECTIONS`,
+/// `ER_USER_LIMIT_REACHED`.
+const FULL: [u16; 3] = [1040, 1203, 1226];
+
+/// Whether a server's error at a login says that it has no place for this account now, which means nothing for other sessions there.
+pub(super) fn is_about_account(number: u16) -> bool {
+    is_denial(number) || FULL.contains(&number)
+}
+
 /// Whether a server's error says that the account may not log in.
 pub(super) fn is_denial(number: u16) -> bool {
     DENIALS.contains(&number)

@@ -54,6 +54,9 @@ pub enum MonitorError {
     /// No node could be connected to, or none let the account in.
     #[error("{0}")]
     Unreachable(String),
+    /// The last node that could be connected to has no place for the account now: it answers, so it lives.
+    #[error("{0}")]
+    Denied(String),
     /// The connection broke.
     #[error("{0}")]
     Broken(String),
@@ -281,7 +284,9 @@ async fn carry_out(nodes: Vec<Rc<Node>>, order: Order) {
         let mut failure = MonitorError::Unreachable("the cluster has no node".to_owned());
         for node in nodes {
             match node.run(&order.account, &order.sql, order.kind).await {
-                Err(error @ MonitorError::Unreachable(_)) => failure = error,
+                Err(error @ (MonitorError::Unreachable(_) | MonitorError::Denied(_))) => {
+                    failure = error;
+                }
                 Err(MonitorError::Refused {
                     number: NO_SUCH_THREAD,
                     ..

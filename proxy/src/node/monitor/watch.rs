@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::{
+    MonitorError,
     connection::{failed, log_in_to},
     denials::Denials,
 };
@@ -100,6 +101,7 @@ async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
     let mut ticks = interval(subject.settings.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut kept = None;
+    let mut is_denied = false;
     loop {
         ticks.tick().await;
         if !subject.has_header && is_avoided(&subject, &health) {
@@ -111,11 +113,17 @@ async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
             subject.settings.timeout,
             look(&subject, &mut kept, &denials),
         );
-        let outcome = asked
-            .await
-            .unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
+        let outcome = asked.await.unwrap_or(Err(MonitorError::Timeout));
         if outcome.is_err() {
             kept = None;
+        }
+        let was_denied = is_denied;
+        is_denied = matches!(outcome, Err(MonitorError::Denied(_)));
+        if let Err(MonitorError::Denied(cause)) = &outcome
+            && !was_denied
+        {
+            let node = &subject.node;
+            tracing::warn!(%node, cause, "node answers, but does not let the monitor account in");
         }
         let is_back = outcome.is_ok() && is_avoided(&subject, &health);
         write_down(&subject, &health, outcome);
@@ -132,7 +140,7 @@ fn is_avoided(subject: &Subject, health: &Health) -> bool {
     known.logins.listed_at_ms.is_some()
 }
 
-fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>) {
+fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, MonitorError>) {
     let (node, now_ms) = (&subject.node, health.now_ms());
     match outcome {
         Ok(probe) => {
@@ -141,8 +149,11 @@ fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, String>
                 tracing::info!(%node, read_only = probe.is_read_only, unfit, "node answers");
             }
         }
-        Err(cause) => {
-            let limit = subject.settings.failures;
+        Err(MonitorError::Denied(cause)) => {
+            health.note(|book| book.probe_denied(node, &cause, now_ms));
+        }
+        Err(error) => {
+            let (cause, limit) = (error.to_string(), subject.settings.failures);
             if health.note(|book| book.probe_failed(node, &cause, now_ms, limit)) {
                 tracing::warn!(%node, cause, "node is down");
             }
@@ -155,21 +166,20 @@ async fn look(
     subject: &Subject,
     kept: &mut Option<Conn>,
     denials: &Denials,
-) -> Result<Probe, String> {
+) -> Result<Probe, MonitorError> {
     if let Some(mut connection) = kept.take()
         && let Ok(probe) = ask(&mut connection, subject.kind).await
     {
         *kept = Some(connection);
         return Ok(probe);
     }
-    let connection = log_in_to(&subject.node, &subject.account, denials).await;
-    let mut connection = connection.map_err(|error| error.to_string())?;
+    let mut connection = log_in_to(&subject.node, &subject.account, denials).await?;
     let probe = ask(&mut connection, subject.kind).await?;
     *kept = Some(connection);
     Ok(probe)
 }
 
-async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, String> {
+async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, MonitorError> {
     let variables = pairs(connection, VARIABLES).await?;
     let is_on = |name: &str| {
         let value = value(&variables, name);
@@ -198,7 +208,7 @@ async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, String> 
 
 /// How far a node is behind each primary that it is told to follow; None where it follows no more. Empty: there is none, or the account
 /// may not see it, which is no failure.
-async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, String> {
+async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, MonitorError> {
     let mut rows: Result<Vec<Row>, _> = connection.query(REPLICA).await;
     if let Err(mysql_async::Error::Server(refused)) = &rows
         && refused.code == NOT_UNDERSTOOD
@@ -208,7 +218,7 @@ async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, String> 
     let rows = match rows {
         Ok(rows) => rows,
         Err(mysql_async::Error::Server(_)) => Vec::new(),
-        Err(error) => return Err(failed(error).to_string()),
+        Err(error) => return Err(failed(error)),
     };
     let seconds = rows.iter().map(|row| {
         let seconds = BEHIND
@@ -219,9 +229,8 @@ async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, String> 
     Ok(seconds.collect())
 }
 
-async fn pairs(connection: &mut Conn, sql: &str) -> Result<Vec<(String, String)>, String> {
-    let pairs = connection.query(sql).await;
-    pairs.map_err(|error| failed(error).to_string())
+async fn pairs(connection: &mut Conn, sql: &str) -> Result<Vec<(String, String)>, MonitorError> {
+    connection.query(sql).await.map_err(failed)
 }
 
 fn value<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
