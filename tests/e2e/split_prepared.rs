@@ -57,6 +57,16 @@ fn text(answer: &Response) -> Result<String> {
     Ok(String::from_utf8(text.to_vec())?)
 }
 
+/// The one number in an answer's one row, a `BIGINT`.
+fn number(answer: &Response) -> Result<i64> {
+    answer.outcome.ok()?;
+    let row = answer.rows.first().context("no row")?;
+    let packet = answer.packets.get(row.start).context("no row")?;
+    // OK byte and bitmap.
+    let bytes = packet.get(2..).and_then(|rest| rest.first_chunk());
+    Ok(i64::from_le_bytes(*bytes.context("a short row")?))
+}
+
 /// An execution with one parameter, whose type is named or not.
 fn execution(statement: &Prepared, kind: Option<u8>, value: &[u8]) -> Vec<u8> {
     let mut payload = command::execute(statement.id, 0, &[]);
@@ -238,6 +248,15 @@ fn about_the_last(stage: &Stage) -> Result<()> {
         client.run("INSERT INTO shop.t (a) VALUES (7), (8)")?;
         let counted = client.prepare("SELECT CONCAT(ROW_COUNT(), '')")?;
         client.execute(&counted, &[])?.outcome.ok()?;
+        let read = "SELECT 1 FROM information_schema.GLOBAL_VARIABLES LIMIT 3";
+        assert_eq!(client.run(read)?.texts()?.len(), 3);
+        let found = client.prepare("SELECT FOUND_ROWS()")?;
+        assert_eq!(number(&client.execute(&found, &[])?)?, 3);
+        // It is prepared behind a read, and asks about a write.
+        at(&mut client, "2")?;
+        let counted = client.prepare("SELECT ROW_COUNT()")?;
+        client.run("INSERT INTO shop.t (a) VALUES (7), (8)")?;
+        assert_eq!(number(&client.execute(&counted, &[])?)?, 2);
     }
     Ok(())
 }

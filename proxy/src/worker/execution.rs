@@ -173,13 +173,24 @@ impl Serving<'_> {
     /// that are prepared first.
     pub(super) fn note_last(&mut self) {
         if place_of_prepared(&self.client_rest) == Place::Last {
-            let used = self.reading.seat;
-            self.reading.asked_last.get_or_insert(used);
+            let used = self.asked_last().unwrap_or(self.reading.seat);
+            self.reading.asked_last = Some((used, self.spliced_commands()));
         } else if self.place_of_execution() != Some(Place::Last)
             && self.client_rest.get(HEADER_LEN) != Some(&command::STMT_CLOSE)
         {
             self.reading.asked_last = None;
         }
+    }
+
+    /// The node that was used last before statements were prepared that ask for it, as long as nothing else has come.
+    pub(super) fn asked_last(&self) -> Option<Seat> {
+        let (used, spliced) = self.reading.asked_last?;
+        (spliced == self.spliced_commands()).then_some(used)
+    }
+
+    /// Commands with a response that the kernel has spliced with the session's record.
+    fn spliced_commands(&self) -> u64 {
+        self.entry.slot().map_or(0, |slot| slot.progress().commands)
     }
 
     /// Whether all is known that a node must be told of the execution at hand.

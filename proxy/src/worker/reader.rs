@@ -81,8 +81,9 @@ pub(super) struct Reading<'a> {
     pub(super) named: Option<NodeAddress>,
     /// The session's place among those that read from its reader.
     counted: Option<Counted>,
-    /// The node that was used last, where a statement is prepared at the writer since that asks about the statement before.
-    pub(super) asked_last: Option<Seat>,
+    /// The node that was used last, where a statement is prepared at the writer since that asks about the statement before; and how many commands had
+    /// been spliced then: behind another one it is not the last.
+    pub(super) asked_last: Option<(Seat, u64)>,
 }
 
 impl Reading<'_> {
@@ -195,7 +196,7 @@ impl<'a> Serving<'a> {
         let may_read = self.status.is_outside_transaction() && self.may_read_elsewhere(&[]);
         let is_weak = self.entry.session.borrow().consistency() == Consistency::Weak;
         match place {
-            Place::Last if self.reading.asked_last == Some(Seat::Reader) => {
+            Place::Last if self.asked_last() == Some(Seat::Reader) => {
                 Box::pin(self.turn_to_reader()).await
             }
             Place::Last => Ok(()),
