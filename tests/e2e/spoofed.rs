@@ -41,6 +41,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("resets_and_syns", resets_and_syns)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("unreachable", unreachable)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
     Case::new("end_with_a_command", end_with_a_command)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
@@ -358,6 +361,31 @@ fn resets_and_syns(stage: &Stage) -> Result<()> {
             assert_eq!(told.text()?, "told", "{}", what());
         }
         site.is_unharmed().context(name)?;
+    }
+    Ok(())
+}
+
+/// ICMP's codes for a network, a host and a port that cannot be reached, and for what somebody forbids (RFC 1812).
+const UNREACHABLE: [u8; 4] = [0, 1, 3, 13];
+
+/// The client's host, or somebody in its name, says that it cannot be reached: to TCP that is a soft error (RFC 1122, section 4.2.3.9), whatever moves the
+/// segments.
+fn unreachable(stage: &Stage) -> Result<()> {
+    let mut site = Site::new(stage)?;
+    for code in UNREACHABLE {
+        for back in [0, 1, 20, 1000] {
+            let (_, expected) = site.peer.numbers();
+            let number = expected.wrapping_sub(back);
+            site.peer.inject_unreachable(code, number)?;
+            let told = site.session.run("SELECT 'told'")?.text()?;
+            assert_eq!(told, "told", "{code}, {back}");
+            // While the daemon has the command.
+            site.peer.inject_unreachable(code, number)?;
+            let read = site.session.run("SELECT @hidden IS NULL")?.text()?;
+            assert_eq!(read, "1", "{code}, {back}");
+        }
+        ensure!(!site.peer.was_reset(), "{code}");
+        site.is_unharmed().with_context(|| code.to_string())?;
     }
     Ok(())
 }

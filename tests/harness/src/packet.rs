@@ -7,6 +7,9 @@ const ETHERNET_BYTES: usize = 14;
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
 const TCP: u8 = 6;
+const ICMP: u8 = 1;
+/// ICMP's type for a destination that cannot be reached (RFC 792).
+const UNREACHABLE: u8 = 3;
 /// Where the checksum stands in TCP's header.
 const CHECKSUM_AT: usize = 16;
 
@@ -116,16 +119,7 @@ pub(crate) fn build(
     sockets: (SocketAddrV4, SocketAddrV4),
     said: &Tcp<'_>,
 ) -> Vec<u8> {
-    const HEADERS: usize = 40;
-    let length = u16::try_from(HEADERS + said.payload.len()).unwrap_or(u16::MAX);
     let addresses = [sockets.0.ip().octets(), sockets.1.ip().octets()].concat();
-    let mut ip = vec![0x45, 0];
-    ip.extend(length.to_be_bytes());
-    // No number, not to be cut; 64 hops; then the checksum.
-    ip.extend([0, 0, 0x40, 0, 64, TCP, 0, 0]);
-    ip.extend(&addresses);
-    let whole = sum(&[&ip]);
-    set(&mut ip, 10, !whole);
     let mut tcp = sockets.0.port().to_be_bytes().to_vec();
     tcp.extend(sockets.1.port().to_be_bytes());
     tcp.extend(said.number.to_be_bytes());
@@ -139,7 +133,44 @@ pub(crate) fn build(
     };
     let whole = sum(&[&covered.pseudo_header().to_be_bytes(), &tcp]);
     set(&mut tcp, CHECKSUM_AT, !whole);
+    let ip = ipv4_header(TCP, &addresses, tcp.len());
     [&hardware.1, &hardware.0, &IPV4[..], &ip, &tcp].concat()
+}
+
+/// A header without options in front of so many bytes.
+fn ipv4_header(protocol: u8, addresses: &[u8], bytes: usize) -> Vec<u8> {
+    const OWN: usize = 20;
+    let mut ip = vec![0x45, 0];
+    ip.extend(u16::try_from(OWN + bytes).unwrap_or(u16::MAX).to_be_bytes());
+    // No number, not to be cut; 64 hops; then the checksum.
+    ip.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+    ip.extend(addresses);
+    let whole = sum(&[&ip]);
+    set(&mut ip, 10, !whole);
+    ip
+}
+
+/// A frame in which the first socket's host says of the segment with this number, which the second one has sent to it, that it could not be delivered.
+pub(crate) fn build_unreachable(
+    hardware: ([u8; 6], [u8; 6]),
+    (own, other): (SocketAddrV4, SocketAddrV4),
+    code: u8,
+    number: u32,
+) -> Vec<u8> {
+    let (to, from) = (
+        [own.ip().octets(), other.ip().octets()].concat(),
+        [other.ip().octets(), own.ip().octets()].concat(),
+    );
+    let mut icmp = vec![UNREACHABLE, code, 0, 0, 0, 0, 0, 0];
+    // Of the segment its ports and its number are told.
+    icmp.extend(ipv4_header(TCP, &from, 20));
+    icmp.extend(other.port().to_be_bytes());
+    icmp.extend(own.port().to_be_bytes());
+    icmp.extend(number.to_be_bytes());
+    let whole = sum(&[&icmp]);
+    set(&mut icmp, 2, !whole);
+    let ip = ipv4_header(ICMP, &to, icmp.len());
+    [&hardware.1, &hardware.0, &IPV4[..], &ip, &icmp].concat()
 }
 
 fn set(bytes: &mut [u8], at: usize, value: u16) {

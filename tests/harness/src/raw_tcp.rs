@@ -196,6 +196,25 @@ impl Peer {
         Ok(())
     }
 
+    /// Says of a segment with this number that has come that it cannot be delivered: by ICMP, with this code.
+    ///
+    /// # Errors
+    ///
+    /// When the interface does not take it.
+    pub fn inject_unreachable(&self, code: u8, number: u32) -> Result<()> {
+        let Shared {
+            frames,
+            wires,
+            own,
+            other,
+            ..
+        } = &*self.shared;
+        let frame = packet::build_unreachable((wires.from, wires.to), (*own, *other), code, number);
+        let frame = [&[0; HEADER_BYTES], &frame[..]].concat();
+        ensure!(frames.send(&frame), "not sent");
+        Ok(())
+    }
+
     /// Sends bytes as TCP would; returns their first number.
     ///
     /// # Errors
