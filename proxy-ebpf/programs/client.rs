@@ -269,14 +269,20 @@ pub(crate) fn has_attributes(record: &Session) -> bool {
     shared!(record.host.format) & u32::from(format::QUERY_ATTRIBUTES) != 0
 }
 
+/// An automaton's first state: that for texts with their attributes in front, where the session's have them.
+#[inline(always)]
+pub(crate) fn first(record: &Session, start: u8, start_with_attributes: u8) -> u8 {
+    if has_attributes(record) {
+        start_with_attributes
+    } else {
+        start
+    }
+}
+
 /// Which node a text is for that reads.
 #[inline(always)]
 fn aim_of(data: &Data, record: &mut Session, length: u32) -> Aim {
-    let start = if has_attributes(record) {
-        aim::START_WITH_ATTRIBUTES
-    } else {
-        aim::START
-    };
+    let start = first(record, aim::START, aim::START_WITH_ATTRIBUTES);
     aim::verdict(scan(data, record, length, start, aim_chunk))
 }
 
@@ -286,11 +292,7 @@ fn sets_autocommit(data: &Data, record: &mut Session, length: u32) -> bool {
     if length > autocommit::TEXT_BYTES_MAX as u32 + 1 {
         return false;
     }
-    let start = if has_attributes(record) {
-        autocommit::START_WITH_ATTRIBUTES
-    } else {
-        autocommit::START
-    };
+    let start = first(record, autocommit::START, autocommit::START_WITH_ATTRIBUTES);
     autocommit::is_set(scan(data, record, length, start, autocommit_chunk))
 }
 
@@ -396,11 +398,7 @@ const _: () = assert!(SCAN_BYTES_MAX.is_power_of_two());
 #[inline(always)]
 fn text(data: &Data, record: &Session, length: u32) -> Result<u8, TrapReason> {
     let backslash = Backslash::of_format(shared!(record.host.format));
-    let mut state = if has_attributes(record) {
-        automaton::START_WITH_ATTRIBUTES
-    } else {
-        automaton::START
-    };
+    let mut state = first(record, automaton::START, automaton::START_WITH_ATTRIBUTES);
     // Read back, and bounded by a mask: the verifiers of kernels before 6.8 know no bounds of a length that lay on the stack when it was compared, so that
     // the loop would have no end for them (Debian's 6.1: "the sequence of 8193 jumps is too complex").
     // SAFETY: a local value.

@@ -308,11 +308,7 @@ struct Scan {
 /// Runs the automaton over the text of a command of `length` bytes. Returns what it does, a number of [`automaton::code`].
 #[inline(always)]
 fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u8, TrapReason> {
-    let start = if client::has_attributes(record) {
-        automaton::START_WITH_ATTRIBUTES
-    } else {
-        automaton::START
-    };
+    let start = client::first(record, automaton::START, automaton::START_WITH_ATTRIBUTES);
     publish!(scratch.end, length + HEADER_BYTES);
     match automaton::code(run(record, scratch, start, chunk)) {
         kind @ automaton::code::SPLICE.. => Ok(kind),
@@ -323,11 +319,7 @@ fn scan(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u8, Trap
 /// Whose the text is that [`scan`] has been over, which reads.
 #[inline(always)]
 fn find_aim(record: &Session, scratch: &mut Scratch) {
-    let start = if client::has_attributes(record) {
-        aim::START_WITH_ATTRIBUTES
-    } else {
-        aim::START
-    };
+    let start = client::first(record, aim::START, aim::START_WITH_ATTRIBUTES);
     let code = aim::code(run(record, scratch, start, aim_chunk));
     publish!(scratch.aim, u32::from(code));
 }
@@ -338,11 +330,7 @@ fn sets_autocommit(record: &Session, scratch: &mut Scratch, length: u32) -> bool
     if length > autocommit::TEXT_BYTES_MAX as u32 + 1 {
         return false;
     }
-    let start = if client::has_attributes(record) {
-        autocommit::START_WITH_ATTRIBUTES
-    } else {
-        autocommit::START
-    };
+    let start = client::first(record, autocommit::START, autocommit::START_WITH_ATTRIBUTES);
     autocommit::is_set(run(record, scratch, start, autocommit_chunk))
 }
 

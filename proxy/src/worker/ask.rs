@@ -76,7 +76,8 @@ impl Serving<'_> {
         answer.map_err(|_malformed| End::Account)
     }
 
-    fn asked(&mut self) -> Asked<'_> {
+    /// The server session that is used, to be asked something.
+    pub(super) fn asked(&mut self) -> Asked<'_> {
         Asked {
             worker: self.worker,
             node: &self.node,

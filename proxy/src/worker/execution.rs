@@ -6,7 +6,6 @@ use sluice_ebpf::{classify::LAST_PREPARED, record::Seat};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    ask::Asked,
     close::End,
     follow::{Answer, exchange_batch, steps},
     serve::{Serving, payload_length},
@@ -263,13 +262,7 @@ impl Serving<'_> {
         let deadline = Instant::now() + SWITCH_TIME;
         let mut answer = None;
         for (batch, count) in batches {
-            let asked = Asked {
-                worker: self.worker,
-                node: &self.node,
-                rest: &mut self.node_rest,
-                capabilities: self.capabilities,
-            };
-            let answers = timeout_at(deadline, exchange_batch(asked, &batch, count))
+            let answers = timeout_at(deadline, exchange_batch(self.asked(), &batch, count))
                 .await
                 .map_err(|_elapsed| End::NodeHung)??;
             answer = answers.into_iter().next_back().flatten();
