@@ -26,6 +26,8 @@ use crate::{
     },
 };
 
+/// How much of an execution is kept until its front is there, in bytes: more than any driver's types need.
+const FRONT_BYTES_MAX: usize = 64 * 1024;
 /// The longest execution that is kept to be asked again, in bytes.
 const REPEATED_BYTES_MAX: usize = 4096;
 
@@ -105,7 +107,9 @@ impl Serving<'_> {
             let payload = rest.get(..length).unwrap_or(rest);
             match front(payload, self.capabilities, parameters.into()) {
                 Ok(front) => return Ok(Some(AtHand { id, front })),
-                Err(_short) if payload.len() < length => self.read_client_or_end().await?,
+                Err(_short) if payload.len() < length.min(FRONT_BYTES_MAX) => {
+                    self.read_client_or_end().await?;
+                }
                 // What the node makes of it nobody knows.
                 Err(_malformed) => {
                     self.untrack(id);
