@@ -190,11 +190,11 @@ pub struct Offsets {
     pub written_to_node: u32,
 }
 
-/// The node that a regime does not begin with, and with which it may go on where a statement is for that one.
+/// The node that is not offered: on the wire a regime may go on with it, or begin, where a statement is for that one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Aside {
-    /// Which statements it takes: [`takes::READS`] or [`takes::WRITES`]; with anything else the regime does not go on there.
+    /// Which statements it takes: [`takes::READS`] or [`takes::WRITES`]; with anything else a regime is not with it.
     pub takes: u32,
     /// Bytes that the daemon has read from it, as in [`Offsets`].
     pub read_from_node: u32,
@@ -203,7 +203,7 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// A regime stays with the node that it begins with.
+    /// A regime is with the node that is offered.
     pub const NONE: Self = Self {
         takes: takes::NOTHING,
         read_from_node: 0,
@@ -257,7 +257,7 @@ pub const fn is_taken(takes: u32, status: Status, aim: Aim) -> bool {
     }
 }
 
-/// Whether the node that a regime is not with takes a statement that it may go on there with: only what is certain to be that one's. What
+/// Whether the node that a regime is not with, or not offered with, takes a statement with which it may turn there: only what is certain to be that one's. What
 /// asks about the statement before is for the node that was used last.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one function for the verifier")]

@@ -541,6 +541,15 @@ fn turns_are_spliced(stage: &Stage) -> Result<()> {
         relayed <= rounds * 6 / 20,
         "{relayed} relayed, {spliced} not"
     );
+    // No two for the same node, from the first one on: the writer was used last.
+    let before = after;
+    for _ in 0..rounds {
+        at(&mut client, "2")?;
+        client.run("UPDATE shop.t SET a = a + 1")?;
+    }
+    let after = attribute::splice(&mut client)?;
+    let relayed = after.grown(&before, "relayed_commands")?;
+    ensure!(relayed <= rounds * 2 / 10, "{relayed} relayed by turns");
     for _ in 0..rounds {
         for text in ["UPDATE shop.t SET a = a + 1", NODE] {
             client.send_command(&command::query(text.as_bytes()))?;
@@ -557,6 +566,6 @@ fn turns_are_spliced(stage: &Stage) -> Result<()> {
     assert_eq!(client.run("SELECT ROW_COUNT()")?.text()?, "1");
     at(&mut client, "2")?;
     let counted = client.run("SELECT a FROM shop.t FOR UPDATE")?.text()?;
-    assert_eq!(counted, (rounds * 2 + 1).to_string());
+    assert_eq!(counted, (rounds * 3 + 1).to_string());
     Ok(())
 }

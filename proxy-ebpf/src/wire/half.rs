@@ -202,7 +202,7 @@ impl Half<'_> {
     #[inline(always)]
     pub(super) const fn offered(&mut self, segment: &Segment, content: Content) -> Verdict {
         match content {
-            Content::Command(bytes) if bytes == segment.length => {
+            Content::Command(bytes) | Content::Turned(bytes) if bytes == segment.length => {
                 *self.phase = phase::SPLICED;
                 for_both(self);
                 // Its acknowledgement is usually the one that the local socket waits for.
@@ -217,7 +217,7 @@ impl Half<'_> {
                 verdict.trap = Some(reason);
                 verdict
             }
-            Content::Command(_) => {
+            Content::Command(_) | Content::Turned(_) => {
                 let mut verdict = self.deliver(segment);
                 verdict.trap = Some(TrapReason::Framing);
                 verdict

@@ -13,6 +13,8 @@
 //! - the other node has acknowledged all that it was sent, and the daemon's counts of its connection are true: nothing is under way there;
 //! - the segment is the next one, and holds whole commands for that node and nothing else, so that it passes.
 //!
+//! Where no regime is live, one may begin with either: the daemon's offer names one, and says of the other one where it stands.
+//!
 //! That its last response has arrived the first node was told by nobody: the client's acknowledgement went to the other one. If it sends again, its local
 //! socket tells it, as that of an ordinary relayed connection.
 //!

@@ -289,7 +289,7 @@ type Doubt<'a> = (&'a str, &'a dyn Fn(&mut Moment));
 fn a_regime_goes_on_only_where_all_is_as_it_must_be() {
     assert!(Moment::new().goes_on());
     let [writer, reader] = [Seat::Writer as usize, Seat::Reader as usize];
-    let doubts: &[Doubt] = &[
+    let doubts: &[Doubt<'_>] = &[
         ("the daemon has stopped it", &|at| at.offer.stopped = 1),
         ("there is another offer", &|at| at.offer.armed = 2),
         ("it has ended", &|at| at.wire.end()),
@@ -335,6 +335,78 @@ fn a_regime_goes_on_only_where_all_is_as_it_must_be() {
         change(&mut at);
         assert!(!at.goes_on(), "{doubt}");
     }
+}
+
+/// A session whose commands are for one node and the other by turns has a regime, too.
+#[test]
+fn a_regime_begins_with_the_node_that_is_not_offered() {
+    let (mut wire, offer) = with_reader();
+    let write = segment(CLIENT + 50, DAEMON_TO_CLIENT + 100, 30);
+    let before = wire;
+    let moved = Aside {
+        read_from_node: 99,
+        ..BESIDE
+    };
+    let inside = Status::of(Status::AUTOCOMMIT | Status::IN_TRANSACTION);
+    for (offer, aside, aim, bytes) in [
+        (offer, Aside::NONE, Aim::Writer, 30),
+        (offer, moved, Aim::Writer, 30),
+        (offer, BESIDE, Aim::Hinted, 30),
+        (offer, BESIDE, Aim::Writer, 29),
+        (
+            Offer {
+                status: inside,
+                ..offer
+            },
+            BESIDE,
+            Aim::Writer,
+            30,
+        ),
+        (
+            Offer {
+                stopped: 1,
+                ..offer
+            },
+            BESIDE,
+            Aim::Writer,
+            30,
+        ),
+        (
+            Offer {
+                allowed: false,
+                ..offer
+            },
+            BESIDE,
+            Aim::Writer,
+            30,
+        ),
+    ] {
+        let commands = Commands { bytes, aim };
+        let outside = Status::of(Status::AUTOCOMMIT);
+        let content = wire.placed(&write, commands, &offer, &aside, outside, false);
+        assert_eq!(content, Content::Trap(TrapReason::OtherNode));
+        assert_eq!(wire, before);
+    }
+    let content = placed(&mut wire, &offer, &write, Aim::Writer, &BESIDE);
+    assert_eq!(content, Content::Turned(30));
+    let passed = wire.from_peer(Side::Client, &write, content, &offer, false);
+    assert!(passed.passed && passed.began);
+    assert_eq!(
+        (passed.to, passed.seat, passed.seq, passed.ack),
+        (To::OtherPeer, 0, DAEMON_TO_NODE + 50, NODE + 100)
+    );
+    let ok = segment(NODE + 100, DAEMON_TO_NODE + 80, 11);
+    wire.from_peer(WRITER, &ok, Content::Walked(NODE + 100), &offer, true);
+    let next = segment(CLIENT + 80, DAEMON_TO_CLIENT + 111, 20);
+    let content = placed(&mut wire, &offer, &next, Aim::Writer, &BESIDE);
+    assert_eq!(content, Content::Command(20));
+    // The node that was offered takes what is its.
+    let content = placed(&mut wire, &offer, &next, Aim::Reader, &BESIDE);
+    let next = wire.from_peer(Side::Client, &next, content, &offer, false);
+    assert_eq!(
+        (next.to, next.seat, next.seq, next.ack),
+        (To::OtherPeer, 1, DAEMON_TO_READER + 40, FROM_READER + 70)
+    );
 }
 
 /// The daemon may have made another offer of the same moment, for another node, when the one before it was believed.

@@ -49,7 +49,7 @@ pub struct Offer {
     pub stopped: u64,
     /// Where `armed` may begin.
     pub offsets: Offsets,
-    /// The node that it would be with: a [`Seat`] as its number.
+    /// The node that it is to be with: a [`Seat`] as its number.
     pub seat: u32,
     /// Which statements that node takes: one of [`takes`].
     pub takes: u32,
@@ -65,12 +65,18 @@ impl Offer {
         self.stopped == u64::MAX
     }
 
-    /// What is offered of the node that a regime of it is not with while it is with `seat`. `aside`: of the one that it does not begin with.
+    /// What is offered of the node that a regime of it is not with while it is with `seat`. `aside`: of the one that it does not name.
     #[inline(always)]
     const fn beside(&self, seat: u32, aside: &Aside) -> Aside {
         if seat == self.seat {
             return *aside;
         }
+        self.own()
+    }
+
+    /// What is offered of the node that it names.
+    #[inline(always)]
+    const fn own(&self) -> Aside {
         Aside {
             takes: self.takes,
             read_from_node: self.offsets.read_from_node,
@@ -86,6 +92,8 @@ pub enum Content {
     Unknown,
     /// Of a client: its first packet is a command that may be spliced, this many bytes long with its header.
     Command(u32),
+    /// The same where a regime begins, with the node that is not offered ([`Wire::placed`]).
+    Turned(u32),
     /// Of a client: the daemon must see it.
     Trap(TrapReason),
     /// Of a node: a walk through the response that stood at this sequence number reached the end of the segment.
@@ -174,9 +182,9 @@ impl Wire {
         is_taken(self.takes, status, aim)
     }
 
-    /// What the client's segment with these commands is where it is now: if they are for the node that the regime is not with, that goes on with this one, or
-    /// it traps. To be followed by [`Wire::from_peer`] with the same segment. `aside`: the daemon's, of this very `offer`; `status` and `outstanding`: as for
-    /// [`Wire::takes`] and there.
+    /// What the client's segment with these commands is where it is now: if they are for the node that the regime is not with, or not offered with, that goes
+    /// on or begins with this one, or it traps. To be followed by [`Wire::from_peer`] with the same segment. `aside`: the daemon's, of this very `offer`;
+    /// `status` and `outstanding`: as for [`Wire::takes`] and there.
     #[inline(always)]
     pub fn placed(
         &mut self,
@@ -191,10 +199,21 @@ impl Wire {
         if self.takes(segment, aim, offer, status) {
             return Content::Command(bytes);
         }
+        let is_whole = bytes == segment.length && !outstanding;
+        if self.phase == phase::RELAYED {
+            let begins = is_taken_aside(aside.takes, offer.status, aim)
+                && is_whole
+                && self.may_begin(segment, offer, offer.seat ^ 1, aside);
+            if !begins {
+                return Content::Trap(TrapReason::OtherNode);
+            }
+            self.seat = offer.seat ^ 1;
+            self.takes = aside.takes;
+            return Content::Turned(bytes);
+        }
         let next = offer.beside(self.seat, aside);
         let goes_on = is_taken_aside(next.takes, status, aim)
-            && bytes == segment.length
-            && !outstanding
+            && is_whole
             && self.may_go_on(segment, offer, &next);
         if !goes_on {
             return Content::Trap(TrapReason::OtherNode);
@@ -236,7 +255,9 @@ impl Wire {
             WaitReason::ToNode
         } else if client.rcv_acked != client.rcv_nxt {
             WaitReason::ToClient
-        } else if is_at(client, node, offsets) {
+        } else if is_at(client, offsets.read_from_client, offsets.written_to_client)
+            && is_at(node, offsets.read_from_node, offsets.written_to_node)
+        {
             WaitReason::Command
         } else {
             WaitReason::Daemon
@@ -288,8 +309,11 @@ impl Wire {
         outstanding: bool,
     ) -> Verdict {
         let ended = self.end_if_stopped(offer);
-        let begins = matches!(side, Side::Client) && self.may_begin(segment, offer);
-        if begins {
+        let is_turned = matches!(content, Content::Turned(_));
+        let is_offered = matches!(side, Side::Client)
+            && !is_turned
+            && self.may_begin(segment, offer, offer.seat, &offer.own());
+        if is_offered {
             // Where none begins after all, its node is nobody's concern.
             self.seat = offer.seat;
         }
@@ -325,13 +349,15 @@ impl Wire {
         let mut verdict = match *half.phase {
             phase::SPLICED => half.spliced(side, segment, content, outstanding),
             phase::DRAINING => half.draining(side, segment, content, advanced),
-            _ if begins => half.offered(segment, content),
+            _ if is_offered || is_turned => half.offered(segment, content),
             _ => half.deliver(segment),
         };
         half.drain();
         if verdict.began {
             self.regime = offer.armed;
-            self.takes = offer.takes;
+            if is_offered {
+                self.takes = offer.takes;
+            }
         }
         verdict.seat = self.seat;
         verdict.ended |= ended;
@@ -391,12 +417,12 @@ impl Wire {
         stopped
     }
 
-    /// The one moment at which a regime may begin: the daemon's four offsets are true, and nothing that was sent to either peer is
+    /// The one moment at which a regime may begin with this node, of which the daemon says `of_node`: its four offsets are true, and nothing that was sent to either peer is
     /// unacknowledged, nor anything that the client has sent. Nor is anything outstanding of the last regime, whichever node that was with: while it is, the
     /// constants between the client's connection and that node's are needed.
     #[inline(always)]
-    fn may_begin(&self, segment: &Segment, offer: &Offer) -> bool {
-        let (client, node) = (&self.client, at(&self.nodes, offer.seat));
+    fn may_begin(&self, segment: &Segment, offer: &Offer, seat: u32, of_node: &Aside) -> bool {
+        let (client, node) = (&self.client, at(&self.nodes, seat));
         self.phase == phase::RELAYED
             && offer.allowed
             && offer.armed > self.regime
@@ -410,7 +436,12 @@ impl Wire {
             && segment.ack == client.snd_nxt
             && client.rcv_acked == client.rcv_nxt
             && node.is_acknowledged()
-            && is_at(client, node, &offer.offsets)
+            && is_at(
+                client,
+                offer.offsets.read_from_client,
+                offer.offsets.written_to_client,
+            )
+            && is_at(node, of_node.read_from_node, of_node.written_to_node)
     }
 
     /// The one moment at which a regime may go on with its other node, of which the daemon says `next`: its counts of that node's connection are true, and
@@ -430,8 +461,7 @@ impl Wire {
             && client.rcv_acked == client.rcv_nxt
             && used.is_acknowledged()
             && node.is_acknowledged()
-            && next.read_from_node == node.received()
-            && next.written_to_node == node.sent()
+            && is_at(node, next.read_from_node, next.written_to_node)
     }
 
     /// The regime goes on with its other node, as one that begins there with this command.
@@ -470,11 +500,8 @@ impl Wire {
     }
 }
 
-/// The local sockets of these two connections have received and sent exactly this much.
+/// The local socket of this connection has received and sent exactly this much.
 #[inline(always)]
-const fn is_at(client: &Leg, node: &Leg, offsets: &Offsets) -> bool {
-    offsets.read_from_client == client.received()
-        && offsets.written_to_client == client.sent()
-        && offsets.read_from_node == node.received()
-        && offsets.written_to_node == node.sent()
+const fn is_at(leg: &Leg, received: u32, sent: u32) -> bool {
+    received == leg.received() && sent == leg.sent()
 }

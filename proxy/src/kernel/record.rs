@@ -104,7 +104,7 @@ pub struct Offer {
     pub seat: Seat,
     /// Which statements it takes: one of [`takes`].
     pub takes: u32,
-    /// The node that it does not begin with.
+    /// The other node.
     pub aside: Aside,
     /// What is known of the session.
     pub status: Status,

@@ -40,6 +40,7 @@ const LEAST: &[(&str, u64)] = &[
     ("trap: for the other node", 100),
     ("regime with the reader", 500),
     ("regime with another node than the last", 300),
+    ("regime with the node that is not offered", 100),
     (
         "offered another node while bytes of the last are outstanding",
         5,

@@ -318,6 +318,9 @@ fn count_seats(
         if verdict.seat != wire.seat {
             counts.add("regime with another node than the last");
         }
+        if verdict.seat != offer.seat {
+            counts.add("regime with the node that is not offered");
+        }
     }
     if verdict.passed && side == Side::Client && !verdict.began && verdict.seat != wire.seat {
         counts.add(if verdict.seat == Seat::Reader as u32 {
