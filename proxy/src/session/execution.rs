@@ -130,6 +130,17 @@ impl Tracked {
         self.has_long_data = true;
     }
 
+    /// `COM_STMT_RESET` goes to the writer.
+    pub const fn is_reset(&mut self) {
+        self.has_long_data = false;
+        self.may_have_cursor = false;
+    }
+
+    /// Whether the next execution uses what `COM_STMT_SEND_LONG_DATA` has brought.
+    pub const fn has_long_data(&self) -> bool {
+        self.has_long_data
+    }
+
     /// Whether the types of its parameters are known, or it needs none.
     pub const fn has_types(&self) -> bool {
         self.parameters == 0 || self.types.is_some()
@@ -242,6 +253,9 @@ mod tests {
         assert!(!tracked.is_all_known());
         tracked.executed(Seat::Writer, &cursor);
         assert!(!tracked.is_all_known());
+        tracked.is_reset();
+        assert!(tracked.is_all_known());
+        tracked.brings_long_data();
         tracked.writer_is_new();
         tracked.executed(Seat::Writer, &typed);
         assert!(tracked.is_all_known());

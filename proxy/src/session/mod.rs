@@ -20,6 +20,7 @@ pub mod login_end;
 pub mod login_name;
 pub mod own_writes;
 pub mod phase;
+pub mod preparation;
 pub mod prepared;
 pub mod proxy_login;
 pub mod replay;
@@ -29,6 +30,7 @@ pub mod sticky;
 pub mod trace;
 pub mod traffic;
 pub mod variable;
+pub mod writer_ids;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use sluice_ebpf::classify::LAST_PREPARED;
 
-use super::{Versions, activity::Head, execution::Tracked};
+use super::{Versions, activity::Head, execution::Tracked, writer_ids::WriterIds};
 
 /// Statements of one session that are remembered.
 const STATEMENTS_MAX: usize = 1024;
 /// Bytes of one session's whole texts that are kept.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// The highest id with which a statement follows its session to another node: a node that is to give the same ids counts up to it.
-const FOLLOWED_ID_MAX: u32 = 1024;
 
 /// What it takes to prepare a statement again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,6 +53,8 @@ pub struct Prepared {
     closing: Vec<u32>,
     /// The highest id that the reader has given; 0: none yet.
     reader_last: u32,
+    /// What the writer calls them. It does not forget.
+    at_writer: WriterIds,
 }
 
 impl Prepared {
@@ -87,7 +87,7 @@ impl Prepared {
     }
 
     fn enter(&mut self, id: u32, known: Known) {
-        self.forget(id);
+        self.drop_known(id);
         self.last = id;
         self.text_bytes += bytes_of(&known);
         self.known.insert(id, known);
@@ -112,6 +112,11 @@ impl Prepared {
 
     /// The statement is closed.
     pub fn forget(&mut self, id: u32) {
+        self.drop_known(id);
+        self.at_writer.close(id);
+    }
+
+    fn drop_known(&mut self, id: u32) {
         if let Some(known) = self.known.remove(&id) {
             self.take_out(&known);
         }
@@ -163,11 +168,30 @@ impl Prepared {
         }
     }
 
-    /// The session has another writer, which has prepared its statements.
-    pub fn writer_is_new(&mut self) {
+    /// The session has another writer, which was asked to prepare its statements: the client's ids, and what the writer has given each if it has.
+    pub fn writer_is_new(&mut self, given: impl Iterator<Item = (u32, Option<u32>)>) {
+        self.at_writer = given.collect();
         for tracked in self.all_tracked() {
             tracked.writer_is_new();
         }
+    }
+
+    /// The ids by which the writer knows the client's statements.
+    pub const fn at_writer(&self) -> &WriterIds {
+        &self.at_writer
+    }
+
+    /// The writer has given this id to another statement. Returns the client's for it.
+    pub fn name(&mut self, given: u32) -> u32 {
+        let Self {
+            known, at_writer, ..
+        } = self;
+        at_writer.name(given, |id| known.contains_key(&id))
+    }
+
+    /// The statement that was prepared last, as the client knows it.
+    pub const fn last(&self) -> u32 {
+        self.last
     }
 
     /// The id that the reader will give next, as servers count.
@@ -227,11 +251,20 @@ impl Prepared {
         let statements: Option<Vec<_>> = nodes
             .map(|(id, known)| {
                 let whole = known.whole.as_ref()?;
-                let can_follow = *id <= FOLLOWED_ID_MAX && whole.means_the_same(versions);
-                can_follow.then_some((*id, whole))
+                whole.means_the_same(versions).then_some((*id, whole))
             })
             .collect();
         statements.filter(|_| !self.has_forgotten)
+    }
+
+    /// Whether all statements can be had at another node, though the session's own is gone.
+    pub fn can_follow(&self, versions: Versions) -> bool {
+        let mut known = self.known.values();
+        self.followable(versions).is_some()
+            && known.all(|known| {
+                let tracked = known.tracked.as_ref();
+                tracked.is_none_or(|tracked| !tracked.has_long_data())
+            })
     }
 
     /// Whether all statements can be had at another node, with all that executions have said of them, though this one still has them.
@@ -340,7 +373,28 @@ mod tests {
         assert_eq!(ids(&prepared), None);
         prepared.forget(4);
         assert_eq!(ids(&prepared), Some(vec![1, 3]));
-        prepared.remember(FOLLOWED_ID_MAX + 1, Head::new(b"x"), Some(whole(1)));
-        assert_eq!(ids(&prepared), None);
+        assert!(
+            prepared.can_follow(Versions::default()) && !prepared.can_move(Versions::default())
+        );
+        let mut tracked = Tracked::new(Place::Writer, 1);
+        tracked.brings_long_data();
+        prepared.track(1, tracked);
+        assert!(!prepared.can_follow(Versions::default()));
+    }
+
+    #[test]
+    fn what_the_writer_calls_a_statement_outlives_what_is_known_of_it() {
+        let mut prepared = Prepared::default();
+        prepared.remember(1, Head::new(b"x"), Some(whole(1)));
+        prepared.writer_is_new([(1, Some(7))].into_iter());
+        let last = u32::try_from(STATEMENTS_MAX).unwrap() + 8;
+        for given in 8..=last {
+            let id = prepared.name(given);
+            prepared.remember(id, Head::new(b"x"), None);
+        }
+        assert!(prepared.text(1).is_none());
+        assert_eq!(prepared.at_writer().of(1), 7);
+        prepared.forget(1);
+        assert!(prepared.at_writer().are_the_clients());
     }
 }

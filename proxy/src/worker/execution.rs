@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     close::End,
-    follow::{Answer, exchange_batch, steps},
+    follow::{Answer, exchange_batch},
     serve::{Serving, payload_length},
     switch::SWITCH_TIME,
 };
@@ -23,6 +23,7 @@ use crate::{
         aim::{Place, place_of_prepared},
         command::Effect,
         execution::Tracked,
+        preparation::{Wanted, arrange, close, steps},
     },
 };
 
@@ -45,6 +46,7 @@ impl Serving<'_> {
     /// # Errors
     /// The client has left, or nobody can execute the statement any more.
     pub(super) async fn look_at_statement(&mut self, effect: &Effect) -> Result<bool, End> {
+        self.read_statement_id().await?;
         self.find_execution().await?;
         self.look_at_execution().await?;
         match effect {
@@ -60,15 +62,45 @@ impl Serving<'_> {
         }
     }
 
+    /// The statement that the command at the front of `client_rest` names, as the client knows it; none of another command.
+    fn statement_named(&self) -> Option<u32> {
+        let (length, payload) = (
+            payload_length(&self.client_rest),
+            self.client_rest.get(HEADER_LEN..)?,
+        );
+        let (&byte, id) = payload.split_first()?;
+        let names = length >= NAMING_BYTES && names_statement(byte);
+        Some(id.get(..4)?.get_u32_le()).filter(|_| names)
+    }
+
+    /// Waits until the command at the front of `client_rest` has said which statement it names, if it does.
+    async fn read_statement_id(&mut self) -> Result<(), End> {
+        let names = self.client_rest.get(HEADER_LEN).copied();
+        let length = payload_length(&self.client_rest);
+        if names.is_some_and(names_statement) && length >= NAMING_BYTES {
+            while self.client_rest.len() < HEADER_LEN + NAMING_BYTES {
+                self.read_client_or_end().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// By which id the node that the session uses knows the statement that the command at the front of `client_rest` names, where it is not the client's.
+    pub(super) fn other_id(&self) -> Option<u32> {
+        let named = self.statement_named()?;
+        let prepared = self.entry.prepared.borrow();
+        let id = match self.reading.seat {
+            Seat::Writer => prepared.at_writer().of(self.last_resolved(named)),
+            Seat::Reader => prepared.tracked(named)?.at_reader()?,
+        };
+        (id != named).then_some(id)
+    }
+
     /// Finds out whether the command at the front of `client_rest` is an execution of a statement all of whose executions the daemon sees.
     async fn find_execution(&mut self) -> Result<(), End> {
         self.at_hand = None;
         let byte = self.client_rest.get(HEADER_LEN).copied();
-        let Some(id) = self
-            .client_rest
-            .get(HEADER_LEN + 1..HEADER_LEN + 5)
-            .map(|mut id| id.get_u32_le())
-        else {
+        let Some(id) = self.statement_named() else {
             return Ok(());
         };
         match byte {
@@ -80,8 +112,15 @@ impl Serving<'_> {
                 self.untrack(id);
             }
             Some(command::STMT_SEND_LONG_DATA) => {
+                match self.entry.prepared.borrow_mut().tracked_mut(id) {
+                    Some(tracked) => tracked.brings_long_data(),
+                    None => self.followed.note_long_data(),
+                }
+                self.tell_kernel(id);
+            }
+            Some(command::STMT_RESET) => {
                 if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
-                    tracked.brings_long_data();
+                    tracked.is_reset();
                 }
                 self.tell_kernel(id);
             }
@@ -127,10 +166,13 @@ impl Serving<'_> {
         }
     }
 
-    /// All executions of this statement may be spliced, to the writer, if they are not followed.
+    /// All executions of this statement may be spliced, to the writer, if they are not followed and that one knows it by the client's id.
     pub(super) fn allow_statement(&self, id: u32) {
-        let is_tracked = self.entry.prepared.borrow().tracked(id).is_some();
-        if let Some(slot) = self.entry.slot().filter(|_| !is_tracked) {
+        let is_plain = {
+            let prepared = self.entry.prepared.borrow();
+            prepared.tracked(id).is_none() && prepared.at_writer().of(id) == id
+        };
+        if let Some(slot) = self.entry.slot().filter(|_| is_plain) {
             slot.allow_statement(id);
         }
     }
@@ -139,8 +181,10 @@ impl Serving<'_> {
     pub(super) fn tell_kernel(&self, id: u32) {
         let prepared = self.entry.prepared.borrow();
         let tracked = prepared.tracked(id).filter(|tracked| tracked.is_spliced());
+        // The kernel changes nothing in a command.
+        let may_know = self.is_spliceable() && prepared.at_writer().of(id) == id;
         if let (Some(slot), Some(tracked)) = (self.entry.slot(), tracked) {
-            match tracked.in_kernel(id).filter(|_| self.is_spliceable()) {
+            match tracked.in_kernel(id).filter(|_| may_know) {
                 Some((word, types)) => slot.set_statement(id, word, types),
                 None => slot.forget_statement(id),
             }
@@ -248,19 +292,19 @@ impl Serving<'_> {
             };
             let next = prepared.next_of_reader();
             // Only under the client's id the kernel can splice them.
-            let is_near = id.checked_sub(next).is_some_and(|gap| gap <= GAP_MAX);
-            let will_be = if tracked.is_spliced() && is_near {
-                id
+            let wanted = if tracked.is_spliced() {
+                arrange(&[(id, whole)], next)
             } else {
-                next
+                let at_node = next;
+                vec![Wanted { id, at_node, whole }]
             };
-            let (_, batches) = steps(&[(will_be, whole)], next);
-            (batches, will_be, tracked.parameters())
+            let last = wanted.last().map_or(next, |wanted| wanted.at_node);
+            let (_, batches) = steps(&wanted, next);
+            (batches, last, tracked.parameters())
         };
         let mut closes = BytesMut::new();
         for closed in self.entry.prepared.borrow_mut().take_closing() {
-            let close = [&[command::STMT_CLOSE][..], &closed.to_le_bytes()].concat();
-            packet::put(&mut closes, 0, &close);
+            packet::put(&mut closes, 0, &close(closed));
         }
         self.node.write_all(&closes).await.map_err(End::of_node)?;
         let deadline = Instant::now() + SWITCH_TIME;
@@ -304,9 +348,6 @@ impl Serving<'_> {
         {
             return Err(End::StatementLost);
         }
-        if let Some(id) = tracked.at_reader().filter(|_| seat == Seat::Reader) {
-            name_statement(&mut self.client_rest, id);
-        }
         drop(prepared);
         self.tell_kernel(id);
         Ok(())
@@ -318,11 +359,12 @@ impl Serving<'_> {
     /// The client has left.
     async fn close_aside(&mut self, id: u32) -> Result<bool, End> {
         let length = payload_length(&self.client_rest);
-        if self.reading.seat == Seat::Writer || length != CLOSE_BYTES {
+        if self.reading.seat == Seat::Writer || length != NAMING_BYTES {
             return Ok(false);
         }
         self.begin_command(AnsweredBy::Node);
-        let packet = self.client_rest.split_to(HEADER_LEN + length);
+        let mut packet = self.client_rest.split_to(HEADER_LEN + length);
+        name_statement(&mut packet, self.entry.prepared.borrow().at_writer().of(id));
         if let Some(writer) = self.asked_aside() {
             // One that is gone has no statements any more, and is missed when it is needed.
             let _ = writer.node.write_all(&packet).await;
@@ -354,7 +396,18 @@ impl Serving<'_> {
     }
 }
 
-/// The most ids that are used up at a reader for a statement to have the client's.
-const GAP_MAX: u32 = 1024;
-/// Bytes of a `COM_STMT_CLOSE`.
-const CLOSE_BYTES: usize = 5;
+/// Payload bytes of a command up to the id of the statement that it names; `COM_STMT_CLOSE` has no more.
+const NAMING_BYTES: usize = 5;
+
+/// Whether a command with this first byte names a prepared statement.
+const fn names_statement(byte: u8) -> bool {
+    matches!(
+        byte,
+        command::STMT_EXECUTE
+            | command::STMT_BULK_EXECUTE
+            | command::STMT_SEND_LONG_DATA
+            | command::STMT_CLOSE
+            | command::STMT_RESET
+            | command::STMT_FETCH
+    )
+}

@@ -1,10 +1,10 @@
-//! Prepared statements that follow a session whose node is gone, or that is to leave it. They are prepared at the next node with the ids that the client knows: servers count
-//! them up from 1 in each connection, so statements that nobody needs fill the gaps. What a client has said of parameters besides, their types and
-//! long data, went with the node.
+//! Prepared statements that follow a session whose node is gone, or that is to leave it. They are prepared at the next node, with the ids that the client
+//! knows if that can be; else their executions name them as that node does. What a client has said of parameters besides, their types and long data, went
+//! with the node.
 
 use std::collections::BTreeMap;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use sluice_ebpf::{
     classify::LAST_PREPARED,
     response::{Expect, Outcome, Response},
@@ -16,21 +16,23 @@ use super::{
     close::End,
     relay::{Got, read_into},
     serve::{Serving, payload_length},
-    switch::Fresh,
+    switch::{Fresh, Refusal},
 };
 use crate::{
     protocol::{
         command,
         packet::{self, HEADER_LEN},
-        statement::names_types,
+        statement::{TYPES_MAX, names_types},
     },
-    session::{StickyReason, prepared::Whole},
+    session::{
+        StickyReason,
+        aim::Place,
+        execution::Tracked,
+        preparation::{Batch, FILLER, arrange, close, prepare, steps},
+        prepared::Whole,
+    },
 };
 
-/// What is prepared to fill a gap.
-const FILLER: &[u8] = b"DO 0";
-/// Bytes of commands that are sent before their answers are read: as many as surely fit into the buffers on their way.
-const BATCH_BYTES: usize = 4096;
 /// Bytes of an answer to `COM_STMT_PREPARE` up to the count of its parameters: header, OK, id, columns.
 const BEFORE_COUNT: usize = HEADER_LEN + 7;
 /// In the flags of `COM_STMT_BULK_EXECUTE`: the types follow (`STMT_BULK_FLAG_SEND_TYPES`, `MariaDB`).
@@ -45,7 +47,7 @@ pub(super) struct Followed {
     untyped: BTreeMap<u32, Untyped>,
     /// Which statement was prepared last is not what the client knows.
     has_other_last: bool,
-    /// `COM_STMT_SEND_LONG_DATA` has been relayed.
+    /// `COM_STMT_SEND_LONG_DATA` has been relayed for a statement some of whose executions the daemon does not see.
     has_long_data: bool,
     /// Closes among the commands without a response that the kernel has spliced with the session's record.
     closes_spliced: u64,
@@ -56,6 +58,11 @@ impl Followed {
     pub(super) fn forget(&mut self) {
         self.untyped.clear();
         (self.has_other_last, self.has_long_data) = (false, false);
+    }
+
+    /// `COM_STMT_SEND_LONG_DATA` is relayed, and when it is used up nobody sees.
+    pub(super) const fn note_long_data(&mut self) {
+        self.has_long_data = true;
     }
 
     /// Closes of statements were spliced.
@@ -71,18 +78,14 @@ struct Untyped {
     spliceable: bool,
 }
 
-/// A statement that a fresh server session has prepared.
+/// A statement that a fresh server session was asked to prepare.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Again {
+    /// The client's id.
     id: u32,
-    untyped: Untyped,
-}
-
-/// A command that is sent to prepare a statement, or to fill a gap.
-pub(super) struct Step {
-    id: u32,
-    /// Not a filler.
-    spliceable: Option<bool>,
+    spliceable: bool,
+    /// None where the node has refused it.
+    answer: Option<Answer>,
 }
 
 impl Serving<'_> {
@@ -116,13 +119,8 @@ impl Serving<'_> {
         let session = self.entry.current();
         let mut ties = session.sticky_reasons();
         let own = session.ties.reasons();
-        let can_follow = self
-            .entry
-            .prepared
-            .borrow()
-            .followable(session.versions)
-            .is_some()
-            && !self.has_long_data();
+        let can_follow =
+            self.entry.prepared.borrow().can_follow(session.versions) && !self.has_long_data();
         ties.retain(|reason| match reason {
             StickyReason::Transaction => false,
             // Those of `PREPARE` are among the session's own ties.
@@ -141,7 +139,7 @@ impl Serving<'_> {
         self.followed.has_long_data || silent > self.followed.closes_spliced
     }
 
-    /// Has a fresh server session prepare the session's statements, with their ids.
+    /// Has a fresh server session prepare the session's statements, with the client's ids where it can be had to.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -149,92 +147,124 @@ impl Serving<'_> {
         &self,
         fresh: &mut Fresh<'_>,
         deadline: Instant,
-    ) -> Result<Vec<Again>, String> {
-        let next = self.first_id(fresh, deadline).await?;
-        let (steps, packets) = {
+    ) -> Result<Vec<Again>, Refusal> {
+        let (mut again, next) = self.find_out_next(fresh, deadline).await?;
+        let (steps, batches) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
             let statements = prepared.followable(versions).unwrap_or_default();
-            steps(&statements, next)
+            let left = statements.get(again.len()..).unwrap_or_default();
+            // Where nobody knows, no gap is filled.
+            let next = next.unwrap_or(u32::MAX);
+            steps(&arrange(left, next), next)
         };
-        let mut again = Vec::new();
+        let has_fillers = steps.iter().any(|step| step.statement.is_none());
         let mut steps = steps.into_iter();
-        for (batch, count) in packets {
-            let asked = Asked {
-                worker: self.worker,
-                node: &fresh.leg,
-                rest: &mut fresh.rest,
-                capabilities: self.capabilities,
-            };
-            let answers = timeout_at(deadline, exchange_batch(asked, &batch, count))
-                .await
-                .map_err(|_elapsed| "the node does not prepare the session's statements in time")?
-                .map_err(|_end| "the node has closed the connection")?;
+        for batch in batches {
+            let answers = self.prepare_at(fresh, batch, deadline).await?;
             for (answer, step) in answers.into_iter().zip(steps.by_ref()) {
-                match answer {
-                    Some(Answer { id, parameters }) if id == step.id => {
-                        again.extend(step.spliceable.map(|spliceable| Again {
-                            id,
-                            untyped: Untyped {
-                                parameters,
-                                spliceable,
-                            },
-                        }));
-                    }
-                    Some(_) => {
-                        return Err(OTHER_IDS.to_owned());
-                    }
-                    None if self.lost.is_none() => {
-                        return Err(
-                            "the node does not prepare a statement of the session".to_owned()
-                        );
-                    }
-                    // Its executions are answered with the error that there is no such statement.
-                    None => {}
+                // A filler's close would be another statement's.
+                if has_fillers && answer.is_some_and(|answer| answer.id != step.at_node) {
+                    return Err(Refusal::Statements(OTHER_IDS.to_owned()));
+                }
+                if let Some(statement) = step.statement {
+                    again.push(self.prepared_again(statement, answer)?);
                 }
             }
         }
         Ok(again)
     }
 
-    /// From which id on a fresh server session counts its statements, if the session's have room for a statement that finds it out. MariaDB counts on from
-    /// where another connection has stopped whose thread this one has (`thread_cache_size`).
-    async fn first_id(&self, fresh: &mut Fresh<'_>, deadline: Instant) -> Result<u32, String> {
-        let first = {
+    /// From which id on a fresh server session counts its statements: MariaDB counts on from where another connection has stopped whose thread this one has
+    /// (`thread_cache_size`). The session's first statement finds it out, or a filler where that one's id is yet to come. Returns what has become of that
+    /// statement, and the next id if the node has given any.
+    async fn find_out_next(
+        &self,
+        fresh: &mut Fresh<'_>,
+        deadline: Instant,
+    ) -> Result<(Vec<Again>, Option<u32>), Refusal> {
+        let (first, count) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
             let statements = prepared.followable(versions).unwrap_or_default();
-            statements.first().map(|(id, _)| *id)
+            let first = statements.first().filter(|(id, _)| *id <= 1);
+            let first = first.map(|(id, whole)| ((*id, whole.spliceable), prepare(&whole.text)));
+            (first, statements.len())
         };
-        if first.is_none_or(|first| first <= 1) {
-            return Ok(1);
+        let mut again = Vec::new();
+        if let Some((statement, payload)) = first {
+            let answer = self.prepare_one(fresh, &payload, deadline).await?;
+            again.push(self.prepared_again(statement, answer)?);
+            if let Some(Answer { id, .. }) = answer {
+                return Ok((again, Some(id.saturating_add(1))));
+            }
         }
-        let mut batch = BytesMut::new();
-        packet::put(&mut batch, 0, &[&[command::STMT_PREPARE], FILLER].concat());
+        if again.len() == count {
+            return Ok((again, None));
+        }
+        let answer = self.prepare_one(fresh, &prepare(FILLER), deadline).await?;
+        let Some(Answer { id, .. }) = answer else {
+            return Ok((again, None));
+        };
+        let mut packet = BytesMut::new();
+        packet::put(&mut packet, 0, &close(id));
+        let written = timeout_at(deadline, fresh.leg.write_all(&packet)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            return Err(Refusal::Silent(CLOSED.to_owned()));
+        }
+        Ok((again, Some(id.saturating_add(1))))
+    }
+
+    async fn prepare_one(
+        &self,
+        fresh: &mut Fresh<'_>,
+        payload: &[u8],
+        deadline: Instant,
+    ) -> Result<Option<Answer>, Refusal> {
+        let mut packet = BytesMut::new();
+        packet::put(&mut packet, 0, payload);
+        let batch = (packet.freeze(), 1);
+        let answers = self.prepare_at(fresh, batch, deadline).await?;
+        Ok(answers.into_iter().next().flatten())
+    }
+
+    async fn prepare_at(
+        &self,
+        fresh: &mut Fresh<'_>,
+        (batch, count): Batch,
+        deadline: Instant,
+    ) -> Result<Vec<Option<Answer>>, Refusal> {
         let asked = Asked {
             worker: self.worker,
             node: &fresh.leg,
             rest: &mut fresh.rest,
             capabilities: self.capabilities,
         };
-        let answers = timeout_at(deadline, exchange_batch(asked, &batch, 1))
+        timeout_at(deadline, exchange_batch(asked, &batch, count))
             .await
-            .map_err(|_elapsed| "the node does not prepare a statement in time")?
-            .map_err(|_end| "the node has closed the connection")?;
-        let Some(Answer { id, .. }) = answers.first().copied().flatten() else {
-            return Err("the node prepares no statement".to_owned());
-        };
-        if first.is_none_or(|first| first <= id) {
-            return Err(OTHER_IDS.to_owned());
+            .map_err(|_elapsed| {
+                Refusal::Silent(
+                    "the node does not prepare the session's statements in time".to_owned(),
+                )
+            })?
+            .map_err(|_end| Refusal::Silent(CLOSED.to_owned()))
+    }
+
+    /// A fresh server session was asked for a statement. While the old one has it, it must not be lost.
+    fn prepared_again(
+        &self,
+        (id, spliceable): (u32, bool),
+        answer: Option<Answer>,
+    ) -> Result<Again, Refusal> {
+        if answer.is_none() && self.lost.is_none() {
+            let why = "the node does not prepare a statement of the session";
+            return Err(Refusal::Statements(why.to_owned()));
         }
-        let close = [&[command::STMT_CLOSE][..], &id.to_le_bytes()].concat();
-        batch.clear();
-        packet::put(&mut batch, 0, &close);
-        let written = timeout_at(deadline, fresh.leg.write_all(&batch)).await;
-        if !matches!(written, Ok(Ok(()))) {
-            return Err("the node has closed the connection".to_owned());
-        }
-        Ok(id + 1)
+        Ok(Again {
+            id,
+            spliceable,
+            answer,
+        })
     }
 
     /// The session has another node, which has prepared these statements.
@@ -243,16 +273,38 @@ impl Serving<'_> {
             has_other_last: self.entry.session.borrow().has_prepared,
             ..Followed::default()
         };
-        self.entry.prepared.borrow_mut().writer_is_new();
+        let given = again
+            .iter()
+            .map(|again| (again.id, again.answer.map(|answer| answer.id)));
+        self.entry.prepared.borrow_mut().writer_is_new(given);
         self.tell_kernel_all();
         let is_spliceable = self.is_spliceable();
-        for Again { id, mut untyped } in again {
-            untyped.spliceable &= is_spliceable;
-            if untyped.parameters != 0 {
+        for again in again {
+            let Again { id, spliceable, .. } = again;
+            // Of one that the node has refused it says that it does not know it.
+            let Some(Answer { parameters, .. }) = again.answer else {
+                continue;
+            };
+            let spliceable = spliceable && is_spliceable;
+            self.follow_executions(id, parameters);
+            if parameters != 0 {
+                let untyped = Untyped {
+                    parameters,
+                    spliceable,
+                };
                 self.followed.untyped.insert(id, untyped);
-            } else if untyped.spliceable {
+            } else if spliceable {
                 self.allow_statement(id);
             }
+        }
+    }
+
+    /// The daemon sees all executions of a statement that the writer knows by another id than the client.
+    fn follow_executions(&self, id: u32, parameters: u16) {
+        let mut prepared = self.entry.prepared.borrow_mut();
+        let is_seen = prepared.at_writer().of(id) != id && usize::from(parameters) <= TYPES_MAX;
+        if is_seen && prepared.tracked(id).is_none() {
+            prepared.track(id, Tracked::new(Place::Writer, parameters));
         }
     }
 
@@ -260,6 +312,15 @@ impl Serving<'_> {
     pub(super) fn prepared_anew(&mut self, id: u32) {
         self.followed.has_other_last = false;
         self.followed.untyped.remove(&id);
+    }
+
+    /// The client's id of the statement that it names by this one, which may be [`LAST_PREPARED`]: the node may have prepared another one last.
+    pub(super) fn last_resolved(&self, id: u32) -> u32 {
+        if id == LAST_PREPARED && self.followed.has_other_last {
+            self.entry.prepared.borrow().last()
+        } else {
+            id
+        }
     }
 
     /// Looks at the command at the front of `client_rest`: an execution of a statement that has followed the session must name its parameters' types.
@@ -272,9 +333,8 @@ impl Serving<'_> {
             .get(HEADER_LEN)
             .copied()
             .unwrap_or_default();
-        self.followed.has_long_data |= byte == command::STMT_SEND_LONG_DATA;
         let is_execution = matches!(byte, command::STMT_EXECUTE | command::STMT_BULK_EXECUTE);
-        if !is_execution || (self.followed.untyped.is_empty() && !self.followed.has_other_last) {
+        if !is_execution || self.followed.untyped.is_empty() {
             return Ok(());
         }
         loop {
@@ -283,8 +343,8 @@ impl Serving<'_> {
             let payload = rest.get(..length).unwrap_or(rest);
             let is_whole = payload.len() == length;
             let id = payload.get(1..5).map(|mut id| id.get_u32_le());
+            let id = id.map(|id| self.last_resolved(id));
             let named = match id {
-                Some(LAST_PREPARED) if self.followed.has_other_last => Some(false),
                 Some(id) => match self.followed.untyped.get(&id) {
                     None => return Ok(()),
                     Some(_) if byte == command::STMT_BULK_EXECUTE => {
@@ -394,92 +454,6 @@ pub(super) async fn exchange_batch(
 }
 
 /// Why a server session that is fit for all else cannot have the session's prepared statements.
-const OTHER_IDS: &str = "the node gives prepared statements other ids";
-
-/// The commands by which a server that counts from `next` gives these statements their ids, in batches with the count of their answers.
-pub(super) fn steps(
-    statements: &[(u32, &Whole)],
-    mut next: u32,
-) -> (Vec<Step>, Vec<(Bytes, usize)>) {
-    let mut steps = Vec::new();
-    let mut batches = Vec::new();
-    let mut batch = BytesMut::new();
-    let mut count = 0;
-    for (id, whole) in statements {
-        for filler in next..=*id {
-            let is_filler = filler != *id;
-            let text = if is_filler { FILLER } else { &whole.text };
-            packet::put(&mut batch, 0, &[&[command::STMT_PREPARE], text].concat());
-            if is_filler {
-                let close = [&[command::STMT_CLOSE][..], &filler.to_le_bytes()].concat();
-                packet::put(&mut batch, 0, &close);
-            }
-            steps.push(Step {
-                id: filler,
-                spliceable: (!is_filler).then_some(whole.spliceable),
-            });
-            count += 1;
-            if batch.len() >= BATCH_BYTES {
-                batches.push((batch.split().freeze(), std::mem::take(&mut count)));
-            }
-        }
-        next = id + 1;
-    }
-    if count > 0 {
-        batches.push((batch.freeze(), count));
-    }
-    (steps, batches)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::Versions;
-
-    #[test]
-    fn gaps_between_ids_are_filled() {
-        let whole = |spliceable| Whole {
-            text: b"SELECT 1"[..].into(),
-            spliceable,
-            versions: Versions::default(),
-        };
-        let (second, fourth) = (whole(true), whole(false));
-        let (steps, batches) = steps(&[(2, &second), (4, &fourth)], 1);
-        let found: Vec<_> = steps
-            .iter()
-            .map(|step| (step.id, step.spliceable))
-            .collect();
-        assert_eq!(
-            found,
-            [(1, None), (2, Some(true)), (3, None), (4, Some(false))]
-        );
-        let sent: Vec<_> = [
-            &b"\x05\0\0\0\x16DO 0"[..],
-            b"\x05\0\0\0\x19\x01\0\0\0",
-            b"\x09\0\0\0\x16SELECT 1",
-            b"\x05\0\0\0\x16DO 0",
-            b"\x05\0\0\0\x19\x03\0\0\0",
-            b"\x09\0\0\0\x16SELECT 1",
-        ]
-        .concat();
-        assert_eq!(batches, [(Bytes::from(sent), 4)]);
-    }
-
-    #[test]
-    fn many_go_in_batches() {
-        let whole = Whole {
-            text: b"SELECT 1"[..].into(),
-            spliceable: true,
-            versions: Versions::default(),
-        };
-        let (steps, batches) = steps(&[(1000, &whole)], 1);
-        let counts: usize = batches.iter().map(|(_, count)| count).sum();
-        assert_eq!((steps.len(), counts), (1000, 1000));
-        assert!(
-            batches.len() > 1
-                && batches
-                    .iter()
-                    .all(|(batch, _)| batch.len() < 2 * BATCH_BYTES)
-        );
-    }
-}
+const OTHER_IDS: &str = "the node does not count prepared statements as servers do";
+/// Why one is not fit.
+const CLOSED: &str = "the node has closed the connection";

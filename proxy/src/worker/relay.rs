@@ -17,6 +17,7 @@ use super::{
     Worker,
     close::{self, End},
     serve::{IDLE_BUFFER_BYTES, Serving},
+    statement::Preparing,
 };
 use crate::{
     net::{Leg, is_transient, outbox::Post},
@@ -235,6 +236,13 @@ impl Serving<'_> {
 
     /// Reads from the node and writes to the client.
     async fn pull_response(&mut self) -> Result<(), End> {
+        if self
+            .prepares
+            .as_ref()
+            .is_some_and(Preparing::waits_for_name)
+        {
+            return self.pull_prepared().await;
+        }
         let worker = self.worker;
         let post = {
             let mut scratch = worker.scratch.borrow_mut();
@@ -246,6 +254,19 @@ impl Serving<'_> {
             self.take_response(scratch.get(..length).unwrap_or_default())
         };
         let left = post.await.map_err(End::of_client)?;
+        self.write_client(&left).await
+    }
+
+    /// The same of the front of an answer that names a statement.
+    async fn pull_prepared(&mut self) -> Result<(), End> {
+        if let Got::End = self.read_node()? {
+            return Err(End::NodeClosed);
+        }
+        if !self.name_prepared() {
+            return Ok(());
+        }
+        let bytes = self.node_rest.split();
+        let left = self.take_response(&bytes).await.map_err(End::of_client)?;
         self.write_client(&left).await
     }
 

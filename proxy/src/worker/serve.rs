@@ -36,7 +36,9 @@ use super::{
 use crate::{
     admin::{self, AdminError, ConnectionKind, prepared::Statements},
     net::Leg,
-    protocol::{capability::Capabilities, command, error::MysqlError, packet},
+    protocol::{
+        capability::Capabilities, command, error::MysqlError, packet, statement::name_statement,
+    },
     route,
     session::{
         AnsweredBy, InsertId, charset,
@@ -217,17 +219,18 @@ impl<'a> Serving<'a> {
         if self.lost.is_some() {
             return self.boundary_without_node().await;
         }
+        self.turn = Turn::Holding(self.consumed());
         if self.reading.is_due {
             Box::pin(self.review_reader()).await?;
         }
         if self.client_rest.is_empty() {
             self.attempt = Attempt::First;
+            self.turn = Turn::Client;
             self.try_move().await?;
             if self.client_rest.capacity() > IDLE_BUFFER_BYTES {
                 self.client_rest = BytesMut::new();
             }
             self.offer(0);
-            self.turn = Turn::Client;
             self.wait().await?;
             self.turn = Turn::Nobody;
             self.take_stock().await?;
@@ -331,6 +334,8 @@ impl<'a> Serving<'a> {
             return Err(End::NodeClosed);
         }
         self.command = Position::command();
+        // A close forgets it.
+        let other_id = self.other_id();
         self.anticipate(&effect);
         let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
         let knots = knots_of_command(&self.client_rest, attributes);
@@ -340,6 +345,9 @@ impl<'a> Serving<'a> {
             .begin(expect as u8, self.capabilities.format());
         self.begin_command(AnsweredBy::Node);
         self.address_execution()?;
+        if let Some(id) = other_id {
+            name_statement(&mut self.client_rest, id);
+        }
         self.prepares = (byte == command::STMT_PREPARE).then(|| self.preparing(&effect));
         self.expect_response();
         self.reading.note_change(!knots.is_empty());

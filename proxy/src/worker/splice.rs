@@ -177,7 +177,12 @@ impl Serving<'_> {
             Standing::Ended {
                 command_remaining: 0,
                 left: Left::Nothing,
-            } => self.take_stock().await?,
+            } => {
+                // Nothing is under way: whose turn it was, it still is.
+                let turn = self.turn;
+                self.take_stock().await?;
+                self.turn = turn;
+            }
             Standing::Open | Standing::Ended { .. } => return Ok(false),
         }
         self.offered = None;

@@ -18,11 +18,15 @@ use crate::{
     },
     protocol::{
         packet::{HEADER_LEN, PAYLOAD_MAX},
+        reply::OK,
         result_set::Protocol,
         statement::{TYPES_MAX, put_prepared},
     },
     session::{AnsweredBy, aim::Place, command::Effect, execution::Tracked, prepared::Whole},
 };
+
+/// Where the statement's id is in the payload of the answer to `COM_STMT_PREPARE`.
+const STATEMENT_AT: usize = 1;
 
 /// The statement that the command under way prepares.
 pub(super) struct Preparing {
@@ -32,6 +36,8 @@ pub(super) struct Preparing {
     whole: Option<Whole>,
     /// Where its executions may go.
     place: Place,
+    /// The writer may give it an id by which the client knows another one: its answer waits until it is named.
+    waits_for_name: bool,
     answer: AnswerFront,
 }
 
@@ -39,6 +45,11 @@ impl Preparing {
     /// The next bytes of the response.
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         self.answer.hear(bytes);
+    }
+
+    /// Whether the client may not be told the answer yet.
+    pub(super) const fn waits_for_name(&self) -> bool {
+        self.waits_for_name
     }
 }
 
@@ -50,8 +61,35 @@ impl Serving<'_> {
             spliceable,
             whole: self.whole(spliceable),
             place: self.place_of_statement(),
+            waits_for_name: !self.entry.prepared.borrow().at_writer().are_the_clients(),
             answer: AnswerFront::default(),
         }
+    }
+
+    /// The front of the answer to a `COM_STMT_PREPARE` lies in `node_rest`, as far as it is here: has it name the statement as the client is to know it.
+    /// Returns whether it may go on.
+    pub(super) fn name_prepared(&mut self) -> bool {
+        if self.node_rest.len() < HEADER_LEN {
+            return false;
+        }
+        let Some(preparing) = &mut self.prepares else {
+            return true;
+        };
+        let length = payload_length(&self.node_rest);
+        let wanted = length.min(STATEMENT_AT + 4);
+        let Some(front) = self.node_rest.get_mut(HEADER_LEN..HEADER_LEN + wanted) else {
+            return false;
+        };
+        if front.first() == Some(&OK)
+            && let Some(id) = front
+                .get_mut(STATEMENT_AT..)
+                .and_then(<[u8]>::first_chunk_mut)
+        {
+            let given = u32::from_le_bytes(*id);
+            *id = self.entry.prepared.borrow_mut().name(given).to_le_bytes();
+        }
+        preparing.waits_for_name = false;
+        true
     }
 
     /// The response under way is complete, and about to go to the client. If it names a statement, that must be known before the client can name it:
@@ -65,6 +103,7 @@ impl Serving<'_> {
             whole,
             place,
             answer,
+            ..
         } = preparing;
         if self.response.outcome() != Outcome::Ok {
             return;
@@ -86,12 +125,9 @@ impl Serving<'_> {
             _ => Some(Tracked::new(place, parameters)),
         });
         if let Some(slot) = slot {
-            if spliceable && tracked.is_none() {
-                slot.allow_statement(id);
-            } else {
-                slot.forget_statement(id);
-            }
+            slot.forget_statement(id);
         }
+        let is_plain = spliceable && tracked.is_none();
         let text = self.entry.session.borrow().command.text;
         {
             let mut prepared = self.entry.prepared.borrow_mut();
@@ -99,6 +135,9 @@ impl Serving<'_> {
             if let Some(tracked) = tracked {
                 prepared.track(id, tracked);
             }
+        }
+        if is_plain {
+            self.allow_statement(id);
         }
         self.tell_kernel(id);
         self.entry.session.borrow_mut().has_prepared = true;

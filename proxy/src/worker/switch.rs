@@ -94,7 +94,7 @@ pub(super) enum Refusal {
     Silent(String),
     /// It says so.
     Said(String),
-    /// It does not give the session's prepared statements their ids.
+    /// It does not take the session's prepared statements.
     Statements(String),
 }
 
@@ -327,8 +327,7 @@ impl<'a> Serving<'a> {
             tell.await.map_err(Refusal::Silent)?;
         }
         if seat == Seat::Writer {
-            let prepared = self.prepare_again(&mut fresh, deadline).await;
-            fresh.statements = prepared.map_err(Refusal::Statements)?;
+            fresh.statements = self.prepare_again(&mut fresh, deadline).await?;
         }
         Ok(fresh)
     }
