@@ -81,8 +81,7 @@ pub(super) struct Reading<'a> {
     pub(super) named: Option<NodeAddress>,
     /// The session's place among those that read from its reader.
     counted: Option<Counted>,
-    /// The node that was used last, where a statement is prepared at the writer since that asks about the statement before; and how many commands had
-    /// been spliced then: behind another one it is not the last.
+    /// The node that was used last before a statement was prepared that asks about the one before, and how many commands had been spliced then.
     pub(super) asked_last: Option<(Seat, u64)>,
 }
 
