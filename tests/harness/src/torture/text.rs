@@ -80,7 +80,8 @@ pub fn repeated_at_least(expression: &str, times: usize) -> String {
 
 fn squared(expression: &str, high: usize, side: usize) -> String {
     let (high, side) = ("y".repeat(high), "x".repeat(side));
-    format!("REPLACE(REPLACE('{high}', 'y', '{side}'), 'x', {expression})")
+    // What a REPLACE has not come to yet is moved with every find: the short text is the outer one.
+    format!("REPLACE('{high}', 'y', REPLACE('{side}', 'x', {expression}))")
 }
 
 /// The row of this number, in the text or binary protocol.
@@ -156,11 +157,11 @@ mod tests {
         let (x, y) = ("x".repeat(8), "y".repeat(8));
         assert_eq!(
             repeated("a", 66),
-            format!("CONCAT(REPLACE(REPLACE('{y}', 'y', '{x}'), 'x', a), REPLACE('xx', 'x', a))")
+            format!("CONCAT(REPLACE('{y}', 'y', REPLACE('{x}', 'x', a)), REPLACE('xx', 'x', a))")
         );
         assert_eq!(
             repeated_at_least("a", 5),
-            "REPLACE(REPLACE('yyy', 'y', 'xx'), 'x', a)"
+            "REPLACE('yyy', 'y', REPLACE('xx', 'x', a))"
         );
     }
 
