@@ -15,8 +15,8 @@
 //!
 //! Where no regime is live, one may begin with either: the daemon's offer names one, and says of the other one where it stands.
 //!
-//! That its last response has arrived the first node was told by nobody: the client's acknowledgement went to the other one. If it sends again, its local
-//! socket tells it, as that of an ordinary relayed connection.
+//! That its last response has arrived the first node was told by nobody: the client's acknowledgement went to the other one. If it sends again (one
+//! tail loss probe, where the session falls silent behind the turn), its local socket tells it, as that of an ordinary relayed connection.
 //!
 //! Whatever is in doubt ends the regime: the segment goes to the local socket, whose TCP puts things right as it always does, and the
 //! daemon relays from there, in mid-response too. What must not reach either is dropped: its sender's TCP sends it again.
