@@ -73,14 +73,13 @@ impl Watch {
 }
 
 impl Leg {
-    /// Takes a connection from which nothing has been read and to which nothing has been written, and sets a leg's options.
+    /// Takes a connection that `local` has opened to `peer`, before anything is read from it or written to it, and sets a leg's options.
     ///
     /// # Errors
-    /// Those of the socket calls; a connection that was reset already gives `NotConnected`.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
+    /// Those of `setsockopt`.
+    pub fn dialled(stream: TcpStream, local: SocketAddr, peer: SocketAddr) -> io::Result<Self> {
         super::set_options(&SockRef::from(&stream))?;
-        let peer = stream.peer_addr()?;
-        Self::accepted(stream, peer)
+        Ok(Self::between(local, peer, stream))
     }
 
     /// Takes a connection of a listener that [`super::listen`] has opened, as new: its options are the listener's.
@@ -88,14 +87,18 @@ impl Leg {
     /// # Errors
     /// Those of `getsockname`.
     pub fn accepted(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        Ok(Self {
-            local: stream.local_addr()?,
+        Ok(Self::between(stream.local_addr()?, peer, stream))
+    }
+
+    fn between(local: SocketAddr, peer: SocketAddr, stream: TcpStream) -> Self {
+        Self {
             stream,
             peer,
+            local,
             opened: Instant::now(),
             counts: Arc::default(),
             tls: OnceCell::new(),
-        })
+        }
     }
 
     /// Shakes hands; from then on all bytes are encrypted. `heard` was read from the socket already, and belongs to the handshake.

@@ -65,6 +65,15 @@ fn keep_alive(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
     socket.set_tcp_keepalive(&keepalive)
 }
 
+#[cfg(test)]
+impl Leg {
+    /// A leg of any new connection.
+    pub(crate) fn new(stream: tokio::net::TcpStream) -> io::Result<Self> {
+        let (local, peer) = (stream.local_addr()?, stream.peer_addr()?);
+        Self::dialled(stream, local, peer)
+    }
+}
+
 /// Two legs of one connection over loopback.
 #[cfg(test)]
 pub(crate) async fn pair() -> (Leg, Leg) {

@@ -64,11 +64,8 @@ pub fn segment_to_all(nodes: impl IntoIterator<Item = IpAddr>) -> Option<u32> {
 }
 
 /// What a node's segments may carry so that the path to a client, or to whoever this connection leads, carries them too. `None` where that is
-/// this host, or more than a node is to be told.
+/// more than a node is to be told.
 pub fn segment_of(client: &super::Leg) -> Option<u32> {
-    if is_local(client.peer_addr().ip().to_canonical()) {
-        return None;
-    }
     let bytes = Facts::of(client).ok()?.sent_segment;
     SEGMENTS.contains(&bytes).then_some(bytes)
 }

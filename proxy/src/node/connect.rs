@@ -116,10 +116,12 @@ async fn dial<A: Announce>(address: SocketAddr, announce: &A) -> io::Result<Dial
     }
     // It may be established already. Declared before the stream, and so dropped after it: once the socket is closed nothing can be
     // established that nobody would forget. (Another connection that takes the port in between is forgotten too; its session is relayed.)
+    let local = socket.local_addr()?.as_socket();
+    let local = local.ok_or(io::ErrorKind::Unsupported)?;
     let announced = Announced {
         to: announce,
         node: address,
-        local: socket.local_addr()?.as_socket(),
+        local: Some(local),
     };
     let stream = TcpStream::from_std(socket.into())?;
     stream.writable().await?;
@@ -128,7 +130,7 @@ async fn dial<A: Announce>(address: SocketAddr, announce: &A) -> io::Result<Dial
     }
     Ok(Dialled {
         announced,
-        leg: Leg::new(stream)?,
+        leg: Leg::dialled(stream, local, address)?,
     })
 }
 

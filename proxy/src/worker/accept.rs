@@ -93,11 +93,11 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         }
         Err(end) => end,
     };
-    if end.may_leave_node_at_work() {
-        close::stop_connection(&entry, &worker);
-    }
-    close::log(&entry, worker.index, worker.process.now_ms(), end, &detail);
     let session = entry.current();
+    if end.may_leave_node_at_work() {
+        close::stop_connection(&entry, &session, &worker);
+    }
+    close::log(&entry, &session, &worker, end, &detail);
     if has_a_name(&session) {
         worker.closed.borrow_mut().add_session(&session);
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{NodeAddress, PathChoice},
-    kernel::{KernelError, record::Slot},
+    kernel::{KernelError, interfaces::LOOPBACK, record::Slot},
     net::{Leg, path::segment_of},
     node::Announce,
     session::CsId,
@@ -117,7 +117,7 @@ pub(super) struct Capture<'a> {
     pub(super) place: Place,
     /// What the node is to the session.
     pub(super) seat: Seat,
-    /// Payload bytes that the node's segments may carry at most.
+    /// Payload bytes that the node's segments may carry at most, if the client is on another host.
     pub(super) segment_max: Option<u32>,
     /// The client is known to be captured. Else its own record says so, as it has spoken before a node is dialled.
     pub(super) is_client_captured: bool,
@@ -127,7 +127,7 @@ impl<'a> Capture<'a> {
     /// For a session that stays where it is.
     pub(super) fn of(worker: &'a Worker, entry: &Entry, client: &Leg) -> Self {
         Self {
-            segment_max: segment_max(worker, client),
+            segment_max: segment_max(worker, None, client),
             worker,
             cs_id: entry.cs_id,
             place: entry.place(),
@@ -150,13 +150,18 @@ impl<'a> Capture<'a> {
     }
 }
 
-/// What a node's segments may carry so that the client's path carries them too, where they may go there as they are.
-pub(super) fn segment_max(worker: &Worker, client: &Leg) -> Option<u32> {
-    worker
-        .process
-        .has_wire
-        .then(|| segment_of(client))
-        .flatten()
+/// What a node's segments may carry so that the client's path carries them too, where they may go there as they are. Not where the client is known to
+/// be on this host, by the record of its session.
+pub(super) fn segment_max(worker: &Worker, slot: Option<&Slot>, client: &Leg) -> Option<u32> {
+    if !worker.process.has_wire || slot.is_some_and(is_looped) {
+        return None;
+    }
+    segment_of(client)
+}
+
+/// Whether segments to the client stay on this host.
+fn is_looped(slot: &Slot) -> bool {
+    slot.wire().client.ifindex == LOOPBACK
 }
 
 impl Announce for Capture<'_> {
@@ -169,7 +174,9 @@ impl Announce for Capture<'_> {
     }
 
     fn segment_max(&self) -> Option<u32> {
-        self.segment_max
+        // The client has been greeted by now.
+        let slot = self.place.slot.as_ref()?;
+        self.segment_max.filter(|_| !is_looped(slot))
     }
 
     fn dialling(&self, socket: BorrowedFd<'_>) {

@@ -118,20 +118,21 @@ impl End {
 /// Has the node stop what it is executing for a session whose client has left; a client that only closed its sending half reads the
 /// node's error. A node that computes does not notice by itself. Without a monitor account it goes on.
 pub(super) fn stop_query(entry: &Entry, worker: &Worker) {
-    stop(entry, worker, Monitor::kill_query);
+    stop(entry, &entry.current(), worker, Monitor::kill_query);
 }
 
 /// The same with the node's connection, for a session that has ended.
-pub(super) fn stop_connection(entry: &Entry, worker: &Worker) {
-    stop(entry, worker, Monitor::kill_connection);
+pub(super) fn stop_connection(entry: &Entry, session: &Session, worker: &Worker) {
+    stop(entry, session, worker, Monitor::kill_connection);
 }
 
 fn stop(
     entry: &Entry,
+    session: &Session,
     worker: &Worker,
     kill: fn(&Monitor, &Cluster, SocketAddr, ConnectionId) -> Pending,
 ) {
-    let Some(running) = entry.current().running() else {
+    let Some(running) = session.running() else {
         return;
     };
     let settings = worker.process.settings();
@@ -149,10 +150,10 @@ fn stop(
 }
 
 /// Writes a session's closing line.
-pub(super) fn log(entry: &Entry, worker: usize, now_ms: u64, end: End, detail: &str) {
-    let session = entry.current();
-    let age_ms = session.age_ms(now_ms);
-    let Session { login, traffic, .. } = &session;
+pub(super) fn log(entry: &Entry, session: &Session, worker: &Worker, end: End, detail: &str) {
+    let age_ms = session.age_ms(worker.process.now_ms());
+    let worker = worker.index;
+    let Session { login, traffic, .. } = session;
     let server = session.bound_server();
     let mut details = vec![end.detail().unwrap_or_else(|| detail.to_owned())];
     if entry.stopped.get() {

@@ -62,6 +62,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .unwrap_or(settings.listen);
     let cover = stand_by(kernel.as_mut(), settings, &listeners, address)?;
     let mut settled = settle(kernel, workers)?;
+    // A thread: not before capabilities are given up.
+    let _lines = log.gather().map_err(failed)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
     let sequence = IdSequence::new(settings.proxy_id)
         .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;

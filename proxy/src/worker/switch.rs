@@ -309,7 +309,7 @@ impl<'a> Serving<'a> {
             cs_id: self.entry.cs_id,
             place: place.clone(),
             seat,
-            segment_max: segment_max(self.worker, &self.client),
+            segment_max: segment_max(self.worker, self.entry.slot().as_ref(), &self.client),
             is_client_captured: self.entry.session.borrow().way == Path::Local,
         };
         let opened = self

@@ -51,23 +51,24 @@ pub(super) fn choose(
     if choice == PathChoice::Relay {
         return Err(RelayReason::NotChosen);
     }
-    let local = local(slot, connections, seat);
+    let is_direct = connections.is_client_captured && slot.is_captured(seat);
     // Both of a session's nodes are reached by one way, or the second one through the daemon. The writer's is chosen first.
     let is_joined = slot.is_joined();
-    if seat == Seat::Reader
-        && !is_joined
-        && let Err(reason) = local
-    {
-        return Err(reason);
+    if seat == Seat::Reader && !is_joined && !is_direct {
+        return Err(remote_end(connections));
     }
-    if choice != PathChoice::Wire && !is_joined && local.is_ok() {
+    if choice != PathChoice::Wire && !is_joined && is_direct {
         return Ok(Path::Local);
     }
     if choice != PathChoice::Local && worker.process.lacks_wire {
         return Err(RelayReason::NoWire);
     }
     if choice == PathChoice::Local || !worker.process.has_wire {
-        return Err(local.err().unwrap_or(RelayReason::NotChosen));
+        return Err(if is_direct {
+            RelayReason::NotChosen
+        } else {
+            remote_end(connections)
+        });
     }
     let joint = joint_of(slot, connections, seat)?;
     if !worker.process.can_loop && needs_loopback(slot, connections, seat) {
@@ -118,20 +119,15 @@ fn is_owed(slot: &Slot, side: Side) -> bool {
     slot.is_joined() && slot.wire().is_owed(side)
 }
 
-/// Whether both ends are sockets of this host's programs.
-fn local(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> Result<(), RelayReason> {
-    if !connections.is_client_captured {
-        // One of this host is left alone where no node is here.
-        let is_here = is_local(connections.client.peer_addr().ip().to_canonical());
-        Err(if is_here {
-            RelayReason::NodeRemote
-        } else {
-            RelayReason::ClientRemote
-        })
-    } else if !slot.is_captured(seat) {
-        Err(RelayReason::NodeRemote)
+/// Which end is no socket of this host's programs, where one is not.
+fn remote_end(connections: &Connections<'_>) -> RelayReason {
+    // A client of this host is left alone where no node is here.
+    if connections.is_client_captured
+        || is_local(connections.client.peer_addr().ip().to_canonical())
+    {
+        RelayReason::NodeRemote
     } else {
-        Ok(())
+        RelayReason::ClientRemote
     }
 }
 

@@ -1,17 +1,23 @@
 //! Logs: lines on stderr, as text or as JSON. A line holds fields (`cs_id`, `node`, `reason`), never statement text or credentials.
 
+mod lines;
+
 use std::io::{self, IsTerminal};
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+pub use self::lines::Gathering;
+use self::lines::Lines;
 use crate::config::{LogFormat, LogLevel, LogSettings};
 
-/// Changes what is logged while the daemon runs.
-pub struct LogHandle(Box<dyn Fn(LogLevel) -> Result<(), reload::Error> + Send + Sync>);
+/// Changes what is logged, and how, while the daemon runs.
+pub struct LogHandle {
+    change: Box<dyn Fn(LogLevel) -> Result<(), reload::Error> + Send + Sync>,
+    lines: Lines,
+}
 
 impl LogHandle {
     /// Logs from this level on.
@@ -19,45 +25,51 @@ impl LogHandle {
     /// # Errors
     /// The logger is gone.
     pub fn set_level(&self, level: LogLevel) -> Result<(), reload::Error> {
-        (self.0)(level)
+        (self.change)(level)
+    }
+
+    /// Has lines go out together: one may wait ten milliseconds for others, but none that tells of trouble, and none after the value is dropped.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn gather(&self) -> io::Result<Gathering> {
+        self.lines.gather()
     }
 }
 
-/// Sends the process's log lines to stderr. Stderr is not buffered: a line is out when its call returns.
+/// Sends the process's log lines to stderr. A line is out when its call returns, until [`LogHandle::gather`].
 ///
 /// # Errors
 /// The process already has a logger.
 pub fn init(settings: LogSettings) -> Result<LogHandle, TryInitError> {
-    let (subscriber, handle) = subscriber(settings, io::stderr().is_terminal(), io::stderr);
+    let lines = Lines::new(io::stderr());
+    let (subscriber, handle) = subscriber(settings, io::stderr().is_terminal(), lines);
     subscriber.try_init()?;
     Ok(handle)
 }
 
-/// What `init` installs, with any writer.
-fn subscriber<W>(
+/// What `init` installs, with lines that go anywhere.
+fn subscriber(
     settings: LogSettings,
     color: bool,
-    writer: W,
-) -> (Box<dyn Subscriber + Send + Sync>, LogHandle)
-where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
-{
+    lines: Lines,
+) -> (Box<dyn Subscriber + Send + Sync>, LogHandle) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(settings.level))
-        .with_writer(writer)
+        .with_writer(lines.clone())
         .with_ansi(color);
     match settings.format {
         LogFormat::Text => {
             let builder = builder.with_filter_reloading();
             let handle = builder.reload_handle();
-            let handle = LogHandle(Box::new(move |level| handle.reload(filter(level))));
-            (Box::new(builder.finish()), handle)
+            let change = Box::new(move |level| handle.reload(filter(level)));
+            (Box::new(builder.finish()), LogHandle { change, lines })
         }
         LogFormat::Json => {
             let builder = builder.json().with_span_list(false).with_filter_reloading();
             let handle = builder.reload_handle();
-            let handle = LogHandle(Box::new(move |level| handle.reload(filter(level))));
-            (Box::new(builder.finish()), handle)
+            let change = Box::new(move |level| handle.reload(filter(level)));
+            (Box::new(builder.finish()), LogHandle { change, lines })
         }
     }
 }
@@ -69,33 +81,19 @@ fn filter(level: LogLevel) -> EnvFilter {
 
 #[cfg(test)]
 mod tests {
+    use super::lines::Text;
     use super::*;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn logged(format: LogFormat, level: LogLevel) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let (subscriber, _) =
-            subscriber(LogSettings { format, level }, false, move || writer.clone());
+        let text = Text::default();
+        let lines = Lines::new(text.clone());
+        let (subscriber, _) = subscriber(LogSettings { format, level }, false, lines);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(addr = %"127.0.0.1:2883", "listening");
             tracing::debug!("details");
             tracing::info!(target: "aya", "chatter");
         });
-        String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
+        text.get()
     }
 
     #[test]
@@ -122,11 +120,10 @@ mod tests {
     #[test]
     fn the_level_changes_while_it_runs() {
         for format in [LogFormat::Text, LogFormat::Json] {
-            let lines = Lines::default();
-            let writer = lines.clone();
+            let text = Text::default();
+            let lines = Lines::new(text.clone());
             let level = LogLevel::Error;
-            let (subscriber, handle) =
-                subscriber(LogSettings { format, level }, false, move || writer.clone());
+            let (subscriber, handle) = subscriber(LogSettings { format, level }, false, lines);
             tracing::subscriber::with_default(subscriber, || {
                 let event = || tracing::debug!("changing");
                 event();
@@ -135,9 +132,29 @@ mod tests {
                 handle.set_level(LogLevel::Info).unwrap();
                 event();
             });
-            let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+            let text = text.get();
             assert_eq!(text.matches("changing").count(), 1, "{text}");
         }
+    }
+
+    #[test]
+    fn a_line_that_tells_of_trouble_waits_for_nobody() {
+        let text = Text::default();
+        let lines = Lines::new(text.clone());
+        let settings = LogSettings {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        };
+        let (subscriber, _) = subscriber(settings, false, lines.clone());
+        lines.set_gathers(true);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("ordinary");
+            assert_eq!(text.get(), "");
+            tracing::warn!("trouble");
+        });
+        let text = text.get();
+        assert!(text.find("ordinary") < text.find("trouble"), "{text}");
+        assert_eq!(text.lines().count(), 2, "{text}");
     }
 
     #[test]
