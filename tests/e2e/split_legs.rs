@@ -22,7 +22,7 @@ use sluice_tests::{
     wait,
     wire::command,
 };
-use std::thread;
+use std::{thread, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("links_err", links_err).only(Path::Wire).except(
@@ -31,7 +31,10 @@ pub(crate) const CASES: &[Case] = &[
     ),
     Case::new("another_reader", another_reader).daemon(),
     Case::new("killed_in_an_answer", killed_in_an_answer).daemon(),
+    Case::new("an_idle_reader_is_closed", idle_reader).daemon(),
 ];
+
+const DEADLINE: Duration = Duration::from_secs(20);
 
 fn is_no_gateway(setting: Setting) -> bool {
     setting.topology != Topology::Gateway
@@ -177,4 +180,39 @@ fn killed_in_an_answer(stage: &Stage) -> Result<()> {
     other.run("INSERT INTO shop.t (a) VALUES (1)")?;
     assert_eq!(other.run("SELECT COUNT(*) FROM shop.t")?.text()?, "1");
     at(&mut site.client()?, "1")
+}
+
+/// A client that sends nothing for a while keeps no connection to the replica, and reads there as before when it does.
+fn idle_reader(stage: &Stage) -> Result<()> {
+    let site = Site::with(stage, "reader_idle_timeout = \"200ms\"")?;
+    let mut client = site.client()?;
+    client.run("SET time_zone = '+05:00'")?;
+    let statement = client.prepare("SELECT CONCAT(VARIABLE_VALUE, '/') FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'")?;
+    let others = format!(
+        "SELECT COUNT(*) FROM information_schema.processlist WHERE user = '{USER}' AND id <> CONNECTION_ID()"
+    );
+    for _ in 0..3 {
+        for _ in 0..5 {
+            at(&mut client, "2")?;
+            let executed = client.execute(&statement, &[])?;
+            executed.outcome.ok()?;
+            ensure!(
+                executed
+                    .packets
+                    .iter()
+                    .any(|packet| packet.ends_with(b"2/")),
+                "{executed:?}"
+            );
+            let read = client.run("SELECT at FROM other.t")?;
+            assert_eq!(read.text()?, "2001-09-09 06:46:40");
+        }
+        stage.hosts().node.enter(|| {
+            let mut replica = site.cluster.open(1)?;
+            wait::until_true("the replica is left", DEADLINE, || {
+                Ok(replica.run(&others)?.text()? == "0")
+            })
+        })??;
+    }
+    client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    Ok(())
 }

@@ -10,6 +10,9 @@ use super::value::{
     ClusterKind, HeaderVersion, Name, NodeAddress, Patience, Policy, ReaderChoice, Timeout, TlsMode,
 };
 
+/// [`Cluster::reader_idle_timeout`] where the file does not say it: as long as OceanBase's proxy keeps connections of its pool.
+pub(super) const READER_IDLE_TIMEOUT: Duration = Duration::from_mins(30);
+
 /// A group of nodes that hold the same data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Cluster {
@@ -31,6 +34,8 @@ pub struct Cluster {
     pub max_lag: Option<Duration>,
     /// How long a read waits at a replica for what its session has written, before the writer answers it; none: it may be older.
     pub wait_for_my_writes: Option<Duration>,
+    /// How long a session keeps its connection to a replica while its client sends nothing.
+    pub reader_idle_timeout: Duration,
     /// The account by which the proxy looks after the nodes. Of `OceanBase`, the user's name is written with its tenant (`proxy@sys`).
     pub monitor: Option<Account>,
     /// TLS towards its nodes.
@@ -116,6 +121,7 @@ impl Cluster {
             reader_choice: ReaderChoice::Weighted,
             max_lag: None,
             wait_for_my_writes: None,
+            reader_idle_timeout: READER_IDLE_TIMEOUT,
             monitor: None,
             tls: NodeTls::default(),
             proxy_protocol: None,
@@ -138,6 +144,7 @@ pub(super) struct ClusterTable {
     reader_choice: Option<ReaderChoice>,
     max_lag: Option<Timeout>,
     wait_for_my_writes: Option<Patience>,
+    reader_idle_timeout: Option<Timeout>,
     monitor: Option<Account>,
     tls: Option<TlsMode>,
     tls_ca: Option<PathBuf>,
@@ -191,6 +198,9 @@ impl ClusterTable {
             reader_choice: self.reader_choice.unwrap_or(ReaderChoice::Weighted),
             max_lag: self.max_lag.map(Timeout::get),
             wait_for_my_writes: self.wait_for_my_writes.map(Patience::get),
+            reader_idle_timeout: self
+                .reader_idle_timeout
+                .map_or(READER_IDLE_TIMEOUT, Timeout::get),
             monitor: self.monitor.clone().map(|account| Account {
                 tls: tls.clone(),
                 ..account

@@ -21,6 +21,7 @@ mod cover;
 mod daemon;
 mod defaults;
 mod drain;
+mod end_reader;
 mod execution;
 mod fleet;
 mod follow;

@@ -281,7 +281,7 @@ impl<'a> Serving<'a> {
     }
 
     /// The reader may not live any more. On the wire what it has sent and the client has not acknowledged nobody else can send again.
-    async fn part_from_dead_reader(&mut self) -> Result<(), End> {
+    pub(super) async fn part_from_dead_reader(&mut self) -> Result<(), End> {
         let is_owed = self.entry.slot().is_some_and(|slot| {
             let wire = slot.wire();
             slot.is_joined() && wire.seat == Seat::Reader as u32 && wire.is_owed(Side::Client)
@@ -394,23 +394,6 @@ impl<'a> Serving<'a> {
     /// The client has reset the session.
     pub(super) const fn reset_reader(&mut self) {
         self.reading.must_reset = self.reading.aside.is_some();
-    }
-
-    /// Whether this is the reader's id; if so it is ended, and another opened when one is needed.
-    ///
-    /// # Errors
-    /// As [`Serving::turn`].
-    pub(super) async fn end_reader(&mut self, ss_id: SsId) -> Result<bool, End> {
-        let id = match self.reading.seat {
-            Seat::Reader => self.entry.session.borrow().bound,
-            Seat::Writer => self.reading.aside.as_ref().map(|aside| aside.ss_id),
-        };
-        if id != Some(ss_id) || !self.reclaim().await? {
-            return Ok(false);
-        }
-        self.turn_to_writer().await?;
-        self.drop_reader();
-        Ok(true)
     }
 
     /// Something has become known of nodes: whether the session's reader may go on to take reads, or one is to be looked for.

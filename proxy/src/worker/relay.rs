@@ -95,6 +95,7 @@ impl Serving<'_> {
                     return Ok(());
                 }
                 () = entry.news(self.news_seen) => return self.review().await,
+                () = self.reader_idle() => return Box::pin(self.part_from_idle_reader()).await,
                 () = Self::move_due(self.leaving) => return self.try_move().await,
             }
         }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{Change, KEYS};
-use crate::config::{Policy, ReaderChoice, Settings, TlsMode};
+use crate::config::{Policy, ReaderChoice, Settings, TlsMode, cluster::READER_IDLE_TIMEOUT};
 
 /// One line of the list of keys and values.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,7 +25,7 @@ pub struct Entry {
 }
 
 /// The keys of a `[[cluster]]` besides its name: name, range, meaning.
-pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 13] = [
+pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 14] = [
     ("kind", "oceanbase, mysql", "What the cluster's nodes are."),
     (
         "tenants",
@@ -56,6 +56,11 @@ pub(super) const CLUSTER_KEYS: [(&str, &str, &str); 13] = [
         "wait_for_my_writes",
         "0s to 1day",
         "How long a read waits at a replica for what its session has written, before the primary answers it; empty: it may be older.",
+    ),
+    (
+        "reader_idle_timeout",
+        "1ms to 1h",
+        "How long a session keeps its connection to a replica while its client sends nothing.",
     ),
     (
         "monitor",
@@ -116,6 +121,7 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
             cluster.reader_choice.text().to_owned(),
             time(cluster.max_lag),
             time(cluster.wait_for_my_writes),
+            time(Some(cluster.reader_idle_timeout)),
             monitor.map_or_else(String::new, |account| account.user.clone()),
             cluster.tls.mode.text().to_owned(),
             path(cluster.tls.ca.as_ref()),
@@ -133,6 +139,8 @@ pub fn entries(settings: &Settings) -> Vec<Entry> {
                 is_default: value.is_empty()
                     || value == Policy::Primary.text()
                     || value == ReaderChoice::Weighted.text()
+                    || (*key == "reader_idle_timeout"
+                        && cluster.reader_idle_timeout == READER_IDLE_TIMEOUT)
                     || (*key == "tls" && value == TlsMode::Off.text())
                     || (*key == "discovery" && cluster.discovery == cluster.may_discover()),
                 value,
