@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use sluice_ebpf::{
     classify::SCAN_BYTES_MAX,
-    record::{Connection, Leg, Listener, PORT_WORDS, Session, Tuple},
+    record::{Connection, Hop, Leg, Listener, PORT_WORDS, Session, Tuple},
     response::Response,
     wire::Verdict,
 };
@@ -67,7 +67,7 @@ pub(crate) const TEXT_BYTES: usize = 8192;
 const _: () = assert!(TEXT_BYTES.is_power_of_two() && TEXT_BYTES > SCAN_BYTES_MAX + 64);
 
 /// Bytes of a node's payload that are copied at once to be looked at: most answers' first packets. A power of two: an index can be masked.
-pub(crate) const WINDOW_BYTES: usize = 64;
+pub(crate) const WINDOW_BYTES: usize = 256;
 
 /// What a `tc` program works with: more than its stack holds.
 #[repr(C)]
@@ -81,6 +81,8 @@ pub(crate) struct Scratch {
     pub(crate) packet: Packet,
     /// What the tracker says.
     pub(crate) verdict: Verdict,
+    /// The way to the other peer.
+    pub(crate) hop: Hop,
     /// Where the response stood that `response` was taken from.
     pub(crate) walked_from: Response,
     /// The part of a node's payload that was looked at last.

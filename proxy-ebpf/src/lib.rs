@@ -6,6 +6,7 @@
 pub mod aim;
 pub mod autocommit;
 pub mod automaton;
+pub mod checksum;
 pub mod classify;
 pub mod latency;
 pub mod packet;

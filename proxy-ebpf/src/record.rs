@@ -436,6 +436,59 @@ pub struct Node {
     pub latency: Histogram,
 }
 
+/// The Ethernet addresses by which frames get to a leg's peer, as the kernel has found them: its routes and neighbours may change, so they are not
+/// believed for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Hop {
+    /// Destination and source, as they stand in a frame.
+    pub ethernet: [u16; 6],
+    /// The interface that they are of; 0: nothing is known.
+    pub ifindex: u32,
+    /// When they were found, in units of 2^20 nanoseconds of `CLOCK_MONOTONIC`, modulo 2^32.
+    pub found: u32,
+}
+
+impl Hop {
+    /// How long they are believed, in the same units: no longer than TCP waits before it sends again what was lost by an old one (268 ms).
+    pub const BELIEVED: u32 = 256;
+
+    /// Of this interface, found now; the addresses are to be filled in. `now`: in nanoseconds of `CLOCK_MONOTONIC`.
+    #[inline]
+    #[must_use]
+    pub const fn found(ifindex: u32, now: u64) -> Self {
+        Self {
+            ethernet: [0; 6],
+            ifindex,
+            found: Self::moment(now),
+        }
+    }
+
+    /// Whether frames may still be sent so by this interface.
+    #[inline]
+    #[must_use]
+    pub const fn is_known(&self, ifindex: u32, now: u64) -> bool {
+        self.ifindex == ifindex && Self::moment(now).wrapping_sub(self.found) < Self::BELIEVED
+    }
+
+    /// In units of [`Hop::found`].
+    #[inline]
+    #[expect(clippy::cast_possible_truncation, reason = "modulo 2^32")]
+    const fn moment(now: u64) -> u32 {
+        (now >> 20) as u32
+    }
+}
+
+/// The ways to a session's peers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C, align(64))]
+pub struct Hops {
+    /// To the client.
+    pub client: Hop,
+    /// To the nodes, by [`Seat`].
+    pub nodes: [Hop; NODES],
+}
+
 /// One session's record, the whole of what a message needs. Each writer has cache lines of its own.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
@@ -450,13 +503,15 @@ pub struct Session {
     pub ends: [NodeEnd; NODES],
     /// Written by the `tc` programs, under the session's lock; on the wire they write `client` and `node` too.
     pub wire: Wire,
+    /// Written by the same, under the same lock.
+    pub hops: Hops,
 }
 
 const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 2560,
+    size_of::<Session>() == 2624,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 
@@ -479,6 +534,24 @@ impl Session {
     #[inline]
     pub const fn is_live(begun: u64, ended: u64, spilled: u64, stopped: u64) -> bool {
         begun != 0 && ended < begun && spilled < begun && stopped < begun
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frames_addresses_are_believed_for_a_moment() {
+        const MOMENT: u64 = (Hop::BELIEVED as u64) << 20;
+        assert!(!Hop::default().is_known(2, 0));
+        // Also where the count of moments begins anew.
+        for found in [0, MOMENT * 7, (1 << 52) - 1] {
+            let hop = Hop::found(2, found);
+            assert!(hop.is_known(2, found) && hop.is_known(2, found + MOMENT - (1 << 20)));
+            assert!(!hop.is_known(3, found));
+            assert!(!hop.is_known(2, found + MOMENT) && !hop.is_known(2, found + 9 * MOMENT));
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub(crate) const CASES: &[Case] = &[
 
 const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const DEADLINE: Duration = Duration::from_secs(20);
+/// After this time a neighbour's address is looked up again.
+const FORGOTTEN: Duration = Duration::from_millis(400);
 /// What is watched for after each lie.
 const SPAN: Duration = Duration::from_millis(60);
 /// An address of the client's link that no kernel has, and its port.
@@ -146,7 +148,9 @@ impl Site {
             real.from()
         };
         let node = self.hosts.node.address().to_string();
-        point(&self.network, &node, &to, PROXY_NODE_INTERFACE)
+        point(&self.network, &node, &to, PROXY_NODE_INTERFACE)?;
+        // The kernel's programs believe what they have learnt of a neighbour for 268 ms.
+        wait::throughout(FORGOTTEN, || Ok(()))
     }
 
     /// No lie has got to the node, and none was executed; the session is as before.

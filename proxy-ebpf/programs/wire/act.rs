@@ -16,12 +16,18 @@ use crate::{maps::Scratch, sys::shared};
 
 /// What is done with the packet: the program's return value.
 #[inline(always)]
-pub(super) fn on(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Side) -> i32 {
+pub(super) fn on(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    record: &Session,
+    side: Side,
+    now: u64,
+) -> i32 {
     match scratch.verdict.to {
         To::Untouched => NEXT,
         To::Dropped => DROP,
         To::Addressee => deliver(skb, scratch),
-        To::OtherPeer => bypass(skb, scratch, record, side).unwrap_or(DROP),
+        To::OtherPeer => bypass(skb, scratch, record, side, now).unwrap_or(DROP),
     }
 }
 
@@ -45,7 +51,13 @@ fn deliver(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
 
 /// To the other leg's peer. None: it cannot be; TCP sends it again.
 #[inline(always)]
-fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Side) -> Option<i32> {
+fn bypass(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    record: &Session,
+    side: Side,
+    now: u64,
+) -> Option<i32> {
     let mut sack_shift = scratch.verdict.sack_shift;
     if let Some((seq, ack)) = scratch.verdict.copy {
         let sent = shared!(record.wire.leg(side).snd_bypassed);
@@ -79,35 +91,76 @@ fn bypass(skb: *mut __sk_buff, scratch: &mut Scratch, record: &Session, side: Si
         ),
     };
     let keeps_ecn = shared!(record.host.joint[seat].ecn) != 0;
+    let way = way(scratch, ifindex, now);
     let done = shift_sack(skb, scratch, sack_shift)
-        && rewrite(skb, scratch, &end, window_shift)
+        && rewrite(skb, scratch, &end, window_shift, way != Way::Unknown)
         && (keeps_ecn || scratch.packet.clear_ecn(skb));
     if !done {
         return None;
     }
-    skb::mark(skb);
-    if ifindex == LOOPBACK {
-        // Addresses of nobody, as on every packet there.
-        if !skb::store(skb, 0, &[0_u8; 12]) {
-            return None;
+    Some(match way {
+        Way::Loopback => {
+            skb::mark(skb);
+            skb::loop_back()
         }
-        return Some(skb::loop_back());
-    }
-    Some(skb::send(ifindex))
+        Way::Known => {
+            skb::mark(skb);
+            skb::send_frame(ifindex)
+        }
+        Way::Unknown => {
+            skb::mark_to_learn(skb);
+            skb::send(ifindex)
+        }
+    })
 }
 
-/// Addresses, ports, numbers and window of the other leg.
+/// How a packet gets to the other peer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// That one is on this host.
+    Loopback,
+    /// By the addresses of the frame before it.
+    Known,
+    /// By those that the kernel looks up.
+    Unknown,
+}
+
+/// Finds the way by this interface, and has the packet's front name the frame's addresses where they are known.
 #[inline(always)]
-fn rewrite(skb: *mut __sk_buff, scratch: &mut Scratch, end: &Tuple, window_shift: i32) -> bool {
-    let mut tcp = scratch.packet.tcp;
-    tcp.source = (end.remote_port as u16).to_be_bytes();
-    tcp.destination = (end.local_port as u16).to_be_bytes();
-    tcp.seq = scratch.verdict.seq.to_be_bytes();
-    tcp.ack = scratch.verdict.ack.to_be_bytes();
-    tcp.window = window(u16::from_be_bytes(tcp.window), window_shift).to_be_bytes();
+fn way(scratch: &mut Scratch, ifindex: u32, now: u64) -> Way {
+    if ifindex == LOOPBACK {
+        // Addresses of nobody, as on every packet there.
+        scratch.packet.front.ethernet = [0; 6];
+        return Way::Loopback;
+    }
+    if !scratch.hop.is_known(ifindex, now) {
+        return Way::Unknown;
+    }
+    scratch.packet.front.ethernet = scratch.hop.ethernet;
+    Way::Known
+}
+
+/// Addresses, ports, numbers and window of the other leg; `framed`: and the frame's addresses.
+#[inline(always)]
+fn rewrite(
+    skb: *mut __sk_buff,
+    scratch: &mut Scratch,
+    end: &Tuple,
+    window_shift: i32,
+    framed: bool,
+) -> bool {
+    let mut tcp = scratch.packet.front.tcp;
+    tcp.source = (end.remote_port as u16).to_be();
+    tcp.destination = (end.local_port as u16).to_be();
+    tcp.seq = scratch.verdict.seq.to_be();
+    tcp.ack = scratch.verdict.ack.to_be();
+    tcp.window = window(u16::from_be(tcp.window), window_shift).to_be();
     // A FIN is for the local socket: this is what was sent before it.
     tcp.flags &= !FIN;
-    scratch.packet.replace(skb, tcp) && scratch.packet.readdress(skb, end.remote_ip, end.local_ip)
+    let (source, destination) = (end.remote_ip, end.local_ip);
+    scratch
+        .packet
+        .rewrite(skb, tcp, source, destination, framed)
 }
 
 /// A window in the other leg's scale (RFC 7323, section 2.3).

@@ -1,11 +1,9 @@
 //! Cuts a segment off at its end, checksums included: what is behind is for another socket, or for none.
 
 use aya_ebpf::bindings::__sk_buff;
+use sluice_ebpf::checksum;
 
-use super::{
-    header::{ETHERNET_BYTES, TCP_CHECKSUM},
-    skb,
-};
+use super::{header::TCP_CHECKSUM, skb};
 use crate::{
     maps::{Scratch, TEXT_BYTES},
     sys::{self, context, publish, shared},
@@ -36,38 +34,18 @@ pub(super) fn cut(skb: *mut __sk_buff, scratch: &mut Scratch, length: u32) -> bo
     let l4 = scratch.packet.l4;
     let before = tcp_bytes(payload - l4 + old);
     let after = tcp_bytes(payload - l4 + length);
-    let pseudo = skb::difference(&mut [before], &mut [after], 0);
+    let pseudo = checksum::difference(&[before], &[after], 0);
     scratch.packet.length = length;
     skb::cut(skb, payload + length)
         && skb::change_l4(skb, l4 + TCP_CHECKSUM, pseudo, true)
         && skb::change_l4(skb, l4 + TCP_CHECKSUM, !sum, false)
-        && shorten(skb, scratch.packet.v4, payload + length)
+        && scratch.packet.shorten(skb, payload + length)
 }
 
 /// The length of a TCP packet as the pseudo header has it.
 #[inline(always)]
 const fn tcp_bytes(bytes: u32) -> u32 {
     bytes.to_be()
-}
-
-/// Writes the IP packet's new length.
-#[inline(always)]
-fn shorten(skb: *mut __sk_buff, v4: bool, end: u32) -> bool {
-    if !v4 {
-        let bytes = ((end - ETHERNET_BYTES - 40) as u16).to_be_bytes();
-        return skb::store(skb, ETHERNET_BYTES + 4, &bytes);
-    }
-    let mut first = [0_u8; 4];
-    if !skb::load(skb, ETHERNET_BYTES, &mut first) {
-        return false;
-    }
-    let mut from = [u32::from_ne_bytes(first)];
-    let [high, low] = ((end - ETHERNET_BYTES) as u16).to_be_bytes();
-    first[2] = high;
-    first[3] = low;
-    let mut to = [u32::from_ne_bytes(first)];
-    let change = skb::difference(&mut from, &mut to, 0);
-    skb::change_l3(skb, ETHERNET_BYTES + 10, change) && skb::store(skb, ETHERNET_BYTES, &first)
 }
 
 /// The checksum's share of `bytes` at `offset` in the packet. None: more than there is room for.

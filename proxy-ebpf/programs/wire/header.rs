@@ -2,6 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
+    checksum,
     record::{NODE_PORTS, Tuple},
     wire::{Segment, tcp},
 };
@@ -37,7 +38,7 @@ struct Ipv4 {
     fragment: [u8; 2],
     ttl: u8,
     protocol: u8,
-    checksum: [u8; 2],
+    checksum: u16,
     source: u32,
     destination: u32,
 }
@@ -54,34 +55,55 @@ struct Ipv6 {
     destination: [u32; 4],
 }
 
-/// The first 16 bytes of a TCP header: all but checksum and urgent pointer.
+/// The first 16 bytes of a TCP header: all but checksum and urgent pointer. Numbers in network byte order.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct Tcp {
-    pub(super) source: [u8; 2],
-    pub(super) destination: [u8; 2],
-    pub(super) seq: [u8; 4],
-    pub(super) ack: [u8; 4],
+    pub(super) source: u16,
+    pub(super) destination: u16,
+    pub(super) seq: u32,
+    pub(super) ack: u32,
     pub(super) offset: u8,
     pub(super) flags: u8,
-    pub(super) window: [u8; 2],
+    pub(super) window: u16,
 }
 
 impl Tcp {
-    const fn words(self) -> [u32; 4] {
+    #[inline(always)]
+    const fn words(&self) -> [u32; 4] {
         [
-            u32::from_ne_bytes([
-                self.source[0],
-                self.source[1],
-                self.destination[0],
-                self.destination[1],
-            ]),
-            u32::from_ne_bytes(self.seq),
-            u32::from_ne_bytes(self.ack),
-            u32::from_ne_bytes([self.offset, self.flags, self.window[0], self.window[1]]),
+            word(self.source, self.destination),
+            self.seq,
+            self.ack,
+            word(u16::from_ne_bytes([self.offset, self.flags]), self.window),
         ]
     }
 }
+
+/// Two numbers that stand one behind the other, as one word.
+#[inline(always)]
+pub(super) const fn word(first: u16, second: u16) -> u32 {
+    let ([a, b], [c, d]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+/// A packet's first bytes, as far as they are written anew: of one of IPv4 without options all of it, of others the TCP header.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub(crate) struct Front {
+    /// For the alignment of what is behind.
+    reserved: u16,
+    /// Destination and source of the frame.
+    pub(super) ethernet: [u16; 6],
+    protocol: u16,
+    ip: Ipv4,
+    pub(super) tcp: Tcp,
+}
+
+/// Bytes of a [`Front`] that are the packet's.
+const FRONT_BYTES: u32 = ETHERNET_BYTES + 20 + 16;
+
+const _: () = assert!(size_of::<Front>() == FRONT_BYTES as usize + 2);
 
 /// Whether a packet may be between a local socket of ours and its peer: a glance at its ports, where its headers lie ready, which costs everybody else's packets next
 /// to nothing.
@@ -147,7 +169,7 @@ pub(crate) struct Packet {
     pub(super) length: u32,
     pub(super) source: [u32; 4],
     pub(super) destination: [u32; 4],
-    pub(super) tcp: Tcp,
+    pub(super) front: Front,
 }
 
 impl Packet {
@@ -168,29 +190,28 @@ impl Packet {
 
     #[inline(always)]
     fn read_v4(&mut self, skb: *mut __sk_buff) -> Option<()> {
-        let mut ip = Ipv4::default();
-        if !skb::load(skb, ETHERNET_BYTES, &mut ip) || ip.protocol != TCP {
+        let front = &raw mut self.front.ethernet;
+        // What is shorter is no TCP.
+        if !skb::load_bytes(skb, 0, front.cast(), FRONT_BYTES) || self.front.ip.protocol != TCP {
             return None;
         }
+        let ip = &self.front.ip;
         let ip_bytes = u32::from(ip.version_length & 0x0f) * 4;
         let fragment = u16::from_be_bytes(ip.fragment);
         // One that is not the first has no ports: whose it is cannot be known.
         if ip_bytes < 20 || fragment & 0x1fff != 0 {
             return None;
         }
+        self.v4 = true;
+        self.is_fragment = fragment & 0x2000 != 0;
+        self.traffic_class = ip.traffic_class;
+        self.l4 = ETHERNET_BYTES + ip_bytes;
+        self.source = [0, 0, 0xffff_u32.to_be(), ip.source];
+        self.destination = [0, 0, 0xffff_u32.to_be(), ip.destination];
         let total = u32::from(u16::from_be_bytes(ip.total_length));
-        *self = Self {
-            v4: true,
-            is_fragment: fragment & 0x2000 != 0,
-            flags: 0,
-            traffic_class: ip.traffic_class,
-            l4: ETHERNET_BYTES + ip_bytes,
-            payload: 0,
-            length: 0,
-            source: [0, 0, 0xffff_u32.to_be(), ip.source],
-            destination: [0, 0, 0xffff_u32.to_be(), ip.destination],
-            tcp: Tcp::default(),
-        };
+        if ip_bytes != 20 && !skb::load(skb, self.l4, &mut self.front.tcp) {
+            return None;
+        }
         self.read_tcp(skb, total, ETHERNET_BYTES + total)
     }
 
@@ -200,32 +221,25 @@ impl Packet {
         if !skb::load(skb, ETHERNET_BYTES, &mut ip) || ip.next_header != TCP {
             return None;
         }
+        self.v4 = false;
+        self.is_fragment = false;
+        self.traffic_class = ip.version_class_flow[0] << 4 | ip.version_class_flow[1] >> 4;
+        self.l4 = ETHERNET_BYTES + 40;
+        self.source = ip.source;
+        self.destination = ip.destination;
         let total = u32::from(u16::from_be_bytes(ip.payload_length));
-        *self = Self {
-            v4: false,
-            is_fragment: false,
-            flags: 0,
-            traffic_class: ip.version_class_flow[0] << 4 | ip.version_class_flow[1] >> 4,
-            l4: ETHERNET_BYTES + 40,
-            payload: 0,
-            length: 0,
-            source: ip.source,
-            destination: ip.destination,
-            tcp: Tcp::default(),
-        };
+        if !skb::load(skb, self.l4, &mut self.front.tcp) {
+            return None;
+        }
         self.read_tcp(skb, total, ETHERNET_BYTES + 40 + total)
     }
 
-    /// `total`: 0 in a segment of more than 64 KiB that only exists in this host (BIG TCP); `end`: where the IP packet ends.
+    /// What the TCP header says, which is read. `total`: 0 in a segment of more than 64 KiB that only exists in this host (BIG TCP); `end`: where the IP
+    /// packet ends.
     #[inline(always)]
     fn read_tcp(&mut self, skb: *mut __sk_buff, total: u32, end: u32) -> Option<()> {
-        let mut tcp = Tcp::default();
-        if !skb::load(skb, self.l4, &mut tcp) {
-            return None;
-        }
-        self.tcp = tcp;
-        self.flags = self.tcp.flags;
-        let header = u32::from(self.tcp.offset >> 4) * 4;
+        self.flags = self.front.tcp.flags;
+        let header = u32::from(self.front.tcp.offset >> 4) * 4;
         self.payload = self.l4 + header;
         let end = if total == 0 {
             context!((*skb).len)
@@ -243,8 +257,8 @@ impl Packet {
     /// The connection, as the end sees it that has sent this (`by_source`), or as the other one.
     #[inline(always)]
     pub(super) fn tuple(&self, by_source: bool) -> Tuple {
-        let source = u32::from(u16::from_be_bytes(self.tcp.source));
-        let destination = u32::from(u16::from_be_bytes(self.tcp.destination));
+        let source = u32::from(u16::from_be(self.front.tcp.source));
+        let destination = u32::from(u16::from_be(self.front.tcp.destination));
         if by_source {
             Tuple {
                 local_ip: self.source,
@@ -266,8 +280,8 @@ impl Packet {
     #[inline(always)]
     pub(super) fn segment(&self) -> Segment {
         Segment {
-            seq: u32::from_be_bytes(self.tcp.seq),
-            ack: u32::from_be_bytes(self.tcp.ack),
+            seq: u32::from_be(self.front.tcp.seq),
+            ack: u32::from_be(self.front.tcp.ack),
             length: self.length,
             flags: self.flags,
         }
@@ -282,35 +296,91 @@ impl Packet {
     /// Writes the TCP header with these numbers, and puts the checksum right.
     #[inline(always)]
     pub(super) fn renumber(&mut self, skb: *mut __sk_buff, seq: u32, ack: u32) -> bool {
-        let mut tcp = self.tcp;
-        tcp.seq = seq.to_be_bytes();
+        let mut tcp = self.front.tcp;
+        tcp.seq = seq.to_be();
         if self.flags & tcp::ACK != 0 {
-            tcp.ack = ack.to_be_bytes();
+            tcp.ack = ack.to_be();
         }
         self.replace(skb, tcp)
     }
 
     /// Writes this TCP header in place of the packet's.
     #[inline(always)]
-    pub(super) fn replace(&mut self, skb: *mut __sk_buff, tcp: Tcp) -> bool {
-        let (mut from, mut to) = (self.tcp.words(), tcp.words());
-        let change = skb::difference(&mut from, &mut to, 0);
-        self.tcp = tcp;
-        change_tcp(skb, self.l4, &tcp, change)
+    fn replace(&mut self, skb: *mut __sk_buff, tcp: Tcp) -> bool {
+        self.change_tcp(skb, tcp) && skb::store(skb, self.l4, &tcp)
+    }
+
+    /// Puts the checksum right for this TCP header.
+    #[inline(always)]
+    fn change_tcp(&mut self, skb: *mut __sk_buff, tcp: Tcp) -> bool {
+        let change = checksum::difference(&self.front.tcp.words(), &tcp.words(), 0);
+        self.front.tcp = tcp;
+        skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, false)
+    }
+
+    /// Has the packet be another one: with this TCP header, from and to these addresses. `ethernet`: with the frame's addresses that stand in
+    /// [`Packet::front`], which may be changed before.
+    #[inline(always)]
+    pub(super) fn rewrite(
+        &mut self,
+        skb: *mut __sk_buff,
+        tcp: Tcp,
+        source: [u32; 4],
+        destination: [u32; 4],
+        ethernet: bool,
+    ) -> bool {
+        if !self.change_tcp(skb, tcp) {
+            return false;
+        }
+        if self.v4 && self.l4 == ETHERNET_BYTES + 20 {
+            return self.rewrite_front(skb, source[3], destination[3]);
+        }
+        skb::store(skb, self.l4, &tcp)
+            && self.readdress(skb, source, destination)
+            && (!ethernet || skb::store(skb, 0, &self.front.ethernet))
+    }
+
+    /// Writes these addresses, and all of the front, in one.
+    #[inline(always)]
+    fn rewrite_front(&mut self, skb: *mut __sk_buff, source: u32, destination: u32) -> bool {
+        let ip = &mut self.front.ip;
+        let from = [ip.source, ip.destination];
+        let change = checksum::difference(&from, &[source, destination], 0);
+        ip.checksum = checksum::changed(ip.checksum, change);
+        ip.source = source;
+        ip.destination = destination;
+        self.source[3] = source;
+        self.destination[3] = destination;
+        let front = &raw const self.front.ethernet;
+        skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, true)
+            && skb::store_bytes(skb, 0, front.cast(), FRONT_BYTES)
+    }
+
+    /// Writes the IP packet's length: it ends at `end` now.
+    #[inline(always)]
+    pub(super) fn shorten(&mut self, skb: *mut __sk_buff, end: u32) -> bool {
+        if !self.v4 {
+            let bytes = ((end - ETHERNET_BYTES - 40) as u16).to_be_bytes();
+            return skb::store(skb, ETHERNET_BYTES + 4, &bytes);
+        }
+        let ip = &mut self.front.ip;
+        let from = ip.total_length;
+        let to = ((end - ETHERNET_BYTES) as u16).to_be_bytes();
+        let word = |bytes| [u32::from(u16::from_ne_bytes(bytes))];
+        let change = checksum::difference(&word(from), &word(to), 0);
+        ip.total_length = to;
+        ip.checksum = checksum::changed(ip.checksum, change);
+        skb::store(skb, ETHERNET_BYTES + 2, &to)
+            && skb::store(skb, ETHERNET_BYTES + 10, &ip.checksum)
     }
 
     /// Writes these addresses in place of the packet's.
     #[inline(always)]
-    pub(super) fn readdress(
-        &mut self,
-        skb: *mut __sk_buff,
-        source: [u32; 4],
-        destination: [u32; 4],
-    ) -> bool {
+    fn readdress(&mut self, skb: *mut __sk_buff, source: [u32; 4], destination: [u32; 4]) -> bool {
         let change = if self.v4 {
-            let mut from = [self.source[3], self.destination[3]];
-            let mut to = [source[3], destination[3]];
-            let change = skb::difference(&mut from, &mut to, 0);
+            let from = [self.source[3], self.destination[3]];
+            let to = [source[3], destination[3]];
+            let change = checksum::difference(&from, &to, 0);
             if !skb::change_l3(skb, ETHERNET_BYTES + 10, change)
                 || !skb::store(skb, ETHERNET_BYTES + 12, &to)
             {
@@ -318,8 +388,8 @@ impl Packet {
             }
             change
         } else {
-            let change = skb::difference(&mut { self.source }, &mut { source }, 0);
-            let change = skb::difference(&mut { self.destination }, &mut { destination }, change);
+            let change = checksum::difference(&self.source, &source, 0);
+            let change = checksum::difference(&self.destination, &destination, change);
             if !skb::store(skb, ETHERNET_BYTES + 8, &[source, destination]) {
                 return false;
             }
@@ -338,10 +408,10 @@ impl Packet {
 
     #[inline(always)]
     fn tcp_without_ecn(&mut self, skb: *mut __sk_buff) -> bool {
-        if self.tcp.flags & ECN_FLAGS == 0 {
+        if self.front.tcp.flags & ECN_FLAGS == 0 {
             return true;
         }
-        let mut tcp = self.tcp;
+        let mut tcp = self.front.tcp;
         tcp.flags &= !ECN_FLAGS;
         self.replace(skb, tcp)
     }
@@ -355,21 +425,15 @@ impl Packet {
         if !skb::load(skb, ETHERNET_BYTES, &mut first) {
             return false;
         }
-        let mut from = [u32::from_ne_bytes(first)];
+        let from = [u32::from_ne_bytes(first)];
         if self.v4 {
             first[1] &= !3;
         } else {
             first[1] &= !0x30;
         }
-        let mut to = [u32::from_ne_bytes(first)];
-        let change = skb::difference(&mut from, &mut to, 0);
+        let to = [u32::from_ne_bytes(first)];
+        let change = checksum::difference(&from, &to, 0);
         skb::store(skb, ETHERNET_BYTES, &first)
             && (!self.v4 || skb::change_l3(skb, ETHERNET_BYTES + 10, change))
     }
-}
-
-/// Writes the header and applies the change to its checksum.
-#[inline(always)]
-fn change_tcp(skb: *mut __sk_buff, l4: u32, tcp: &Tcp, change: u32) -> bool {
-    skb::change_l4(skb, l4 + TCP_CHECKSUM, change, false) && skb::store(skb, l4, tcp)
 }

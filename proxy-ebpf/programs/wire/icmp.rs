@@ -4,13 +4,14 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
+    checksum,
     record::{NODES, Tuple},
     wire::{Side, To},
 };
 
 use super::{
     DROP, NEXT, Place,
-    header::{ETHERNET_BYTES, IPV4, IPV6, TCP},
+    header::{ETHERNET_BYTES, IPV4, IPV6, TCP, word},
     of,
     skb::{self, LOOPBACK},
 };
@@ -67,22 +68,14 @@ struct Layout {
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct Front {
-    source: [u8; 2],
-    destination: [u8; 2],
-    seq: [u8; 4],
+    source: u16,
+    destination: u16,
+    seq: u32,
 }
 
 impl Front {
     const fn words(self) -> [u32; 2] {
-        [
-            u32::from_ne_bytes([
-                self.source[0],
-                self.source[1],
-                self.destination[0],
-                self.destination[1],
-            ]),
-            u32::from_ne_bytes(self.seq),
-        ]
+        [word(self.source, self.destination), self.seq]
     }
 }
 
@@ -113,9 +106,9 @@ fn look(skb: *mut __sk_buff) -> Option<i32> {
     }
     let mut front = Front::default();
     load(skb, layout.tcp, &mut front)?;
-    packet.tcp.source = front.source;
-    packet.tcp.destination = front.destination;
-    packet.tcp.seq = front.seq;
+    packet.front.tcp.source = front.source;
+    packet.front.tcp.destination = front.destination;
+    packet.front.tcp.seq = front.seq;
     // As the peer sees it whom the segment was for.
     let Place { slot, side } = of(&packet.tuple(false))?;
     let record = sys::session(slot)?;
@@ -123,7 +116,7 @@ fn look(skb: *mut __sk_buff) -> Option<i32> {
     let record = unsafe { &mut *record };
     let lock = sys::lock(slot)?;
     sys::acquire(lock);
-    let (to, seq) = record.wire.too_big(side, u32::from_be_bytes(front.seq));
+    let (to, seq) = record.wire.too_big(side, u32::from_be(front.seq));
     let seat = record.wire.seat;
     sys::release(lock);
     publish!(scratch.position, slot);
@@ -177,8 +170,8 @@ fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
     };
     // What the peer has sent: from itself to us.
     let (from, mut to) = fronts(scratch);
-    to.source = (end.local_port as u16).to_be_bytes();
-    to.destination = (end.remote_port as u16).to_be_bytes();
+    to.source = (end.local_port as u16).to_be();
+    to.destination = (end.remote_port as u16).to_be();
     if !rewrite(skb, layout, from, to) || !readdress(skb, layout, scratch, &end) {
         return None;
     }
@@ -192,14 +185,14 @@ fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
 /// What [`find`] has read, and the same with the number that it is to have.
 #[inline(always)]
 fn fronts(scratch: &Scratch) -> (Front, Front) {
-    let tcp = &scratch.packet.tcp;
+    let tcp = &scratch.packet.front.tcp;
     let from = Front {
         source: tcp.source,
         destination: tcp.destination,
         seq: tcp.seq,
     };
     let to = Front {
-        seq: scratch.verdict.seq.to_be_bytes(),
+        seq: scratch.verdict.seq.to_be(),
         ..from
     };
     (from, to)
@@ -235,7 +228,7 @@ fn layout(skb: *mut __sk_buff) -> Option<Layout> {
 /// Writes the front of the inner TCP header.
 #[inline(always)]
 fn rewrite(skb: *mut __sk_buff, layout: Layout, from: Front, to: Front) -> bool {
-    let change = skb::difference(&mut from.words(), &mut to.words(), 0);
+    let change = checksum::difference(&from.words(), &to.words(), 0);
     change_icmp(skb, layout, change) && skb::store(skb, layout.tcp, &to)
 }
 
@@ -250,24 +243,24 @@ fn readdress(skb: *mut __sk_buff, layout: Layout, scratch: &mut Scratch, end: &T
         if !skb::load(skb, outer, &mut old) {
             return false;
         }
-        let outer_change = skb::difference(&mut old, &mut [ours[3], sender[3]], 0);
+        let outer_change = checksum::difference(&old, &[ours[3], sender[3]], 0);
         let mut old = [inner.source[3], inner.destination[3]];
-        let inner_change = skb::difference(&mut old, &mut [sender[3], ours[3]], 0);
+        let inner_change = checksum::difference(&old, &[sender[3], ours[3]], 0);
         // The inner header's own checksum takes its change up: the message's stays.
         return skb::change_l3(skb, outer - 2, outer_change)
             && skb::store(skb, outer, &[ours[3], sender[3]])
             && skb::change_l3(skb, layout.addresses - 2, inner_change)
             && skb::store(skb, layout.addresses, &[sender[3], ours[3]]);
     }
-    let mut change = skb::difference(&mut inner.source, &mut { sender }, 0);
-    change = skb::difference(&mut inner.destination, &mut { ours }, change);
+    let mut change = checksum::difference(&inner.source, &sender, 0);
+    change = checksum::difference(&inner.destination, &ours, change);
     if !skb::load(skb, outer, &mut inner.source)
         || !skb::load(skb, outer + 16, &mut inner.destination)
     {
         return false;
     }
-    change = skb::difference(&mut inner.source, &mut { ours }, change);
-    change = skb::difference(&mut inner.destination, &mut { sender }, change);
+    change = checksum::difference(&inner.source, &ours, change);
+    change = checksum::difference(&inner.destination, &sender, change);
     change_icmp(skb, layout, change)
         && skb::store(skb, outer, &ours)
         && skb::store(skb, outer + 16, &sender)

@@ -15,7 +15,7 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use sluice_ebpf::{
-    record::{Listener, Role, Seat, Session, Tuple, path},
+    record::{Hop, Listener, NODES, Role, Seat, Session, Tuple, path},
     response::Status,
     wire::{Content, Offer, Side, tcp},
 };
@@ -66,6 +66,11 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
     if skb::is_marked(skb) {
         // Bypassed: it was seen where it came in.
         skb::unmark(skb);
+        return NEXT;
+    }
+    if skb::is_marked_to_learn(skb) {
+        skb::unmark(skb);
+        let _ = learn(skb);
         return NEXT;
     }
     if !header::may_be_ours(skb, false) {
@@ -180,11 +185,17 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
         Side::Client => ledger::client(record, scratch),
         Side::Node(_) => ledger::node(record, scratch, now),
     }
+    // Read back: one number for the verifier, which sees it bounded by the mask.
+    let seat = shared!(scratch.verdict.seat) as usize & (NODES - 1);
+    scratch.hop = match side {
+        Side::Client => record.hops.nodes[seat],
+        Side::Node(_) => record.hops.client,
+    };
     sys::release(lock);
     if scratch.verdict.passed && matches!(side, Side::Client) {
         payload::note(record, scratch, now);
     }
-    Some(act::on(skb, scratch, record, side))
+    Some(act::on(skb, scratch, record, side, now))
 }
 
 /// Whether a SYN is of a connection that the daemon opens to a node: its socket says so, as its tuple is not known yet.
@@ -221,5 +232,30 @@ fn egress(skb: *mut __sk_buff) -> Option<i32> {
     record.wire.leg_mut(side).ifindex = ifindex;
     ledger::local(record, &scratch.verdict);
     sys::release(lock);
-    Some(act::on(skb, scratch, record, side))
+    Some(act::on(skb, scratch, record, side, 0))
+}
+
+/// Remembers the frame's addresses that the kernel has found for a bypassed packet.
+#[inline(always)]
+fn learn(skb: *mut __sk_buff) -> Option<()> {
+    // SAFETY: a map value of this CPU's own.
+    let scratch = unsafe { &mut *sys::scratch()? };
+    scratch.packet.read(skb)?;
+    let mut hop = Hop::found(context!((*skb).ifindex), sys::now());
+    if !skb::load(skb, 0, &mut hop.ethernet) {
+        return None;
+    }
+    let Place { slot, side } = place(&scratch.packet, false)?;
+    let record = sys::session(slot)?;
+    // SAFETY: as in `place`.
+    let record = unsafe { &mut *record };
+    let lock = sys::lock(slot)?;
+    sys::acquire(lock);
+    match side {
+        Side::Client => record.hops.client = hop,
+        Side::Node(Seat::Writer) => record.hops.nodes[0] = hop,
+        Side::Node(Seat::Reader) => record.hops.nodes[1] = hop,
+    }
+    sys::release(lock);
+    Some(())
 }

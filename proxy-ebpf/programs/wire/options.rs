@@ -1,6 +1,7 @@
 //! TCP options (RFC 9293, section 3.1): timestamps leave the SYNs, SACK blocks are shifted as acknowledgements are.
 
 use aya_ebpf::bindings::__sk_buff;
+use sluice_ebpf::checksum;
 
 use super::{
     header::{TCP_BYTES, TCP_CHECKSUM},
@@ -100,8 +101,8 @@ pub(super) fn strip_timestamps(skb: *mut __sk_buff, scratch: &mut Scratch) {
         return;
     }
     let odd = (found.offset - l4) & 1 != 0;
-    let (mut from, mut to) = (padded(&old, odd), padded(&nops, odd));
-    let change = skb::difference(&mut from, &mut to, 0);
+    let (from, to) = (padded(&old, odd), padded(&nops, odd));
+    let change = checksum::difference(&from, &to, 0);
     let _ = skb::change_l4(skb, l4 + TCP_CHECKSUM, change, false)
         && skb::store(skb, found.offset, &nops);
 }
@@ -145,8 +146,8 @@ pub(super) fn shift_sack(skb: *mut __sk_buff, scratch: &mut Scratch, shift: u32)
         if !skb::load(skb, offset, &mut from) {
             return false;
         }
-        let mut to = from.map(|edge| u32::from_be(edge).wrapping_add(shift).to_be());
-        let mut change = skb::difference(&mut from, &mut to, 0);
+        let to = from.map(|edge| u32::from_be(edge).wrapping_add(shift).to_be());
+        let mut change = checksum::difference(&from, &to, 0);
         if (offset - l4) & 1 != 0 {
             change = change.rotate_left(8);
         }

@@ -36,6 +36,18 @@ pub(super) fn mark(skb: *mut __sk_buff) {
     unsafe { core::ptr::write_volatile(&raw mut (*skb).mark, mark_value()) };
 }
 
+/// Whether the packet is on its way by an address that the kernel has looked up, which is to be remembered.
+#[inline(always)]
+pub(super) fn is_marked_to_learn(skb: *mut __sk_buff) -> bool {
+    context!((*skb).mark) == mark_value() ^ 1
+}
+
+#[inline(always)]
+pub(super) fn mark_to_learn(skb: *mut __sk_buff) {
+    // SAFETY: as for `mark`.
+    unsafe { core::ptr::write_volatile(&raw mut (*skb).mark, mark_value() ^ 1) };
+}
+
 #[inline(always)]
 pub(super) fn unmark(skb: *mut __sk_buff) {
     // SAFETY: as for `mark`.
@@ -90,20 +102,11 @@ pub(super) fn store<T: Copy>(skb: *mut __sk_buff, offset: u32, from: &T) -> bool
     }
 }
 
-/// The change of an Internet checksum by these words (RFC 1624).
+/// Writes `length` bytes into the packet; the caller has bounded them by what `from` points to.
 #[inline(always)]
-#[expect(
-    clippy::cast_sign_loss,
-    reason = "a sum of 32 bits: it fails only for lengths that no caller has"
-)]
-pub(super) fn difference<const WORDS: usize>(
-    from: &mut [u32; WORDS],
-    to: &mut [u32; WORDS],
-    seed: u32,
-) -> u32 {
-    let bytes = (WORDS * 4) as u32;
-    // SAFETY: both are as long as said, and aligned.
-    unsafe { bpf_csum_diff(from.as_mut_ptr(), bytes, to.as_mut_ptr(), bytes, seed) as u32 }
+pub(super) fn store_bytes(skb: *mut __sk_buff, offset: u32, from: *const u8, length: u32) -> bool {
+    // SAFETY: the verifier checks place and length.
+    unsafe { bpf_skb_store_bytes(skb, offset, from.cast(), length, 0) == 0 }
 }
 
 /// The Internet checksum's sum over `bytes` at `from`, a multiple of 4 and at most 512, added to `seed`.
@@ -156,6 +159,13 @@ pub(super) fn copy_to_stack(skb: *mut __sk_buff) -> bool {
 pub(super) fn send(ifindex: u32) -> i32 {
     // SAFETY: without parameters the helper takes nothing of ours.
     unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) as i32 }
+}
+
+/// Sends the packet out by an interface, as the frame that it is.
+#[inline(always)]
+pub(super) fn send_frame(ifindex: u32) -> i32 {
+    // SAFETY: it takes numbers only.
+    unsafe { bpf_redirect(ifindex, 0) as i32 }
 }
 
 /// Gives the packet to this host's stack by the loopback interface.

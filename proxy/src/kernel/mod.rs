@@ -290,7 +290,8 @@ fn wire_mark() -> Result<u32, KernelError> {
         what: "random numbers",
         source: error.into(),
     })?;
-    Ok(mark | 1)
+    // Not 0, nor is the other one that the programs make of it (`skb::mark_to_learn`), and that one is no daemon's first.
+    Ok(mark | 3)
 }
 
 /// An error with all its causes.

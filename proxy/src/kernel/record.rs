@@ -15,7 +15,8 @@ use sluice_ebpf::{
     latency::Histogram,
     reason::{TrapReason, WaitReason},
     record::{
-        Aside, HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes,
+        Aside, HEAD_BYTES, Hop, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path,
+        takes,
     },
     response::{Status, format},
     statement,
@@ -171,6 +172,7 @@ impl Slot {
             std::ptr::write_bytes(&raw mut (*at).node, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).ends, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).wire, 0, 1);
+            std::ptr::write_bytes(&raw mut (*at).hops, 0, 1);
             std::ptr::write_bytes(&raw mut (*at).host, 0, 1);
             (&raw mut (*at).host.outstanding_bytes_max).write_volatile(outstanding_bytes_max);
         }
@@ -241,6 +243,9 @@ impl Slot {
             nodes
                 .add(Seat::Reader as usize)
                 .write_volatile(Leg::default());
+            let hops = (&raw mut (*at).hops.nodes).cast::<Hop>();
+            hops.add(Seat::Reader as usize)
+                .write_volatile(Hop::default());
         }
     }
 
