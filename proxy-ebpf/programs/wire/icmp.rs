@@ -244,7 +244,7 @@ fn readdress(skb: *mut __sk_buff, layout: Layout, scratch: &mut Scratch, end: &T
             return false;
         }
         let outer_change = checksum::difference(&old, &[ours[3], sender[3]], 0);
-        let mut old = [inner.source[3], inner.destination[3]];
+        let old = [inner.source[3], inner.destination[3]];
         let inner_change = checksum::difference(&old, &[sender[3], ours[3]], 0);
         // The inner header's own checksum takes its change up: the message's stays.
         return skb::change_l3(skb, outer - 2, outer_change)
