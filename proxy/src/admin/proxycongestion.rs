@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn only_nodes_that_are_down_are_shown() {
         let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
-                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null) | no answer";
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null) | connection refused";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
