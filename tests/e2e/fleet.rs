@@ -2,13 +2,14 @@
 
 use crate::{
     case::Case,
-    kill::{computes, connection_killed, id, interruptible, last_words, node_id},
+    kill::{DEADLINE, computes, connection_killed, id, interruptible, last_words, node_id},
 };
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
     server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
     stage::{Front, Stage},
+    wait,
     wire::{Connection, command},
 };
 use std::net::SocketAddr;
@@ -98,8 +99,10 @@ fn lists(stage: &Stage) -> Result<()> {
     for app in [&mut at_one, &mut at_two] {
         let own = column(app, "SHOW PROXYSESSION GLOBAL", "Id")?;
         assert_eq!(own, [Some(id(app).to_string())]);
-        let users = column(app, "SHOW FULL PROCESSLIST GLOBAL", "User")?;
-        assert_eq!(users, vec![Some(USER.to_owned()); ids.len()]);
+        let users = vec![Some(USER.to_owned()); ids.len()];
+        wait::until_true("the administrators' sessions are gone", DEADLINE, || {
+            Ok(column(app, "SHOW FULL PROCESSLIST GLOBAL", "User")? == users)
+        })?;
     }
     // The stock client shows it.
     let printed = one.client(ROOT, "").execute("SHOW PROXYSESSION GLOBAL")?;
