@@ -86,8 +86,8 @@ fn of_reused_threads(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// The one text in an answer's one row.
-fn text(answer: &Response) -> Result<String> {
+/// The one text in the one row of an execution's answer.
+pub(crate) fn text(answer: &Response) -> Result<String> {
     answer.outcome.ok()?;
     let row = answer.rows.first().context("no row")?;
     let packet = answer.packets.get(row.start).context("no row")?;

@@ -4,7 +4,7 @@ use crate::{
     attribute,
     case::Case,
     driver,
-    failover_ids::used_threads,
+    failover_ids::{text, used_threads},
     nodes::known,
     split::{Site, at},
     split_own_writes::held,
@@ -48,16 +48,6 @@ const NODE: &str = "SELECT CONCAT(VARIABLE_VALUE, '/', ?) FROM information_schem
 /// `MYSQL_TYPE_LONG`, and `MYSQL_TYPE_VAR_STRING`.
 const LONG: u8 = 3;
 const STRING: u8 = 0xFD;
-
-/// The one text in an answer's one row.
-fn text(answer: &Response) -> Result<String> {
-    answer.outcome.ok()?;
-    let row = answer.rows.first().context("no row")?;
-    let packet = answer.packets.get(row.start).context("no row")?;
-    // OK byte and bitmap, then the text's length.
-    let text = packet.get(3..).context("a short row")?;
-    Ok(String::from_utf8(text.to_vec())?)
-}
 
 /// The one number in an answer's one row, a `BIGINT`.
 fn number(answer: &Response) -> Result<i64> {
