@@ -232,6 +232,7 @@ fn egress(skb: *mut __sk_buff) -> Option<i32> {
     record.wire.leg_mut(side).ifindex = ifindex;
     ledger::local(record, &scratch.verdict);
     sys::release(lock);
+    // What a local socket sends bypasses nothing: no way is looked for, and the moment is of no use.
     Some(act::on(skb, scratch, record, side, 0))
 }
 
