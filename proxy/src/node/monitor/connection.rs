@@ -9,14 +9,12 @@ use std::{
 
 use mysql_async::{Conn, DriverError, OptsBuilder, SslOpts, Value, prelude::Queryable as _};
 use rustls::pki_types::CertificateDer;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows,
     denials::{Denials, is_about_account, is_denial},
+    patience::within,
 };
 use crate::{
     config::{Account, KEEPALIVE_IDLE_DEFAULT, NodeAddress, NodeTls, TlsMode},
@@ -230,12 +228,12 @@ pub(super) async fn log_in_to(
             result => result,
         }
     };
-    match timeout(CONNECT_TIME, connect).await {
-        Ok(Ok(connection)) => {
+    match within(CONNECT_TIME, connect).await {
+        Some(Ok(connection)) => {
             denials.let_in(node, account);
             Ok(connection)
         }
-        Ok(Err(error)) => {
+        Some(Err(error)) => {
             let why = text(&error);
             let mysql_async::Error::Server(error) = error else {
                 return Err(MonitorError::Unreachable(why));
@@ -249,7 +247,7 @@ pub(super) async fn log_in_to(
                 MonitorError::Unreachable(why)
             })
         }
-        Err(_elapsed) => Err(MonitorError::Unreachable("connect timed out".to_owned())),
+        None => Err(MonitorError::Unreachable("connect timed out".to_owned())),
     }
 }
 

@@ -7,13 +7,14 @@ use mysql_async::Conn;
 use tokio::{
     net::lookup_host,
     task::{JoinHandle, spawn_local},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
     Kind, MonitorError, ORDER_TIME, Rows,
     connection::{log_in_to, rows},
     denials::Denials,
+    patience::within,
 };
 use crate::{
     config::{Account, Listing, NodeAddress, Settings},
@@ -278,7 +279,7 @@ async fn ask(connection: &mut Conn) -> Result<Owned, MonitorError> {
 }
 
 async fn question(connection: &mut Conn, sql: &str) -> Result<Rows, MonitorError> {
-    let rows = timeout(ORDER_TIME, rows(connection, sql, Kind::Query.bounds())).await;
+    let rows = within(ORDER_TIME, rows(connection, sql, Kind::Query.bounds())).await;
     rows.unwrap_or(Err(MonitorError::Timeout))
 }
 
@@ -295,9 +296,9 @@ async fn seeds(nodes: &[NodeAddress]) -> Vec<Seed> {
     for node in nodes {
         let resolved = match node.host.parse::<IpAddr>() {
             Ok(address) => vec![address],
-            Err(_name) => match timeout(ORDER_TIME, lookup_host(node.to_string())).await {
-                Ok(Ok(found)) => found.map(|address| address.ip()).collect(),
-                Ok(Err(_)) | Err(_) => Vec::new(),
+            Err(_name) => match within(ORDER_TIME, lookup_host(node.to_string())).await {
+                Some(Ok(found)) => found.map(|address| address.ip()).collect(),
+                Some(Err(_)) | None => Vec::new(),
             },
         };
         seeds.push(Seed {

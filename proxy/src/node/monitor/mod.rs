@@ -4,6 +4,7 @@
 mod connection;
 mod denials;
 mod discover;
+mod patience;
 mod watch;
 
 use std::{collections::HashMap, io, net::SocketAddr, rc::Rc, sync::Arc, thread, time::Duration};
@@ -12,10 +13,12 @@ use tokio::{
     runtime,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     task::{LocalSet, spawn_local},
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{MissedTickBehavior, interval},
 };
 
-use self::{connection::Node, denials::Denials, discover::Discoveries, watch::Watches};
+use self::{
+    connection::Node, denials::Denials, discover::Discoveries, patience::within, watch::Watches,
+};
 use super::Health;
 use crate::{
     config::{Account, Cluster, NodeAddress, Settings},
@@ -116,7 +119,6 @@ struct Order {
     account: Account,
     sql: String,
     kind: Kind,
-    deadline: Instant,
     reply: oneshot::Sender<Result<Rows, MonitorError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -229,7 +231,6 @@ impl Monitor {
                     account: account.clone(),
                     sql,
                     kind,
-                    deadline: Instant::now() + ORDER_TIME,
                     reply,
                     _room: room,
                 };
@@ -278,7 +279,7 @@ async fn serve(mut inbox: mpsc::UnboundedReceiver<Word>) {
     }
 }
 
-/// Carries out an order before its deadline.
+/// Carries out an order in [`ORDER_TIME`].
 async fn carry_out(nodes: Vec<Rc<Node>>, order: Order) {
     let ask = async {
         let mut failure = MonitorError::Unreachable("the cluster has no node".to_owned());
@@ -296,9 +297,8 @@ async fn carry_out(nodes: Vec<Rc<Node>>, order: Order) {
         }
         Err(failure)
     };
-    let result = timeout_at(order.deadline, ask)
-        .await
-        .unwrap_or(Err(MonitorError::Timeout));
+    let result = within(ORDER_TIME, ask).await;
+    let result = result.unwrap_or(Err(MonitorError::Timeout));
     // Nobody has to wait for it.
     let _ = order.reply.send(result);
 }

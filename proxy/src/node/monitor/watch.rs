@@ -5,13 +5,14 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use mysql_async::{Conn, Row, prelude::Queryable as _};
 use tokio::{
     task::{JoinHandle, spawn_local},
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
     MonitorError,
     connection::{failed, log_in_to},
     denials::Denials,
+    patience::within,
 };
 use crate::{
     config::{Account, ClusterKind, HealthSettings, NodeAddress, Settings},
@@ -109,7 +110,7 @@ async fn watch(subject: Subject, health: Arc<Health>, denials: Rc<Denials>) {
             kept = None;
         }
         let is_proof = kept.is_none() && !subject.has_header;
-        let asked = timeout(
+        let asked = within(
             subject.settings.timeout,
             look(&subject, &mut kept, &denials),
         );
