@@ -309,6 +309,7 @@ fn scan(
     publish!(record.client.scan_state, u32::from(start));
     let mut scan = Scan {
         data: Data::clone(data),
+        format: &raw const record.host.format,
         scanned: &raw mut record.client.scanned,
         state: &raw mut record.client.scan_state,
         length: length - 1,
@@ -321,6 +322,7 @@ fn scan(
 /// through every step.
 struct Scan {
     data: Data,
+    format: *const u32,
     scanned: *mut u32,
     state: *mut u32,
     /// Bytes of the text.
@@ -329,7 +331,9 @@ struct Scan {
 
 /// One chunk of the second automaton's; called by the kernel's loop, so that the verifier looks at it once.
 extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
-    walk(scan, aim::step)
+    // SAFETY: it points into the session's record, which the verifier follows through the loop's context.
+    let backslash = Backslash::of_format(shared!(*unsafe { &*scan.format }));
+    walk(scan, |state, byte| aim::step_with(backslash, state, byte))
 }
 
 /// The same of the third one's.

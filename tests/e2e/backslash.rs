@@ -1,6 +1,10 @@
 //! Backslashes before quotes: spliced once the server has said that they escape, and never where they do not.
 
-use crate::{attribute, case::Case};
+use crate::{
+    attribute,
+    case::Case,
+    split::{Site, at},
+};
 use anyhow::{Result, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
@@ -21,6 +25,8 @@ pub(crate) const CASES: &[Case] = &[
         .splicing(),
     Case::new("mode_of_the_start", mode_of_the_start).splicing(),
     Case::new("another_server_session", another_server_session).splicing(),
+    Case::new("at_a_replica", at_a_replica).splicing(),
+    Case::new("a_replica_of_another_mode", a_replica_of_another_mode).daemon(),
 ];
 
 const TRAP: &str = "trap: backslash before a quote";
@@ -207,4 +213,60 @@ fn ss_id(connection: &mut Connection) -> Result<String> {
     first
         .flatten()
         .ok_or_else(|| anyhow::anyhow!("no server session"))
+}
+
+/// Where reads go to a replica, both nodes are asked.
+fn at_a_replica(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let read = r"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID' AND 'it\'s' <> ''";
+    let reads_and_writes = |client: &mut Connection, rounds| {
+        trapped(client, |client| {
+            for _round in 0..rounds {
+                expect(client, read, "2")?;
+                client.run(r"INSERT INTO shop.t (a) VALUES (LENGTH('it\'s'))")?;
+            }
+            Ok(())
+        })
+    };
+    // The first one of a session is the primary's: its server is not asked for one text.
+    let mut client = site.client()?;
+    expect(&mut client, read, "1")?;
+    reads_and_writes(&mut client, 5)?;
+    let later = reads_and_writes(&mut client, 20)?;
+    assert_eq!(later, 0, "traps once both are known");
+
+    for _round in 0..3 {
+        client.run(NO_ESCAPES)?;
+        for _round in 0..3 {
+            expect(&mut client, EITHER, r"a\")?;
+            at(&mut client, "2")?;
+        }
+        client.run("SET sql_mode = ''")?;
+        for _round in 0..3 {
+            expect(&mut client, EITHER, "a' -- ")?;
+            at(&mut client, "2")?;
+        }
+    }
+    Ok(())
+}
+
+/// A text that would mean something else at the replica is the primary's.
+fn a_replica_of_another_mode(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    stage.hosts().node.enter(|| {
+        site.cluster
+            .open(1)?
+            .run("SET GLOBAL sql_mode = 'NO_BACKSLASH_ESCAPES'")
+    })??;
+    let mut client = site.client()?;
+    for _round in 0..5 {
+        at(&mut client, "2")?;
+        expect(&mut client, EITHER, "a' -- ")?;
+    }
+    client.command(&[0x1f])?.outcome.ok()?;
+    for _round in 0..5 {
+        expect(&mut client, EITHER, "a' -- ")?;
+        at(&mut client, "2")?;
+    }
+    Ok(())
 }

@@ -354,17 +354,23 @@ fn run(
 
 /// One chunk of the first automaton's; called by the kernel's loop, so that the verifier looks at it once.
 extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
-    // SAFETY: the session's record, which the verifier follows through the loop's context.
-    let record = unsafe { &*scan.record };
-    let backslash = Backslash::of_format(shared!(record.host.format));
+    let backslash = backslash(scan);
     walk_text(scan, |state, byte| {
         automaton::step_with(backslash, state, byte)
     })
 }
 
+#[inline(always)]
+fn backslash(scan: &Scan) -> Backslash {
+    // SAFETY: the session's record, which the verifier follows through the loop's context.
+    let record = unsafe { &*scan.record };
+    Backslash::of_format(shared!(record.host.format))
+}
+
 /// The same of the second one's.
 extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
-    walk_text(scan, aim::step)
+    let backslash = backslash(scan);
+    walk_text(scan, |state, byte| aim::step_with(backslash, state, byte))
 }
 
 /// The same of the third one's.

@@ -93,9 +93,15 @@ pub const fn verdict(state: u8) -> Aim {
     Aim::from_code(code(state))
 }
 
-/// The aim of a whole text, from its first state ([`START`] or [`START_WITH_ATTRIBUTES`]).
+/// The aim of a whole text, from its first state ([`START`] or [`START_WITH_ATTRIBUTES`]), where nothing is known of backslashes.
 pub fn scan(start: u8, text: &[u8]) -> Aim {
-    verdict(text.iter().fold(start, |state, &byte| step(state, byte)))
+    scan_with(Backslash::UNKNOWN, start, text)
+}
+
+/// The aim of a whole text.
+pub fn scan_with(backslash: Backslash, start: u8, text: &[u8]) -> Aim {
+    let step = |state, &byte| step_with(backslash, state, byte);
+    verdict(text.iter().fold(start, step))
 }
 
 struct Built {

@@ -2,7 +2,7 @@
 
 use sluice_ebpf::{
     aim::{self, Aim},
-    automaton::{self, Kind, TextVerdict},
+    automaton::{self, Backslash, Kind, TextVerdict},
 };
 
 use super::{
@@ -45,6 +45,17 @@ pub fn place_of(bytes: &[u8], attributes: bool) -> Place {
         Some(&(command::PING | command::STATISTICS)) => Place::Last,
         _ => Place::Writer,
     }
+}
+
+/// Whether the text of the command at the front of `bytes`, which is the writer's as [`place_of`] has it, is a replica's if backslashes escape there.
+pub fn reads_if_escaped(bytes: &[u8], attributes: bool) -> bool {
+    let is_query = bytes.get(HEADER_LEN) == Some(&command::QUERY);
+    let Some(Text::Whole(text)) = text(bytes, attributes).filter(|_| is_query) else {
+        return false;
+    };
+    let reads = || automaton::scan_with(Backslash::ESCAPES, automaton::START, text);
+    let aim = || aim::scan_with(Backslash::ESCAPES, aim::START, text);
+    text.contains(&b'\\') && reads() == TextVerdict::Splice(Kind::Read) && aim() == Aim::Reader
 }
 
 /// The node that executions of the statement are for that the `COM_STMT_PREPARE` at the front of `bytes` prepares.
@@ -117,6 +128,27 @@ fn is_about_last(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backslashes_that_escape_may_make_it_a_read() {
+        for (text, wanted) in [
+            (r"SELECT c FROM t WHERE v = 'it\'s'", true),
+            (r"SELECT a FROM s.t WHERE a = 'A' AND 'it\'s' <> ''", true),
+            (r"SELECT 'it\'s' FOR UPDATE", false),
+            (r"SELECT f('it\'s')", false),
+            (r#"SELECT "it\"s""#, false),
+            (r"SELECT FOUND_ROWS(), 'it\'s'", false),
+            (r"INSERT INTO t VALUES ('it\'s')", false),
+            ("SELECT 1", false),
+        ] {
+            let mut bytes = vec![u8::try_from(1 + text.len()).unwrap(), 0, 0, 0, 3];
+            bytes.extend(text.as_bytes());
+            assert_eq!(reads_if_escaped(&bytes, false), wanted, "{text}");
+            let place = place_of(&bytes, false);
+            assert!(!wanted || place == Place::Writer, "{text}: {place:?}");
+        }
+        assert!(!reads_if_escaped(b"\x0f\0\0\0\x16SELECT 'it\\'s'", false));
+    }
 
     #[test]
     fn a_text_is_for_the_writer_unless_it_surely_reads() {

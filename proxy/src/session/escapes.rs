@@ -68,7 +68,14 @@ impl Escapes {
                 || !changes.executed.is_empty()
                 || changes.system.iter().any(|name| name == SQL_MODE)
         };
-        if *self != Self::Unknown && (!is_read || changes.is_some_and(touches)) {
+        if !is_read || changes.is_some_and(touches) {
+            self.changed();
+        }
+    }
+
+    /// The server may have another `sql_mode` by now.
+    pub fn changed(&mut self) {
+        if *self != Self::Unknown {
             *self = Self::Wanted;
         }
     }
@@ -78,6 +85,11 @@ impl Escapes {
         if *self == Self::Known {
             *self = Self::Off;
         }
+    }
+
+    /// Whether the server has been asked.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Known | Self::Off)
     }
 
     /// Whether the kernel may take a backslash for an escape.

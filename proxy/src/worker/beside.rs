@@ -5,15 +5,29 @@ use std::future::pending;
 
 use sluice_ebpf::record::{Aside, Seat, takes};
 
-use super::{reader::known_by_reader, serve::Serving};
-use crate::session::Path;
+use super::{
+    reader::{self, known_by_reader},
+    serve::Serving,
+};
+use crate::session::{Path, escapes::Escapes};
 
 impl Serving<'_> {
-    /// What the kernel is offered of the server session that stands aside, where the one that is used takes `takes`.
-    pub(super) fn beside(&self, takes: u32) -> Aside {
-        let Some(aside) = &self.reading.aside else {
-            return Aside::NONE;
-        };
+    /// What the kernel is offered of the server session that stands aside, where the one that is used takes `takes`, and whether it may take a
+    /// backslash for an escape: where they are known to escape here, a server that was not asked stays aside.
+    pub(super) fn beside(&self, takes: u32) -> (Aside, bool) {
+        let escapes = self.tracking.escapes.is_known();
+        match &self.reading.aside {
+            Some(aside) if !escapes || aside.escapes.is_settled() => {
+                match self.offered_aside(aside, takes) {
+                    Aside::NONE => (Aside::NONE, escapes),
+                    offered => (offered, escapes && aside.escapes.is_known()),
+                }
+            }
+            _ => (Aside::NONE, escapes),
+        }
+    }
+
+    fn offered_aside(&self, aside: &reader::Aside<'_>, takes: u32) -> Aside {
         let takes = match (self.reading.seat, takes) {
             (Seat::Writer, takes::WRITES) => takes::READS,
             (Seat::Reader, takes::READS) => takes::WRITES,
@@ -37,6 +51,15 @@ impl Serving<'_> {
             read_from_node: low(aside.leg.read_bytes()),
             written_to_node: low(aside.leg.written_bytes()),
         }
+    }
+
+    /// Whether backslashes escape at the server session that stands aside.
+    pub(super) fn escapes_aside(&self) -> Option<Escapes> {
+        self.reading.aside.as_ref().map(|aside| aside.escapes)
+    }
+
+    pub(super) const fn is_at_reader(&self) -> bool {
+        matches!(self.reading.seat, Seat::Reader)
     }
 
     /// Whether the reader knows what has changed in the session.

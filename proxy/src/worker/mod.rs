@@ -8,6 +8,7 @@ mod alone;
 mod answer;
 mod ask;
 mod auth;
+mod backslashes;
 mod bell;
 mod beside;
 mod bound;

@@ -36,7 +36,8 @@ use crate::{
     route::reader::{Choice, is_reader, readers},
     session::{
         ConnectionId, Consistency, Path, ServerSession, ServerState, SsId, StickyReason, Versions,
-        aim::{Place, is_each_nodes_own, place_of},
+        aim::{Place, is_each_nodes_own, place_of, reads_if_escaped},
+        escapes::Escapes,
         own_writes::OwnWrites,
         replay::system_statement,
     },
@@ -109,6 +110,8 @@ pub(super) struct Aside<'a> {
     pub(super) way: Result<Path, RelayReason>,
     /// It has said something unasked, or has gone.
     pub(super) has_left: bool,
+    /// Whether backslashes escape there.
+    pub(super) escapes: Escapes,
 }
 
 impl Drop for Aside<'_> {
@@ -202,6 +205,11 @@ impl<'a> Serving<'a> {
             Place::Named(name) if may_read => Box::pin(self.turn_to_named(&name, is_weak)).await,
             Place::Reader if may_read && is_weak => Box::pin(self.turn_to_reader()).await,
             Place::AnyReader if may_read => Box::pin(self.turn_to_reader()).await,
+            Place::Writer
+                if may_read && is_weak && reads_if_escaped(&self.client_rest, attributes) =>
+            {
+                Box::pin(self.turn_where_they_escape()).await
+            }
             Place::Reader | Place::AnyReader | Place::Named(_) | Place::Writer => {
                 self.turn_to_writer().await
             }
@@ -333,6 +341,7 @@ impl<'a> Serving<'a> {
         swap(&mut self.node_rest, &mut aside.rest);
         swap(&mut self.node_capabilities, &mut aside.node_capabilities);
         swap(&mut self.target, &mut aside.target);
+        swap(&mut self.tracking.escapes, &mut aside.escapes);
         aside.has_left = false;
         let mut session = self.entry.session.borrow_mut();
         let used = session.bound;
@@ -523,6 +532,7 @@ impl<'a> Serving<'a> {
             ss_id,
             way,
             has_left: false,
+            escapes: Escapes::default(),
         }));
     }
 
@@ -553,6 +563,8 @@ impl<'a> Serving<'a> {
             rest: &mut aside.rest,
             capabilities: self.capabilities,
         };
+        // What it is told may be another `sql_mode`.
+        aside.escapes.changed();
         let deadline = Instant::now() + SWITCH_TIME;
         let mut packets = Vec::new();
         if std::mem::take(&mut self.reading.must_reset) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sluice_ebpf::{
     packet::Position,
-    record::{Offsets, takes},
+    record::Offsets,
     response::{Doubt, Outcome, Response, Status},
     wire::Side,
 };
@@ -61,7 +61,7 @@ impl Serving<'_> {
             read_from_node: low(self.node.read_bytes()),
             written_to_node: low(self.node.written_bytes()),
         };
-        let aside = self.beside(takes);
+        let (aside, escapes) = self.beside(takes);
         let mut gate = self.entry.gate.get();
         if let Some(standing) = self.offered {
             // The same offer is not withdrawn and made again: the client's command may come right in between. Another one takes the place
@@ -81,8 +81,7 @@ impl Serving<'_> {
                 takes,
                 aside,
                 status: self.status,
-                // Of a second node nobody has asked it.
-                escapes: takes == takes::ALL && self.tracking.escapes.is_known(),
+                escapes,
             },
         );
         self.entry.session.borrow_mut().mode = Mode::Armed;

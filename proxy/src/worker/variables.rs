@@ -22,8 +22,7 @@ use crate::{
     },
     session::{
         Session,
-        command::{Text, text},
-        escapes::{self, Escapes},
+        escapes::Escapes,
         trace::{Statements, Trace, needs_asking},
         variable::{
             AUTOCOMMIT, Kind, Value,
@@ -53,7 +52,7 @@ const MARIADB_NAMES: [(&str, &str); 2] = [
 /// What a session's station knows of variables besides the session's own list.
 #[derive(Debug, Default)]
 pub(super) struct Tracking {
-    statements: Statements,
+    pub(super) statements: Statements,
     /// Whether backslashes escape.
     pub(super) escapes: Escapes,
     /// The command under way may make names stale: nothing is offered to the kernel behind it.
@@ -135,33 +134,6 @@ impl Serving<'_> {
         tracking.watches = changes.as_ref().is_some_and(needs_asking);
         tracking.answer = changes.is_some().then(BytesMut::new);
         Ok(Foreseen { trace, changes })
-    }
-
-    /// The command at the front of `client_rest` may have trapped for its backslashes alone: then the server is asked whether they escape, where
-    /// nobody can tell that it was asked.
-    async fn look_at_backslashes(&mut self, trace: &Trace) -> Result<(), End> {
-        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
-        let is_query = self.client_rest.get(packet::HEADER_LEN) == Some(&command::QUERY);
-        let Some(Text::Whole(text)) = text(&self.client_rest, attributes).filter(|_| is_query)
-        else {
-            return Ok(());
-        };
-        if self.may_splice()
-            && self.tracking.statements.overwrites(trace)
-            && self.tracking.escapes.trapped(text)
-        {
-            Box::pin(self.ask_for_escapes()).await?;
-        }
-        Ok(())
-    }
-
-    async fn ask_for_escapes(&mut self) -> Result<(), End> {
-        let answer = self.ask(escapes::QUESTION).await?.ok();
-        let mode = answer
-            .as_ref()
-            .and_then(|rows| rows.rows.first()?.first()?.as_deref());
-        self.tracking.escapes.answered(mode);
-        Ok(())
     }
 
     /// Whether the next command must be the daemon's to see.

@@ -30,6 +30,7 @@ mod tests {
     const SPAN: Duration = Duration::from_secs(2);
 
     #[tokio::test(start_paused = true)]
+    #[expect(clippy::disallowed_methods, reason = "the clock stands still")]
     async fn time_away_is_no_silence() {
         let answers = async {
             for _ in 0..3 {

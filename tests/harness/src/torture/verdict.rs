@@ -72,6 +72,9 @@ const CANNOT_CONNECT: u16 = 2003;
 /// `CR_SERVER_LOST`: the proxy's, of a node that is gone in the middle of a command.
 pub const SERVER_LOST: u16 = 2013;
 
+/// `OB_ERR_UNEXPECTED_RESULT`: the proxy's, to a killer, of a node that could not be asked to end a query.
+const UNKNOWN_RESULT: u16 = 4081;
+
 /// What this error means.
 pub fn of(error: &anyhow::Error) -> Fault {
     if error.downcast_ref::<Behind>().is_some() {
@@ -122,7 +125,7 @@ fn losses(code: u16) -> &'static [Loss] {
     match code {
         SHUTDOWN => &[Loss::NodeEnded, Loss::ReaderEnded, Loss::DaemonEnded],
         INTERRUPTED | KILLED | NOT_DISCOVERED => &[Loss::NodeEnded, Loss::ReaderEnded],
-        UNKNOWN | CANNOT_CONNECT | SERVER_LOST => &[
+        UNKNOWN | CANNOT_CONNECT | SERVER_LOST | UNKNOWN_RESULT => &[
             Loss::NodeEnded,
             Loss::NodeKilled,
             Loss::ReaderEnded,
@@ -194,6 +197,10 @@ mod tests {
             (Fault::Said(1939), &[NodeEnded, ReaderEnded]),
             (
                 Fault::Said(2003),
+                &[NodeEnded, NodeKilled, ReaderEnded, ReaderKilled],
+            ),
+            (
+                Fault::Refused(4081),
                 &[NodeEnded, NodeKilled, ReaderEnded, ReaderKilled],
             ),
             (Fault::Said(1213), &[NodeEnded, NodeKilled]),
