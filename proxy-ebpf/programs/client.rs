@@ -332,7 +332,8 @@ struct Scan {
 /// One chunk of the second automaton's; called by the kernel's loop, so that the verifier looks at it once.
 extern "C" fn aim_chunk(_index: u32, scan: &mut Scan) -> i64 {
     // SAFETY: it points into the session's record, which the verifier follows through the loop's context.
-    let backslash = Backslash::of_format(shared!(*unsafe { &*scan.format }));
+    let format = unsafe { &*scan.format };
+    let backslash = Backslash::of_format(shared!(*format));
     walk(scan, |state, byte| aim::step_with(backslash, state, byte))
 }
 
