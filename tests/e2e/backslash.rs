@@ -10,7 +10,7 @@ use sluice_tests::{
     config::{Cluster, Config},
     server::{Kind, PASSWORD, USER, USER_MONITOR, USER_PLAIN},
     stage::Stage,
-    wire::{Connection, Login},
+    wire::{Connection, Login, capability},
 };
 
 pub(crate) const CASES: &[Case] = &[
@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("mode_of_the_start", mode_of_the_start).splicing(),
     Case::new("another_server_session", another_server_session).splicing(),
     Case::new("at_a_replica", at_a_replica).splicing(),
+    Case::new("mode_changes_behind_a_read", mode_changes_behind_a_read).splicing(),
     Case::new("a_replica_of_another_mode", a_replica_of_another_mode).daemon(),
 ];
 
@@ -215,9 +216,8 @@ fn ss_id(connection: &mut Connection) -> Result<String> {
         .ok_or_else(|| anyhow::anyhow!("no server session"))
 }
 
-/// Where reads go to a replica, both nodes are asked.
-fn at_a_replica(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+/// Has both servers of a session asked whose reads go to a replica.
+fn learn_both(client: &mut Connection) -> Result<()> {
     let read = r"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID' AND 'it\'s' <> ''";
     let reads_and_writes = |client: &mut Connection, rounds| {
         trapped(client, |client| {
@@ -229,12 +229,18 @@ fn at_a_replica(stage: &Stage) -> Result<()> {
         })
     };
     // The first one of a session is the primary's: its server is not asked for one text.
-    let mut client = site.client()?;
-    expect(&mut client, read, "1")?;
-    reads_and_writes(&mut client, 5)?;
-    let later = reads_and_writes(&mut client, 20)?;
+    expect(client, read, "1")?;
+    reads_and_writes(client, 5)?;
+    let later = reads_and_writes(client, 20)?;
     assert_eq!(later, 0, "traps once both are known");
+    Ok(())
+}
 
+/// Where reads go to a replica, both nodes are asked.
+fn at_a_replica(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    learn_both(&mut client)?;
     for _round in 0..3 {
         client.run(NO_ESCAPES)?;
         for _round in 0..3 {
@@ -268,5 +274,28 @@ fn a_replica_of_another_mode(stage: &Stage) -> Result<()> {
         expect(&mut client, EITHER, "a' -- ")?;
         at(&mut client, "2")?;
     }
+    Ok(())
+}
+
+/// A read at the replica is the last thing that the session has done when its mode at the primary changes, and no status flag says that it has.
+fn mode_changes_behind_a_read(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    stage.hosts().node.enter(|| {
+        site.cluster.open(0)?.run(
+            "CREATE FUNCTION shop.clears() RETURNS INT READS SQL DATA BEGIN SET SESSION sql_mode = ''; RETURN 1; END",
+        )
+    })??;
+    let login = Login::new(USER, PASSWORD).with(capability::MULTI_STATEMENTS);
+    let mut client = Connection::open(site.front.address(), &login)?;
+    learn_both(&mut client)?;
+    at(&mut client, "2")?;
+    client.run(&format!("{NO_ESCAPES}; DO shop.clears()"))?;
+    let before = attribute::splice(&mut client)?.number(TRAP).unwrap_or(0);
+    for _round in 0..5 {
+        client.run(r"INSERT INTO shop.t (a) SELECT 'a\' -- '")?;
+    }
+    let after = attribute::splice(&mut client)?.number(TRAP).unwrap_or(0);
+    // The first one's reason depends on what was offered behind the SET.
+    ensure!(after - before >= 4, "{} of 5 trapped", after - before);
     Ok(())
 }

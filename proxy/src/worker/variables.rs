@@ -129,6 +129,10 @@ impl Serving<'_> {
         let is_read = is_text_read(&self.client_rest);
         let tracking = &mut self.tracking;
         tracking.escapes.forwarded(changes.as_ref(), is_read);
+        // Which of its nodes the session turns to for the command is not known yet.
+        if let Some(aside) = &mut self.reading.aside {
+            aside.escapes.forwarded(changes.as_ref(), is_read);
+        }
         tracking.is_quiet = false;
         tracking.may_stop_midway = !is_read || changes.as_ref().is_some_and(runs_others);
         tracking.watches = changes.as_ref().is_some_and(needs_asking);
