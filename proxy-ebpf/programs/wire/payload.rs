@@ -352,19 +352,20 @@ fn run(
     shared!(scratch.found) as u8
 }
 
+/// What the daemon knows of backslashes.
+#[inline(always)]
+fn backslash(scan: &Scan) -> Backslash {
+    // SAFETY: the session's record, which the verifier follows through the loop's context.
+    let record = unsafe { &*scan.record };
+    Backslash::of_format(shared!(record.host.format))
+}
+
 /// One chunk of the first automaton's; called by the kernel's loop, so that the verifier looks at it once.
 extern "C" fn chunk(_index: u32, scan: &mut Scan) -> i64 {
     let backslash = backslash(scan);
     walk_text(scan, |state, byte| {
         automaton::step_with(backslash, state, byte)
     })
-}
-
-#[inline(always)]
-fn backslash(scan: &Scan) -> Backslash {
-    // SAFETY: the session's record, which the verifier follows through the loop's context.
-    let record = unsafe { &*scan.record };
-    Backslash::of_format(shared!(record.host.format))
 }
 
 /// The same of the second one's.

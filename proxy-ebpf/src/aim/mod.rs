@@ -63,13 +63,6 @@ static CODE: [u8; STATES_MAX] = BUILT.code;
 
 const _: () = assert!(STATES <= STATES_MAX);
 
-/// The state after one more byte, where nothing is known of backslashes.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "one loop body for the verifier")]
-pub const fn step(state: u8, byte: u8) -> u8 {
-    step_with(Backslash::UNKNOWN, state, byte)
-}
-
 /// The state after one more byte.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "one loop body for the verifier")]

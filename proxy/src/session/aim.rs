@@ -6,7 +6,7 @@ use sluice_ebpf::{
 };
 
 use super::{
-    command::{Text, text},
+    command::{Text, query_text, text},
     hint::{Hint, hint, without_hints},
 };
 use crate::{
@@ -37,10 +37,7 @@ pub enum Place {
 /// The node that the command at the front of `bytes` is for. `attributes`: the session has query attributes. What is not certain is the writer's.
 pub fn place_of(bytes: &[u8], attributes: bool) -> Place {
     match bytes.get(HEADER_LEN) {
-        Some(&command::QUERY) => match text(bytes, attributes) {
-            Some(Text::Whole(text)) => place_of_text(text),
-            Some(Text::Head(_)) | None => Place::Writer,
-        },
+        Some(&command::QUERY) => query_text(bytes, attributes).map_or(Place::Writer, place_of_text),
         // They ask for nothing that a node has, or about the connection that was used last.
         Some(&(command::PING | command::STATISTICS)) => Place::Last,
         _ => Place::Writer,
@@ -49,13 +46,13 @@ pub fn place_of(bytes: &[u8], attributes: bool) -> Place {
 
 /// Whether the text of the command at the front of `bytes`, which is the writer's as [`place_of`] has it, is a replica's if backslashes escape there.
 pub fn reads_if_escaped(bytes: &[u8], attributes: bool) -> bool {
-    let is_query = bytes.get(HEADER_LEN) == Some(&command::QUERY);
-    let Some(Text::Whole(text)) = text(bytes, attributes).filter(|_| is_query) else {
-        return false;
-    };
-    let reads = || automaton::scan_with(Backslash::ESCAPES, automaton::START, text);
-    let aim = || aim::scan_with(Backslash::ESCAPES, aim::START, text);
-    text.contains(&b'\\') && reads() == TextVerdict::Splice(Kind::Read) && aim() == Aim::Reader
+    let escapes = Backslash::ESCAPES;
+    query_text(bytes, attributes).is_some_and(|text| {
+        text.contains(&b'\\')
+            && automaton::scan_with(escapes, automaton::START, text)
+                == TextVerdict::Splice(Kind::Read)
+            && aim::scan_with(escapes, aim::START, text) == Aim::Reader
+    })
 }
 
 /// The node that executions of the statement are for that the `COM_STMT_PREPARE` at the front of `bytes` prepares.

@@ -162,6 +162,15 @@ pub fn text(bytes: &[u8], attributes: bool) -> Option<Text<'_>> {
     })
 }
 
+/// All of the text of the `COM_QUERY` at the front of `bytes`; none where it is longer than what is scanned.
+pub fn query_text(bytes: &[u8], attributes: bool) -> Option<&[u8]> {
+    let is_query = bytes.get(HEADER_LEN) == Some(&command::QUERY);
+    match text(bytes, attributes).filter(|_| is_query)? {
+        Text::Whole(text) => Some(text),
+        Text::Head(_) => None,
+    }
+}
+
 /// Whether the command at the front of `bytes` is a `COM_INIT_DB`.
 pub fn changes_database(bytes: &[u8]) -> bool {
     bytes.get(HEADER_LEN) == Some(&command::INIT_DB)

@@ -1,10 +1,12 @@
 //! Whether backslashes escape at a session's nodes: each of its server sessions is asked by itself ([`Escapes`]).
 
+use sluice_ebpf::record::Seat;
+
 use super::{close::End, serve::Serving};
 use crate::{
-    protocol::{capability::Capabilities, command, packet::HEADER_LEN},
+    protocol::capability::Capabilities,
     session::{
-        command::{Text, text},
+        command::query_text,
         escapes::{self, Escapes},
         trace::Trace,
     },
@@ -14,7 +16,8 @@ impl Serving<'_> {
     /// The command at the front of `client_rest` may have trapped for its backslashes alone: then the server is asked whether they escape, where
     /// nobody can tell that it was asked. So it is where the session's other server has said that they do: the kernel is to know it of both.
     pub(super) async fn look_at_backslashes(&mut self, trace: &Trace) -> Result<(), End> {
-        let Some(text) = query(&self.client_rest, self.capabilities) else {
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        let Some(text) = query_text(&self.client_rest, attributes) else {
             return Ok(());
         };
         let is_other_known = self.escapes_aside().is_some_and(Escapes::is_known);
@@ -32,22 +35,33 @@ impl Serving<'_> {
     /// # Errors
     /// As [`Serving::turn`].
     pub(super) async fn turn_where_they_escape(&mut self) -> Result<(), End> {
-        let is_off = if self.is_at_reader() {
-            self.tracking.escapes == Escapes::Off
-        } else {
-            self.escapes_aside() == Some(Escapes::Off)
-        };
-        if !is_off {
+        if self.reader_escapes() != Some(Escapes::Off) {
             self.turn_to_reader().await?;
-            let text = query(&self.client_rest, self.capabilities);
-            if self.is_at_reader() && text.is_some_and(|text| self.tracking.escapes.trapped(text)) {
+            let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+            let text = query_text(&self.client_rest, attributes);
+            if self.reading.seat == Seat::Reader
+                && text.is_some_and(|text| self.tracking.escapes.trapped(text))
+            {
                 self.ask_for_escapes().await?;
             }
         }
-        if self.is_at_reader() && self.tracking.escapes.is_known() {
+        if self.reading.seat == Seat::Reader && self.tracking.escapes.is_known() {
             return Ok(());
         }
         self.turn_to_writer().await
+    }
+
+    /// Whether backslashes escape at the reader.
+    fn reader_escapes(&self) -> Option<Escapes> {
+        match self.reading.seat {
+            Seat::Reader => Some(self.tracking.escapes),
+            Seat::Writer => self.escapes_aside(),
+        }
+    }
+
+    /// Whether they do at the server session that stands aside.
+    fn escapes_aside(&self) -> Option<Escapes> {
+        self.reading.aside.as_ref().map(|aside| aside.escapes)
     }
 
     async fn ask_for_escapes(&mut self) -> Result<(), End> {
@@ -57,15 +71,5 @@ impl Serving<'_> {
             .and_then(|rows| rows.rows.first()?.first()?.as_deref());
         self.tracking.escapes.answered(mode);
         Ok(())
-    }
-}
-
-/// The text of the query at the front of `bytes`.
-fn query(bytes: &[u8], agreed: Capabilities) -> Option<&[u8]> {
-    let attributes = agreed.contains(Capabilities::QUERY_ATTRIBUTES);
-    let is_query = bytes.get(HEADER_LEN) == Some(&command::QUERY);
-    match text(bytes, attributes).filter(|_| is_query)? {
-        Text::Whole(text) => Some(text),
-        Text::Head(_) => None,
     }
 }

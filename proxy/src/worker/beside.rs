@@ -9,7 +9,7 @@ use super::{
     reader::{self, known_by_reader},
     serve::Serving,
 };
-use crate::session::{Path, escapes::Escapes};
+use crate::session::Path;
 
 impl Serving<'_> {
     /// What the kernel is offered of the server session that stands aside, where the one that is used takes `takes`, and whether it may take a
@@ -51,15 +51,6 @@ impl Serving<'_> {
             read_from_node: low(aside.leg.read_bytes()),
             written_to_node: low(aside.leg.written_bytes()),
         }
-    }
-
-    /// Whether backslashes escape at the server session that stands aside.
-    pub(super) fn escapes_aside(&self) -> Option<Escapes> {
-        self.reading.aside.as_ref().map(|aside| aside.escapes)
-    }
-
-    pub(super) const fn is_at_reader(&self) -> bool {
-        matches!(self.reading.seat, Seat::Reader)
     }
 
     /// Whether the reader knows what has changed in the session.

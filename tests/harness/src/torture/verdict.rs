@@ -71,7 +71,6 @@ pub const NOT_DISCOVERED: u16 = 1939;
 const CANNOT_CONNECT: u16 = 2003;
 /// `CR_SERVER_LOST`: the proxy's, of a node that is gone in the middle of a command.
 pub const SERVER_LOST: u16 = 2013;
-
 /// `OB_ERR_UNEXPECTED_RESULT`: the proxy's, to a killer, of a node that could not be asked to end a query.
 const UNKNOWN_RESULT: u16 = 4081;
 
