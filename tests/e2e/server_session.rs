@@ -1,6 +1,10 @@
 //! Server sessions: listed, ended one by one, and replaced so that the client does not notice (odp.md, F11).
 
-use crate::{attribute, case::Case};
+use crate::{
+    attribute,
+    case::Case,
+    kill::{computes, interruptible},
+};
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
@@ -518,8 +522,10 @@ fn refused(stage: &Stage) -> Result<()> {
         assert_ne!(node_id(&mut victim)?, own_id, "{begin}");
     }
     let mut busy = front.open(USER, PASSWORD)?;
-    let own = ss_id(&mut busy)?;
-    busy.send_command(&command::query(b"SELECT SLEEP(3)"))?;
+    let (own, own_id) = (ss_id(&mut busy)?, node_id(&mut busy)?);
+    busy.send_command(&command::query(interruptible(stage).as_bytes()))?;
+    // Until the command has come to the daemon, the session may be moved.
+    computes(&mut stage.open_direct()?, &own_id, true)?;
     let outcome = root
         .query(&format!("KILL PROXYSESSION SERVER {own}"))?
         .outcome;
@@ -529,6 +535,8 @@ fn refused(stage: &Stage) -> Result<()> {
         (1105, true),
         "{message}"
     );
+    root.run(&format!("KILL QUERY {}", id(&busy)))?;
+    assert_eq!(busy.read_response(&[])?.outcome.code(), 1317);
     Ok(())
 }
 
