@@ -6,6 +6,7 @@ use sluice_ebpf::{
     autocommit,
     automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
+    notes,
     reason::TrapReason,
     record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Session, TRAPS, takes},
     response::{Expect, Status, Window, format},
@@ -140,6 +141,7 @@ fn command(
         has_ended_last(record, begun)?;
     }
     let takes = shared!(record.host.takes);
+    publish!(record.client.noting, STATEMENTS as u32);
     let mut data = Data::of(msg);
     let head = data.head(0).ok_or(TrapReason::Framing)?;
     let length = (head & 0x00ff_ffff) as u32;
@@ -194,6 +196,15 @@ fn command(
         publish!(record.client.seat, regime.seat);
         publish!(record.client.begun, regime.generation);
     }
+    has_passed(record, expect);
+    Ok(said)
+}
+
+/// Keeps what a command leaves behind that has just passed, and counts it.
+#[inline(always)]
+fn has_passed(record: &mut Session, expect: Expect) {
+    let (noting, change) = (shared!(record.client.noting), shared!(record.client.change));
+    keep_note(record, noting, change);
     if expect == Expect::Nothing {
         note_closed(record, closed_bit(&record.client.head));
         publish!(
@@ -203,7 +214,6 @@ fn command(
     } else {
         publish!(record.client.commands, record.client.commands + 1);
     }
-    Ok(said)
 }
 
 /// The last command of the regime has its whole response.
@@ -229,6 +239,17 @@ pub(crate) fn note_closed(record: &mut Session, bits: u64) {
     );
 }
 
+/// Keeps what a command changes that has just passed in the note of the statement in this place, if it is one.
+#[inline(always)]
+pub(crate) fn keep_note(record: &mut Session, place: u32, change: u64) {
+    if place < STATEMENTS as u32 {
+        let place = place as usize & (STATEMENTS - 1);
+        let told = shared!(record.host.types[place]);
+        let note = shared!(record.client.notes[place]);
+        publish!(record.client.notes[place], notes::noted(note, told, change));
+    }
+}
+
 /// The bit of the statement that the command with this payload closes; 0: it closes none.
 #[inline(always)]
 fn closed_bit(head: &[u8; HEAD_BYTES]) -> u64 {
@@ -243,7 +264,7 @@ fn closed_bit(head: &[u8; HEAD_BYTES]) -> u64 {
 #[inline(always)]
 fn statement(
     data: &Data,
-    record: &Session,
+    record: &mut Session,
     command: StatementCommand,
     length: u32,
 ) -> Result<Aim, TrapReason> {
@@ -257,8 +278,15 @@ fn statement(
     if !statement::is_of(word, id) {
         return Err(TrapReason::UnknownStatement);
     }
-    let types = shared!(record.host.types[place]);
     let attributes = has_attributes(record);
+    if statement::is_followed(word) {
+        let change = statement::change(word, command, data, HEADER_BYTES, length, attributes)
+            .ok_or(TrapReason::UnknownStatement)?;
+        publish!(record.client.noting, place as u32);
+        publish!(record.client.change, change);
+        return Ok(Aim::Writer);
+    }
+    let types = shared!(record.host.types[place]);
     statement::aim(word, types, command, data, HEADER_BYTES, length, attributes)
         .ok_or(TrapReason::UnknownStatement)
 }

@@ -101,8 +101,10 @@ pub(crate) struct Scratch {
     pub(crate) silent: u32,
     /// Whose the client's segment is: an [`Aim`](sluice_ebpf::aim::Aim) as its number.
     pub(crate) aim: u32,
-    /// For the alignment.
-    pub(crate) reserved: u32,
+    /// The place of the followed statement that the segment is about: [`STATEMENTS`](sluice_ebpf::record::STATEMENTS) where it is about none.
+    pub(crate) noting: u32,
+    /// What it changes in its note ([`notes`](sluice_ebpf::notes)).
+    pub(crate) change: u64,
     /// The bits of the statements that the segment closes ([`Client::closed`](sluice_ebpf::record::Client::closed)).
     pub(crate) closes: u64,
 }

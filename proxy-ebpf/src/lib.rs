@@ -9,6 +9,7 @@ pub mod automaton;
 pub mod checksum;
 pub mod classify;
 pub mod latency;
+pub mod notes;
 pub mod packet;
 pub mod reason;
 pub mod record;

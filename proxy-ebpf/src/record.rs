@@ -332,7 +332,8 @@ pub struct Host {
     /// Prepared statements that may be spliced: words of [`statement`](crate::statement), or 0. One that is closed may stay: the node answers its executions
     /// with an error. It goes when its id or its place is given to another, before the client hears of that one.
     pub statements: [u64; STATEMENTS],
-    /// The types of their parameters, where they surely read. Written before the word.
+    /// The types of their parameters, where they surely read; of those that are followed, what is said of their notes ([`notes`](crate::notes)). Written before
+    /// the word.
     pub types: [u64; STATEMENTS],
 }
 
@@ -357,6 +358,12 @@ pub struct Client {
     /// A bit for each place of [`Host::statements`]: it differs from [`Host::closed_seen`] where a `COM_STMT_CLOSE` of that statement was spliced
     /// since the daemon looked. So no close is lost, however many there are, and none needs the daemon at once.
     pub closed: u64,
+    /// The program's own place for what the command at hand changes in the note of a statement, and for that one's place; nobody's: [`STATEMENTS`].
+    pub change: u64,
+    /// See `change`.
+    pub noting: u32,
+    /// For the alignment.
+    pub reserved: u32,
     /// The node that the last command of `begun` went to: a [`Seat`] as its number. Written before it.
     pub seat: u32,
     /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
@@ -369,11 +376,13 @@ pub struct Client {
     pub remaining: u32,
     /// What the last spliced command is answered with: an [`Expect`](crate::response::Expect) as its number.
     pub expect: u32,
-    /// Odd while the fields after `traps` are being written. Whoever reads them finds the same even number before
+    /// Odd while the fields after `notes` are being written. Whoever reads them finds the same even number before
     /// and after, or reads again: half of one command and half of the next are never shown as one.
     pub head_sequence: u32,
     /// Commands handed up, by reason.
     pub traps: [u32; TRAPS],
+    /// What was spliced of the statements in [`Host::statements`] that are followed: [`notes`](crate::notes).
+    pub notes: [u64; STATEMENTS],
     /// When the last spliced command began, in nanoseconds of `CLOCK_MONOTONIC` (`bpf_ktime_get_ns`).
     pub began_at: u64,
     /// Bytes of that command's one packet, its header included.
@@ -511,7 +520,7 @@ const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 2624,
+    size_of::<Session>() == 3200,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

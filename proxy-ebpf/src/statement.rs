@@ -1,10 +1,12 @@
 //! A prepared statement's word in the map record, and what it says of a command that names the statement.
 //!
-//! Of most statements the word says that they may be spliced, which they are to the writer. Of one that surely reads it says as well which of the
-//! session's nodes can execute it: has prepared it under the client's id, and was told the types of its parameters. These are part of the record, and an
-//! execution that names others is the daemon's: so whichever node has executed it last, every node that can knows what an execution without types means.
+//! The word says that a statement may be spliced, which it is to the writer. Of one that is *followed* the programs note what executions say of its parameters
+//! ([`notes`]), so that another node can be told; one that opens a cursor, or whose types cannot be noted, is the daemon's. Of one that surely reads in a session
+//! with a reader the word says which of the session's nodes can execute it: has prepared it under the client's id, and was told the types of its parameters.
+//! These are part of the record, and an execution that names others is the daemon's: so whichever node has executed it last, every node that can knows what an
+//! execution without types means.
 
-use crate::{aim::Aim, classify::StatementCommand, response::Window};
+use crate::{aim::Aim, classify::StatementCommand, notes, response::Window};
 
 /// The most parameters of a statement whose executions go to the reader.
 pub const PARAMETERS_MAX: u32 = 4;
@@ -21,6 +23,13 @@ const AT_READER: u64 = 1 << 35;
 /// Where the count of its parameters is, and how many bits it has.
 const PARAMETERS_AT: u32 = 36;
 const PARAMETERS_MASK: u64 = 7;
+/// It is followed.
+const FOLLOWED: u64 = 1 << 39;
+/// A cursor of it may be open.
+const CURSOR: u64 = 1 << 40;
+/// Where the count of a followed one's parameters is, and how many bits it has.
+const FOLLOWED_AT: u32 = 41;
+const FOLLOWED_MASK: u64 = 15;
 /// In the flags of `COM_STMT_EXECUTE`: `PARAMETER_COUNT_AVAILABLE`, with query attributes.
 const COUNT_AVAILABLE: u8 = 8;
 /// Places in the payload of a `COM_STMT_EXECUTE`: its flags, and what is behind the count of iterations.
@@ -40,6 +49,22 @@ pub const fn plain(id: u32) -> u64 {
 pub const fn reading(id: u32, parameters: u32, at_writer: bool, at_reader: bool) -> u64 {
     let nodes = if at_writer { AT_WRITER } else { 0 } | if at_reader { AT_READER } else { 0 };
     plain(id) | READS | nodes | (parameters as u64 & PARAMETERS_MASK) << PARAMETERS_AT
+}
+
+/// The word of a statement whose executions are noted, with at most [`notes::PARAMETERS_MAX`] parameters; of one that may have an open cursor none is
+/// spliced until that is gone.
+#[must_use]
+pub const fn followed(id: u32, parameters: u32, may_have_cursor: bool) -> u64 {
+    let cursor = if may_have_cursor { CURSOR } else { 0 };
+    plain(id) | FOLLOWED | cursor | (parameters as u64 & FOLLOWED_MASK) << FOLLOWED_AT
+}
+
+/// Whether the word is a statement's that is followed.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::inline_always, reason = "part of a program")]
+pub const fn is_followed(word: u64) -> bool {
+    word & FOLLOWED != 0
 }
 
 /// Whether the word is this statement's.
@@ -98,6 +123,70 @@ pub fn aim(
         AT_READER => Some(Aim::AtReader),
         _ => Some(Aim::Reader),
     }
+}
+
+/// What a command for the followed statement with this word, which is the writer's, changes in its note; none where the daemon must see it. The command's
+/// payload has `length` bytes and begins at `at`; `attributes`: the session has query attributes.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of a program")]
+pub fn change(
+    word: u64,
+    command: StatementCommand,
+    window: &impl Window,
+    at: u32,
+    length: u32,
+    attributes: bool,
+) -> Option<u64> {
+    match command {
+        StatementCommand::Fetch | StatementCommand::Close => return Some(notes::NOTHING),
+        StatementCommand::SendLongData => return Some(notes::LONG_DATA),
+        StatementCommand::Execute | StatementCommand::Reset if word & CURSOR != 0 => return None,
+        StatementCommand::Reset => return Some(notes::USED_UP),
+        StatementCommand::Execute => {}
+    }
+    if length < PARAMETERS_FROM || window.byte(at + FLAGS_AT)? & !COUNT_AVAILABLE != 0 {
+        return None;
+    }
+    let parameters = (word >> FOLLOWED_AT & FOLLOWED_MASK) as u32;
+    if parameters == 0 {
+        return Some(notes::USED_UP);
+    }
+    // With query attributes there is a count of all, and each type has a name behind it, which is empty.
+    let more = u32::from(attributes);
+    let bitmap = if parameters > 8 { 2 } else { 1 };
+    let named_at = PARAMETERS_FROM + more + bitmap;
+    if named_at >= length || (attributes && window.byte(at + PARAMETERS_FROM)? != parameters as u8)
+    {
+        return None;
+    }
+    match window.byte(at + named_at)? {
+        0 => Some(notes::USED_UP),
+        1 if named_at + 1 + parameters * (2 + more) <= length => {
+            types(parameters, window, at + named_at + 1, attributes)
+        }
+        _ => None,
+    }
+}
+
+/// What an execution changes that names its parameters' types at `place`.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "part of a program")]
+fn types(parameters: u32, window: &impl Window, mut place: u32, attributes: bool) -> Option<u64> {
+    let mut change = notes::USED_UP;
+    let mut parameter = 0;
+    while parameter < notes::PARAMETERS_MAX {
+        if parameter >= parameters {
+            break;
+        }
+        let code = notes::code(window.byte(place)?, window.byte(place + 1)?)?;
+        if attributes && window.byte(place + 2)? != 0 {
+            return None;
+        }
+        change = notes::with_type(change, parameter, code);
+        place += 2 + u32::from(attributes);
+        parameter += 1;
+    }
+    Some(change)
 }
 
 /// Whether an execution names no types, or these.
@@ -252,6 +341,87 @@ mod tests {
             Some(Aim::Reader)
         );
         assert_eq!(found(reading(7, 0, true, true), &bare[..5], false), None);
+    }
+
+    /// What an execution of a followed statement with as many parameters changes, which names these types.
+    fn changed(kinds: &[[u8; 2]], attributes: bool, cut: usize) -> Option<u64> {
+        let count = u8::try_from(kinds.len()).unwrap();
+        let mut payload = vec![0x17, 7, 0, 0, 0, 0, 1, 0, 0, 0];
+        payload.extend(attributes.then_some(count));
+        payload.resize(payload.len() + kinds.len().div_ceil(8), 0xff);
+        payload.push(1);
+        for kind in kinds {
+            payload.extend(kind);
+            payload.extend(attributes.then_some(0));
+        }
+        payload.truncate(payload.len() - cut);
+        let message = [b"head", &payload[..], &[1; 64]].concat();
+        let length = u32::try_from(payload.len()).unwrap();
+        let word = followed(7, count.into(), false);
+        change(word, Execute, &message.as_slice(), 4, length, attributes)
+    }
+
+    #[test]
+    fn what_an_execution_says_of_its_parameters_is_noted() {
+        for count in 1..=10_u8 {
+            let kinds: Vec<_> = (0..count).map(|at| [at, at << 7]).collect();
+            let codes = kinds.iter().map(|[low, high]| notes::code(*low, *high));
+            let wanted = (0..).zip(codes).try_fold(0, |all, (parameter, code)| {
+                Some(notes::with_type(all, parameter, code?))
+            });
+            assert!(wanted.is_some());
+            for attributes in [false, true] {
+                assert_eq!(changed(&kinds, attributes, 0), wanted, "{kinds:?}");
+                for cut in 1..=2 * kinds.len() {
+                    assert_eq!(changed(&kinds, attributes, cut), None, "{cut}");
+                }
+                let mut strange = kinds.clone();
+                strange[usize::from(count) - 1] = [16, 0];
+                assert_eq!(changed(&strange, attributes, 0), None);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_noted_is_the_daemons() {
+        let change = |parameters, payload: &[u8], cursor, attributes| {
+            let message = [b"head", payload].concat();
+            let length = u32::try_from(payload.len()).unwrap();
+            let word = followed(7, parameters, cursor);
+            assert!(is_followed(word) && is_of(word, 7) && !is_followed(plain(7)));
+            change(word, Execute, &message.as_slice(), 4, length, attributes)
+        };
+        let plain = execution(false, 0, None);
+        assert_eq!(change(2, &plain, false, false), Some(notes::USED_UP));
+        assert_eq!(change(2, &plain, true, false), None);
+        assert_eq!(change(2, &execution(false, 1, None), false, false), None);
+        assert_eq!(change(2, &plain[..11], false, false), None);
+        assert_eq!(change(0, &plain[..10], false, false), Some(notes::USED_UP));
+        assert_eq!(change(0, &plain[..9], false, false), None);
+        // Query attributes: a count of them, names.
+        let mut named = execution(true, 8, Some([3, 0x8008]));
+        assert!(change(2, &named, false, true).is_some());
+        assert_eq!(change(3, &named, false, true), None);
+        named[15] = 1;
+        assert_eq!(change(2, &named, false, true), None);
+        named[12] = 2;
+        assert_eq!(change(2, &named, false, true), None);
+    }
+
+    #[test]
+    fn other_commands_of_a_followed_statement_are_noted() {
+        let window: &[u8] = &[];
+        let change =
+            |command, cursor| change(followed(7, 1, cursor), command, &window, 0, 5, false);
+        for cursor in [false, true] {
+            assert_eq!(change(Fetch, cursor), Some(notes::NOTHING));
+            assert_eq!(change(Close, cursor), Some(notes::NOTHING));
+            assert_eq!(change(SendLongData, cursor), Some(notes::LONG_DATA));
+            let reset = (!cursor).then_some(notes::USED_UP);
+            assert_eq!(change(Reset, cursor), reset);
+            assert_eq!(change(Execute, cursor), None);
+            assert!(may_be_silent(followed(7, 1, cursor), SendLongData));
+        }
     }
 
     #[test]

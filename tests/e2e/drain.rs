@@ -105,17 +105,14 @@ fn statements_leave(stage: &Stage) -> Result<()> {
     drain(&site, LONG)?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let tied = (USER, "prepared statement", true);
-    // What the kernel splices nobody has seen.
-    let ties = if stage.path().splices() { 2 } else { 1 };
-    listed(&mut operator, &vec![tied; ties])?;
+    listed(&mut operator, &[tied])?;
     reads.send_command(&command::fetch(cursor.id, 9))?;
     let mut rows = Vec::new();
     reads.read_rows(&mut rows)?.ok()?;
     // And the end.
     assert_eq!(rows.len(), 9 + 1);
-    let at = usize::from(!stage.path().splices());
     wait::until_true("the session has moved", DEADLINE, || {
-        Ok(port(&mut moves)? == site.cluster.address(at)?.port())
+        Ok(port(&mut moves)? == site.cluster.address(1)?.port())
     })?;
     assert_eq!(moves.command(&bare)?.packets, before);
     moves.execute(&plain, &[])?.outcome.ok()?;

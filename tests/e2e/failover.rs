@@ -525,16 +525,18 @@ fn prepared_statements(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// An execution without the types of its parameters means what an earlier one said of them, which went with the node.
+/// An execution without types means what an earlier one said: with more parameters than the kernel notes, that went with the node.
 fn unknown_parameters(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.spliced_client(stage)?;
-    let statement = client.prepare("SELECT ?")?;
-    let whole = command::execute(statement.id, 0, &[Some(b"x")]);
+    let values = [Some(&b"x"[..]); 11];
+    let statement = client.prepare("SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?")?;
+    let whole = command::execute(statement.id, 0, &values);
     client.command(&whole)?.outcome.ok()?;
-    // Command, id, flags, iterations and bitmap; then a 0, and the value.
-    let mut bare = whole.get(..11).context("a short command")?.to_vec();
-    bare.extend(b"\0\x01x");
+    // Command, id, flags, iterations and bitmap; then a 0, and the values.
+    let mut bare = whole.get(..12).context("a short command")?.to_vec();
+    bare.push(0);
+    bare.extend(b"\x01x".repeat(values.len()));
     let answer = client.command(&bare)?;
     answer.outcome.ok()?;
     site.cluster.server(0)?.kill()?;

@@ -63,6 +63,7 @@ mod on_the_wire;
 mod operator;
 mod pipelined;
 mod prepared;
+mod prepared_follow;
 mod processlist;
 mod proxy_protocol;
 mod proxyconfig;
@@ -110,6 +111,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("abandoned", abandoned::CASES),
     ("values", values::CASES),
     ("prepared", prepared::CASES),
+    ("prepared_follow", prepared_follow::CASES),
     ("admin_prepared", admin_prepared::CASES),
     ("proxysys", proxysys::CASES),
     ("transaction", transaction::CASES),

@@ -37,6 +37,7 @@ pub(super) fn client(record: &mut Session, scratch: &Scratch) {
         publish!(record.client.begun, record.wire.regime);
     }
     client::note_closed(record, shared!(scratch.closes));
+    client::keep_note(record, shared!(scratch.noting), shared!(scratch.change));
     let silent = shared!(scratch.silent) + u32::from(expect == Expect::Nothing);
     publish!(
         record.client.silent_commands,

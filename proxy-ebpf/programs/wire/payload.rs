@@ -6,6 +6,7 @@ use sluice_ebpf::{
     autocommit,
     automaton::{self, Backslash},
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
+    notes,
     reason::TrapReason,
     record::{self, NODES, STATEMENTS, Seat, Session, takes},
     response::{Expect, Response, Window},
@@ -122,6 +123,7 @@ fn commands(
     publish!(scratch.position, 0);
     publish!(scratch.silent, 0);
     publish!(scratch.closes, 0);
+    publish!(scratch.noting, STATEMENTS as u32);
     // Prepared statements are the writer's, mostly.
     publish!(scratch.aim, Aim::Writer as u32);
     let mut front = Front {
@@ -162,7 +164,7 @@ extern "C" fn silent(_index: u32, front: &mut Front) -> i64 {
     if !is_silent || text[3] != 0 || length + HEADER_BYTES >= left {
         return 1;
     }
-    match known_statement(record, text, length) {
+    match known_statement(record, scratch, length) {
         Ok(bit) => {
             let (closes, silent) = (shared!(scratch.closes), shared!(scratch.silent));
             publish!(scratch.closes, closes | bit);
@@ -174,14 +176,15 @@ extern "C" fn silent(_index: u32, front: &mut Front) -> i64 {
     }
 }
 
-/// The bit of the statement that the command closes whose front lies in `text`, 0 if it is another one of those that name a statement and may be
-/// spliced.
+/// The bit of the statement that the command closes whose front lies in the scratch memory, 0 if it is another one of those that name a statement and may be
+/// spliced. All but an execution is noted.
 #[inline(always)]
 fn known_statement(
     record: &Session,
-    text: &[u8; TEXT_BYTES],
+    scratch: &mut Scratch,
     length: u32,
 ) -> Result<u64, TrapReason> {
+    let text = &scratch.text;
     let CommandClass::Statement(command) = classify::command_class(text[4]) else {
         return Err(TrapReason::Command);
     };
@@ -189,14 +192,36 @@ fn known_statement(
         return Err(TrapReason::Framing);
     }
     let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
-    let word = shared!(record.host.statements[id as usize & (STATEMENTS - 1)]);
+    let place = id as usize & (STATEMENTS - 1);
+    let word = shared!(record.host.statements[place]);
     if !statement::is_of(word, id) || !statement::may_be_silent(word, command) {
         return Err(TrapReason::UnknownStatement);
+    }
+    if statement::is_followed(word) && !matches!(command, StatementCommand::Execute) {
+        // Of its front only the beginning may be there.
+        let change = statement::change(word, command, &Text(text), HEADER_BYTES, length, false)
+            .ok_or(TrapReason::UnknownStatement)?;
+        note_change(scratch, place as u32, change)?;
     }
     Ok(match command {
         StatementCommand::Close => record::closed_bit(id),
         _ => 0,
     })
+}
+
+/// One more command of the segment changes the note of the statement in this place, which must be the only one.
+#[inline(always)]
+fn note_change(scratch: &mut Scratch, place: u32, change: u64) -> Result<(), TrapReason> {
+    let (noting, before) = (shared!(scratch.noting), shared!(scratch.change));
+    if noting == STATEMENTS as u32 {
+        publish!(scratch.noting, place);
+        publish!(scratch.change, change);
+    } else if noting == place {
+        publish!(scratch.change, notes::then(before, change));
+    } else if change != notes::NOTHING {
+        return Err(TrapReason::UnknownStatement);
+    }
+    Ok(())
 }
 
 /// The front of a command, as it lies in the scratch memory.
@@ -216,13 +241,21 @@ impl Window for Text<'_> {
 
 /// Which node the execution is for whose front lies in the scratch memory, an [`Aim`] as its number.
 #[inline(always)]
-fn execution(record: &Session, scratch: &Scratch, length: u32) -> Result<u32, TrapReason> {
+fn execution(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u32, TrapReason> {
     let text = &scratch.text;
     let id = u32::from_le_bytes([text[5], text[6], text[7], text[8]]);
     let place = id as usize & (STATEMENTS - 1);
     let word = shared!(record.host.statements[place]);
-    let types = shared!(record.host.types[place]);
     let attributes = client::has_attributes(record);
+    if statement::is_followed(word) {
+        let command = StatementCommand::Execute;
+        let text = Text(text);
+        let change = statement::change(word, command, &text, HEADER_BYTES, length, attributes)
+            .ok_or(TrapReason::UnknownStatement)?;
+        note_change(scratch, place as u32, change)?;
+        return Ok(Aim::Writer as u32);
+    }
+    let types = shared!(record.host.types[place]);
     let aim = statement::aim(
         word,
         types,
@@ -268,7 +301,7 @@ fn command(
         CommandClass::Simple(_) if at == 0 => publish!(scratch.aim, Aim::Last as u32),
         CommandClass::Simple(_) => {}
         CommandClass::Statement(command) => {
-            let bit = known_statement(record, text, length)?;
+            let bit = known_statement(record, scratch, length)?;
             let closes = shared!(scratch.closes);
             publish!(scratch.closes, closes | bit);
             if matches!(command, StatementCommand::Execute) {

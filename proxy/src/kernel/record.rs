@@ -13,6 +13,7 @@ use std::{
 
 use sluice_ebpf::{
     latency::Histogram,
+    notes::{self, Note},
     reason::{TrapReason, WaitReason},
     record::{
         Aside, HEAD_BYTES, Hop, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path,
@@ -296,13 +297,37 @@ impl Slot {
         self.set_statement(id, statement::plain(id), 0);
     }
 
-    /// The same of one that surely reads: its word, and the types of its parameters.
+    /// The same of one with this word, whose parameters have these types where it surely reads. What was noted of one in its place must be taken.
     pub fn set_statement(&self, id: u32, word: u64, types: u64) {
         let place = id as usize & (STATEMENTS - 1);
         // Nothing in between is said of other types.
         self.statement(id).store(0, Ordering::Release);
+        let types = if statement::is_followed(word) {
+            notes::fresh(word!(self, client.notes[place]).load(Ordering::Acquire))
+        } else {
+            types
+        };
         word!(self, host.types[place]).store(types, Ordering::Release);
         self.statement(id).store(word, Ordering::Release);
+    }
+
+    /// Whether a statement with this id would take no other one's place.
+    pub fn has_room_for(&self, id: u32) -> bool {
+        let known = self.statement(id).load(Ordering::Acquire);
+        known == 0 || statement::is_of(known, id)
+    }
+
+    /// What was spliced of the statements that are followed, by their ids.
+    pub fn notes(&self) -> impl Iterator<Item = (u32, Note)> {
+        let places = (0..STATEMENTS).zip(0..);
+        places.filter_map(|(place, id)| {
+            let word = self.statement(id).load(Ordering::Acquire);
+            let told = word!(self, host.types[place]).load(Ordering::Acquire);
+            let note = word!(self, client.notes[place]).load(Ordering::Acquire);
+            let id = u32::try_from(word & u64::from(u32::MAX)).unwrap_or_default();
+            let note = Note::read(note, told).filter(|_| statement::is_followed(word));
+            note.map(|note| (id, note))
+        })
     }
 
     /// The statement is not spliceable.
@@ -313,10 +338,15 @@ impl Slot {
         }
     }
 
+    /// The place of a statement with this id is free.
+    pub fn clear_place(&self, id: u32) {
+        self.statement(id).store(0, Ordering::Release);
+    }
+
     /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
     pub fn forget_statements(&self) {
         for id in 0..u32::try_from(STATEMENTS).unwrap_or(0) {
-            self.statement(id).store(0, Ordering::Release);
+            self.clear_place(id);
         }
     }
 

@@ -1,17 +1,18 @@
-//! Executions of prepared statements, where the daemon sees all of a statement's: which of a session's nodes one is for, and what each node lacks.
+//! Executions of prepared statements, where the daemon knows all of a statement's: which of a session's nodes one is for, and what each node lacks.
 //!
 //! A driver may name its parameters' types with the first execution only, and again where they change. So each node must have been told those that were
 //! named last, whichever node that execution went to.
 
 use sluice_ebpf::{
+    notes::{self, Note},
     record::{NODES, Seat},
-    statement::{PARAMETERS_MAX, reading},
+    statement::{PARAMETERS_MAX, followed, reading},
 };
 
 use super::aim::Place;
 use crate::protocol::statement::Front;
 
-/// A statement all of whose executions the daemon sees.
+/// A statement of which the daemon knows what its executions have said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Tracked {
     /// Which node its text is for.
@@ -19,15 +20,27 @@ pub struct Tracked {
     parameters: u16,
     /// The types that were named last, two bytes for each parameter.
     types: Option<Box<[u8]>>,
+    /// The writer may have been told others.
+    may_have_other_types: bool,
     /// By [`Seat`]: the node has been told them.
     is_typed: [bool; NODES],
     reader: AtReader,
-    /// The kernel may splice its executions, where it can tell whose they are.
-    is_spliced: bool,
+    spliced: Spliced,
     /// `COM_STMT_SEND_LONG_DATA` has brought the writer something for the next execution.
     has_long_data: bool,
     /// An execution has opened a cursor, which may be open yet.
     may_have_cursor: bool,
+}
+
+/// Which of a statement's executions the kernel may splice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Spliced {
+    /// None.
+    Never,
+    /// Those of which it can tell whose they are, with the types that it knows.
+    AsReads,
+    /// To the writer all that it can note.
+    Noted,
 }
 
 /// What a statement is at the reader.
@@ -48,49 +61,91 @@ impl Tracked {
             place,
             parameters,
             types: None,
+            may_have_other_types: false,
             is_typed: [false; NODES],
             reader: AtReader::Unknown,
-            is_spliced: false,
+            spliced: Spliced::Never,
             has_long_data: false,
             may_have_cursor: false,
         }
     }
 
-    /// The same of one whose executions the kernel may splice: where it cannot tell whose all of them are, none are tracked.
-    pub fn spliced(place: Place, parameters: u16) -> Option<Self> {
-        let is_short = u32::from(parameters) <= PARAMETERS_MAX;
-        let tracked = Self {
-            is_spliced: place == Place::Reader,
-            ..Self::new(place, parameters)
-        };
-        match tracked.place {
-            Place::Reader => is_short.then_some(tracked),
-            Place::Writer => None,
+    /// The same of one whose executions the kernel may splice, in a session with a reader or one without: where it could say nothing of them to the daemon,
+    /// none are tracked.
+    pub fn spliced(place: Place, parameters: u16, has_reader: bool) -> Option<Self> {
+        let count = u32::from(parameters);
+        let (place, spliced) = match place {
+            Place::Reader if has_reader && count <= PARAMETERS_MAX => (place, Spliced::AsReads),
+            Place::Reader | Place::Writer if has_reader => (Place::Writer, Spliced::Noted),
             // A hint, or the statement before: the daemon says it each time.
-            Place::AnyReader | Place::Named(_) | Place::Last => Some(tracked),
-        }
+            _ if has_reader => (place, Spliced::Never),
+            _ => (place, Spliced::Noted),
+        };
+        let is_known = spliced != Spliced::Noted || count <= notes::PARAMETERS_MAX;
+        is_known.then(|| Self {
+            spliced,
+            ..Self::new(place, parameters)
+        })
     }
 
     /// What the kernel is to know of it, as the client calls it `id`: its word and its types. None where the daemon must see its next execution.
     pub fn in_kernel(&self, id: u32) -> Option<(u64, u64)> {
-        if !self.is_spliced || self.has_long_data {
-            return None;
-        }
         let at_writer = self.parameters == 0 || self.is_typed(Seat::Writer);
-        let is_told = self.parameters == 0 || self.is_typed(Seat::Reader);
-        let at_reader = self.at_reader() == Some(id) && is_told;
-        let word = reading(id, self.parameters.into(), at_writer, at_reader);
-        let types = self.types.as_deref().unwrap_or_default();
-        let types = types
-            .iter()
-            .rev()
-            .fold(0, |all, byte| all << 8 | u64::from(*byte));
-        Some((word, types))
+        match self.spliced {
+            _ if self.has_long_data => None,
+            Spliced::Never => None,
+            Spliced::Noted => {
+                let is_told = at_writer || self.types.is_none();
+                let word = followed(id, self.parameters.into(), self.may_have_cursor);
+                is_told.then_some((word, 0))
+            }
+            Spliced::AsReads => {
+                let is_told = self.parameters == 0 || self.is_typed(Seat::Reader);
+                let at_reader = self.at_reader() == Some(id) && is_told;
+                let word = reading(id, self.parameters.into(), at_writer, at_reader);
+                let types = self.types.as_deref().unwrap_or_default();
+                let types = types
+                    .iter()
+                    .rev()
+                    .fold(0, |all, byte| all << 8 | u64::from(*byte));
+                Some((word, types))
+            }
+        }
     }
 
     /// Whether the kernel splices its executions.
-    pub const fn is_spliced(&self) -> bool {
-        self.is_spliced
+    pub fn is_spliced(&self) -> bool {
+        self.spliced != Spliced::Never
+    }
+
+    /// Whether the reader must know it by the client's id for them.
+    pub fn needs_clients_id(&self) -> bool {
+        self.spliced == Spliced::AsReads
+    }
+
+    /// What the kernel has noted of its executions, which were the writer's.
+    pub fn noted(&mut self, note: Note) {
+        self.has_long_data = note.has_long_data();
+        if let Some(types) = note.types(self.parameters) {
+            self.name(Seat::Writer, &types.collect::<Box<[u8]>>());
+        }
+    }
+
+    /// These types are named to this node.
+    fn name(&mut self, seat: Seat, types: &[u8]) {
+        if self.types.as_deref() != Some(types) {
+            self.types = Some(types.into());
+            self.is_typed = [false; NODES];
+        }
+        self.may_have_other_types = false;
+        self.set_typed(seat, true);
+    }
+
+    /// The writer may have been told types that nobody else knows.
+    pub fn lose_types(&mut self) {
+        self.types = None;
+        self.is_typed = [false; NODES];
+        self.may_have_other_types = true;
     }
 
     /// How many parameters it has.
@@ -120,6 +175,7 @@ impl Tracked {
 
     /// The session has another writer, which has prepared the statement.
     pub const fn writer_is_new(&mut self) {
+        self.may_have_other_types = false;
         self.has_long_data = false;
         self.may_have_cursor = false;
         self.set_typed(Seat::Writer, false);
@@ -148,7 +204,7 @@ impl Tracked {
 
     /// Whether nothing of it is lost with the writer's connection, but for the statement itself.
     pub const fn is_all_known(&self) -> bool {
-        !self.has_long_data && !self.may_have_cursor
+        !self.has_long_data && !self.may_have_cursor && !self.may_have_other_types
     }
 
     /// The node that an execution is for. One that opens a cursor, or uses what is at the writer already, is the writer's.
@@ -178,18 +234,19 @@ impl Tracked {
     /// An execution goes to this node. Returns the types that it must name, where it does not and the node has not been told them.
     pub fn executed(&mut self, seat: Seat, front: &Front) -> Option<&[u8]> {
         self.has_long_data = false;
-        self.may_have_cursor |= front.opens_cursor();
-        let is_typed = self.is_typed(seat);
-        if front.types.is_some() {
-            if front.types != self.types {
-                self.types.clone_from(&front.types);
-                self.is_typed = [false; NODES];
-            }
-        } else if is_typed || self.types.is_none() {
+        if seat == Seat::Writer {
+            // It closes an earlier one.
+            self.may_have_cursor = front.opens_cursor();
+        }
+        if let Some(types) = &front.types {
+            self.name(seat, types);
+            return None;
+        }
+        if self.is_typed(seat) || self.types.is_none() {
             return None;
         }
         self.set_typed(seat, true);
-        self.types.as_deref().filter(|_| front.types.is_none())
+        self.types.as_deref()
     }
 
     fn is_typed(&self, seat: Seat) -> bool {
@@ -272,7 +329,7 @@ mod tests {
     #[test]
     fn the_kernel_is_told_which_nodes_can_execute_it() {
         let (typed, bare) = (execution(Some(0xFD), 0), execution(None, 0));
-        let mut tracked = Tracked::spliced(Place::Reader, 1).unwrap();
+        let mut tracked = Tracked::spliced(Place::Reader, 1, true).unwrap();
         let word = |at_writer, at_reader| reading(7, 1, at_writer, at_reader);
         assert_eq!(tracked.in_kernel(7), Some((word(false, false), 0)));
         tracked.prepared_at_reader(Some(7));
@@ -292,12 +349,61 @@ mod tests {
         tracked.executed(Seat::Reader, &bare);
         assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
         assert_eq!(Tracked::new(Place::Reader, 1).in_kernel(7), None);
-        let plain = Tracked::spliced(Place::Reader, 0).unwrap();
+        let plain = Tracked::spliced(Place::Reader, 0, true).unwrap();
         assert_eq!(plain.in_kernel(7), Some((reading(7, 0, true, false), 0)));
-        assert!(Tracked::spliced(Place::Writer, 0).is_none());
-        assert!(Tracked::spliced(Place::Reader, 5).is_none());
-        let asks = Tracked::spliced(Place::Last, 0).unwrap();
+        let asks = Tracked::spliced(Place::Last, 0, true).unwrap();
         assert_eq!(asks.in_kernel(7), None);
+    }
+
+    #[test]
+    fn the_kernel_notes_what_goes_to_the_writer() {
+        for (place, has_reader, parameters) in [
+            (Place::Writer, true, 10),
+            (Place::Reader, true, 5),
+            (Place::Reader, false, 1),
+            (Place::Last, false, 0),
+        ] {
+            let tracked = Tracked::spliced(place, parameters, has_reader).unwrap();
+            let word = followed(7, parameters.into(), false);
+            assert_eq!(tracked.in_kernel(7), Some((word, 0)));
+            assert!(tracked.is_all_known() && tracked.is_spliced());
+        }
+        for (place, has_reader) in [(Place::Writer, true), (Place::Reader, false)] {
+            assert!(Tracked::spliced(place, 11, has_reader).is_none());
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_has_noted_is_known() {
+        let note = |change| Note::read(notes::noted(0, notes::fresh(0), change), notes::fresh(0));
+        let long = notes::code(3, 0).map(|code| notes::with_type(notes::USED_UP, 0, code));
+        let mut tracked = Tracked::spliced(Place::Writer, 1, true).unwrap();
+        let word = |cursor| Some((followed(7, 1, cursor), 0));
+        tracked.noted(note(notes::LONG_DATA).unwrap());
+        assert!(!tracked.is_all_known() && tracked.in_kernel(7).is_none());
+        tracked.noted(note(long.unwrap()).unwrap());
+        assert!(tracked.is_all_known() && tracked.has_types());
+        assert_eq!(tracked.in_kernel(7), word(false));
+        // Another writer has not been told: the daemon must see the next execution.
+        tracked.writer_is_new();
+        assert_eq!(tracked.in_kernel(7), None);
+        let bare = execution(None, 0);
+        assert_eq!(tracked.executed(Seat::Writer, &bare), Some(&[3, 0][..]));
+        assert_eq!(tracked.in_kernel(7), word(false));
+        tracked.executed(Seat::Writer, &execution(None, 1));
+        assert!(!tracked.is_all_known());
+        assert_eq!(tracked.in_kernel(7), word(true));
+        tracked.executed(Seat::Writer, &bare);
+        assert!(tracked.is_all_known());
+        // What was named otherwise nobody knows, until types are named again.
+        tracked.lose_types();
+        assert!(!tracked.is_all_known() && !tracked.has_types());
+        assert_eq!(tracked.in_kernel(7), word(false));
+        tracked.noted(note(notes::USED_UP).unwrap());
+        assert!(!tracked.is_all_known());
+        assert_eq!(tracked.executed(Seat::Writer, &bare), None);
+        tracked.executed(Seat::Writer, &execution(Some(8), 0));
+        assert!(tracked.is_all_known());
     }
 
     #[test]

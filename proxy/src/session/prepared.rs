@@ -35,7 +35,7 @@ impl Whole {
 struct Known {
     head: Box<Head>,
     whole: Option<Whole>,
-    /// What its executions have said, where the daemon sees them all.
+    /// What its executions have said, where the daemon knows of them all.
     tracked: Option<Box<Tracked>>,
     /// The node does not know it.
     is_own: bool,
@@ -131,14 +131,14 @@ impl Prepared {
         self.closing.extend(at_reader);
     }
 
-    /// The daemon sees all executions of this statement, which has just been prepared.
+    /// The daemon knows of all executions of this statement, which has just been prepared.
     pub fn track(&mut self, id: u32, tracked: Tracked) {
         if let Some(known) = self.known.get_mut(&id) {
             known.tracked = Some(Box::new(tracked));
         }
     }
 
-    /// What the executions of a statement have said, if the daemon has seen them all.
+    /// What the executions of a statement have said, if the daemon knows of them all.
     pub fn tracked(&self, id: u32) -> Option<&Tracked> {
         self.known.get(&id)?.tracked.as_deref()
     }
@@ -148,15 +148,9 @@ impl Prepared {
         self.known.get_mut(&id)?.tracked.as_deref_mut()
     }
 
-    /// The daemon does not see all executions of this statement any more. [`LAST_PREPARED`] is the one prepared last. Returns its id.
-    pub fn untrack(&mut self, id: u32) -> u32 {
-        let id = if id == LAST_PREPARED { self.last } else { id };
-        if let Some(known) = self.known.get_mut(&id) {
-            let tracked = known.tracked.take();
-            self.closing
-                .extend(tracked.and_then(|tracked| tracked.at_reader()));
-        }
-        id
+    /// The statement that a command names by this id: [`LAST_PREPARED`] is the one prepared last.
+    pub const fn named(&self, id: u32) -> u32 {
+        if id == LAST_PREPARED { self.last } else { id }
     }
 
     /// The session has another reader, or none.
@@ -240,8 +234,8 @@ impl Prepared {
 
     /// The front of a statement's text, if it is remembered. [`LAST_PREPARED`] is the one prepared last.
     pub fn text(&self, id: u32) -> Option<&Head> {
-        let id = if id == LAST_PREPARED { self.last } else { id };
-        self.known.get(&id).map(|known| known.head.as_ref())
+        let known = self.known.get(&self.named(id));
+        known.map(|known| known.head.as_ref())
     }
 
     /// The node's statements in the order of their ids, as another node must be told them; none where one of them is not known whole, or would mean
@@ -265,6 +259,12 @@ impl Prepared {
                 let tracked = known.tracked.as_ref();
                 tracked.is_none_or(|tracked| !tracked.has_long_data())
             })
+    }
+
+    /// Whether the node has statements of which the daemon does not know what executions have said.
+    pub fn has_untracked(&self) -> bool {
+        let mut known = self.known.values();
+        self.has_forgotten || known.any(|known| !known.is_own && known.tracked.is_none())
     }
 
     /// Whether all statements can be had at another node, with all that executions have said of them, though this one still has them.
@@ -329,7 +329,7 @@ mod tests {
         prepared.reader_has_counted(13);
         assert_eq!(prepared.all_tracked_ids(), [1, 2, 3]);
         prepared.forget(2);
-        prepared.untrack(1);
+        prepared.forget(1);
         assert!(prepared.tracked(1).is_none() && prepared.tracked(3).is_some());
         assert_eq!(prepared.take_closing(), [12, 11]);
         prepared.forget(3);

@@ -51,8 +51,11 @@ impl Serving<'_> {
         self.look_at_execution().await?;
         match effect {
             Effect::Closed(id) => {
-                let is_tracked = self.entry.prepared.borrow().tracked(*id).is_some();
-                if let Some(slot) = self.entry.slot().filter(|_| is_tracked) {
+                let is_at_both = {
+                    let prepared = self.entry.prepared.borrow();
+                    prepared.tracked(*id).is_some_and(Tracked::needs_clients_id)
+                };
+                if let Some(slot) = self.entry.slot().filter(|_| is_at_both) {
                     // The reader has it until it is told.
                     slot.forget_statement(*id);
                 }
@@ -109,7 +112,7 @@ impl Serving<'_> {
             }
             // It names types in a way of its own, or a statement.
             Some(command::STMT_EXECUTE | command::STMT_BULK_EXECUTE) => {
-                self.untrack(id);
+                self.lose_types(id);
             }
             Some(command::STMT_SEND_LONG_DATA) => {
                 match self.entry.prepared.borrow_mut().tracked_mut(id) {
@@ -151,18 +154,32 @@ impl Serving<'_> {
                 }
                 // What the node makes of it nobody knows.
                 Err(_malformed) => {
-                    self.untrack(id);
+                    self.lose_types(id);
                     return Ok(None);
                 }
             }
         }
     }
 
-    /// The daemon does not follow this statement's executions any more: all are the writer's.
-    fn untrack(&self, id: u32) {
-        let id = self.entry.prepared.borrow_mut().untrack(id);
-        if let Some(slot) = self.entry.slot() {
-            slot.forget_statement(id);
+    /// What the writer has been told of this statement's parameters the daemon does not know, until types are named again.
+    fn lose_types(&self, id: u32) {
+        let id = self.entry.prepared.borrow().named(id);
+        if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
+            tracked.lose_types();
+        }
+        self.tell_kernel(id);
+    }
+
+    /// Takes notice of what the kernel has noted of executions, while no regime is live.
+    pub(super) fn take_notes(&self) {
+        let Some(slot) = self.entry.slot() else {
+            return;
+        };
+        let mut prepared = self.entry.prepared.borrow_mut();
+        for (id, note) in slot.notes() {
+            if let Some(tracked) = prepared.tracked_mut(id) {
+                tracked.noted(note);
+            }
         }
     }
 
@@ -184,8 +201,11 @@ impl Serving<'_> {
         // The kernel changes nothing in a command.
         let may_know = self.is_spliceable() && prepared.at_writer().of(id) == id;
         if let (Some(slot), Some(tracked)) = (self.entry.slot(), tracked) {
+            // One that the reader must know as well is worth another's place.
+            let may_stand = tracked.needs_clients_id() || slot.has_room_for(id);
             match tracked.in_kernel(id).filter(|_| may_know) {
-                Some((word, types)) => slot.set_statement(id, word, types),
+                Some((word, types)) if may_stand => slot.set_statement(id, word, types),
+                Some(_) => {}
                 None => slot.forget_statement(id),
             }
         }
@@ -292,7 +312,7 @@ impl Serving<'_> {
             };
             let next = prepared.next_of_reader();
             // Only under the client's id the kernel can splice them.
-            let wanted = if tracked.is_spliced() {
+            let wanted = if tracked.needs_clients_id() {
                 arrange(&[(id, whole)], next)
             } else {
                 let at_node = next;

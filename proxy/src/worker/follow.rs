@@ -101,26 +101,16 @@ impl Serving<'_> {
         })
     }
 
-    /// What ties the session to a node that is there: prepared statements do not, if all that is known of them can be had at another one.
-    pub(super) fn ties_to_alive(&self) -> Vec<StickyReason> {
-        let session = self.entry.current();
-        let mut ties = session.sticky_reasons();
-        let own = session.ties.reasons();
-        let can_move = self.entry.prepared.borrow().can_move(session.versions);
-        // Those of `PREPARE` are among the session's own ties.
-        ties.retain(|tie| {
-            *tie != StickyReason::PreparedStatement || own.contains(tie) || !can_move
-        });
-        ties
-    }
-
     /// What ties the session to a node that is gone, but for a transaction, which is gone with it.
     pub(super) fn ties_to_dead(&self) -> Vec<StickyReason> {
         let session = self.entry.current();
         let mut ties = session.sticky_reasons();
         let own = session.ties.reasons();
-        let can_follow =
-            self.entry.prepared.borrow().can_follow(session.versions) && !self.has_long_data();
+        let can_follow = {
+            let prepared = self.entry.prepared.borrow();
+            let may_have_long_data = prepared.has_untracked() && self.has_long_data();
+            prepared.can_follow(session.versions) && !may_have_long_data
+        };
         ties.retain(|reason| match reason {
             StickyReason::Transaction => false,
             // Those of `PREPARE` are among the session's own ties.
@@ -130,7 +120,7 @@ impl Serving<'_> {
         ties
     }
 
-    /// Whether `COM_STMT_SEND_LONG_DATA` may have brought something that no execution has used.
+    /// Whether `COM_STMT_SEND_LONG_DATA` may have brought something that no execution has used, of a statement that is not tracked.
     fn has_long_data(&self) -> bool {
         let silent = self
             .entry

@@ -26,7 +26,7 @@ use crate::{
     kernel::record::Slot,
     session::{
         AnsweredBy, Below, Command, CsId, InsertId, Mode, Path, Prepared, ServerState, Session,
-        SsId,
+        SsId, Versions,
     },
 };
 
@@ -257,6 +257,7 @@ impl Entry {
                 }
             }
         }
+        session.has_prepared = session.has_prepared && self.is_tied_by_prepared(session.versions);
         if session.relay_reason.is_none() && self.worker.process.is_splice_off() {
             session.relay_reason = Some(RelayReason::Off);
             session.path = Path::Relay;
@@ -267,6 +268,13 @@ impl Entry {
             session.set_bound_state(ServerState::Active);
         }
         session
+    }
+
+    /// Whether prepared statements keep a session with these `versions` at its node: not if another node can be told all that is known of them.
+    fn is_tied_by_prepared(&self, versions: Versions) -> bool {
+        let slot = self.slot();
+        let mut notes = slot.iter().flat_map(Slot::notes);
+        !self.prepared.borrow().can_move(versions) || notes.any(|(_, note)| note.has_long_data())
     }
 
     /// What is shown of a command that the kernel spliced.

@@ -106,7 +106,7 @@ impl Serving<'_> {
             } => {
                 self.follow_kernel();
                 self.offered = None;
-                self.take_closed();
+                self.take_spliced();
                 self.entry.session.borrow_mut().mode = Mode::Relayed;
                 self.command = Position::rest(command_remaining);
                 let is_ours = matches!(left, Left::Response(_));
@@ -185,7 +185,7 @@ impl Serving<'_> {
             Standing::Open | Standing::Ended { .. } => return Ok(false),
         }
         self.offered = None;
-        self.take_closed();
+        self.take_spliced();
         self.entry.session.borrow_mut().mode = Mode::Relayed;
         Ok(true)
     }
@@ -230,7 +230,7 @@ impl Serving<'_> {
         if !is_awaited || !is_taken {
             return Ok(Reclaimed::Midway);
         }
-        self.take_closed();
+        self.take_spliced();
         if self.turn != Turn::Kernel {
             // What is still to come of the command comes to the daemon.
             self.command = Position::rest(progress.remaining);

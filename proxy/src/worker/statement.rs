@@ -108,7 +108,7 @@ impl Serving<'_> {
         if self.response.outcome() != Outcome::Ok {
             return;
         }
-        self.take_closed();
+        self.take_spliced();
         let id = self.response.statement_id();
         // What was classified while the character set could not be read is not believed later.
         let spliceable = spliceable && self.is_spliceable();
@@ -117,15 +117,17 @@ impl Serving<'_> {
             .filter(|parameters| whole.is_some() && usize::from(*parameters) <= TYPES_MAX);
         let slot = self.entry.slot();
         let tracked = parameters.and_then(|parameters| match &slot {
-            Some(_) if spliceable && self.reading.wish != Wish::None => {
-                Tracked::spliced(place, parameters)
+            Some(_) if spliceable => {
+                Tracked::spliced(place, parameters, self.reading.wish != Wish::None)
             }
-            // What the kernel splices the daemon does not see.
-            Some(_) if spliceable => None,
             _ => Some(Tracked::new(place, parameters)),
         });
         if let Some(slot) = slot {
-            slot.forget_statement(id);
+            match &tracked {
+                // What another one in its place has said is taken.
+                Some(tracked) if tracked.is_spliced() => slot.clear_place(id),
+                _ => slot.forget_statement(id),
+            }
         }
         let is_plain = spliceable && tracked.is_none();
         let text = self.entry.session.borrow().command.text;
@@ -144,8 +146,14 @@ impl Serving<'_> {
         self.prepared_anew(id);
     }
 
+    /// Takes notice of what was spliced of prepared statements.
+    pub(super) fn take_spliced(&mut self) {
+        self.take_notes();
+        self.take_closed();
+    }
+
     /// Takes notice of the statements whose closes were spliced.
-    pub(super) fn take_closed(&mut self) {
+    fn take_closed(&mut self) {
         if let Some(slot) = self.entry.slot() {
             let tracking = &mut self.tracking;
             let mut count = 0;

@@ -147,7 +147,7 @@ impl Serving<'_> {
             return self.retire().await;
         }
         // What has kept it may be gone.
-        if self.leaving == Leaving::Untied && self.ties_to_alive().is_empty() {
+        if self.leaving == Leaving::Untied && self.entry.current().sticky_reasons().is_empty() {
             self.leaving = Leaving::Now;
         }
         if self.leaving != Leaving::Now || self.lost.is_some() {

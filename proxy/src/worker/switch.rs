@@ -180,7 +180,7 @@ impl<'a> Serving<'a> {
         if !self.is_drained().await {
             return Ok(Err(Stuck::Busy));
         }
-        let reasons = self.ties_to_alive();
+        let reasons = self.entry.current().sticky_reasons();
         if !reasons.is_empty() {
             return Ok(Err(Stuck::Sticky(reasons)));
         }
