@@ -83,6 +83,7 @@ mod statements;
 mod tls;
 mod torture;
 mod transaction;
+mod tunnels;
 mod unreachable_node;
 mod values;
 mod variables;
@@ -166,6 +167,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("network", network::CASES),
     ("no_ring", no_ring::CASES),
     ("on_the_wire", on_the_wire::CASES),
+    ("tunnels", tunnels::CASES),
     ("spoofed", spoofed::CASES),
     ("rights", rights::CASES),
 ];

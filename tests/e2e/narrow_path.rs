@@ -5,11 +5,12 @@ use anyhow::{Result, ensure};
 use sluice_tests::{
     mariadb,
     netns::Netns,
-    network::{self, Family, Network},
+    network::{self, Family, Link, Network},
     path::Path,
     server::{self, PASSWORD, USER},
     stage::{Front, Setting, Stage},
     topology::{Hosts, Topology},
+    tunnel::Form,
     wire::{Connection, Login},
 };
 use std::{fs, net::SocketAddr, process::Command, sync::Arc};
@@ -19,6 +20,12 @@ pub(crate) const CASES: &[Case] = &[
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
     Case::new("ipv6", ipv6)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("over_a_tunnel", over_a_tunnel)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("over_two_tunnels", over_two_tunnels)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
 ];
@@ -34,11 +41,28 @@ fn is_no_gateway(setting: Setting) -> bool {
 }
 
 fn ipv4(stage: &Stage) -> Result<()> {
-    is_heard(stage, Family::V4)
+    is_heard(stage, Network::new()?, Family::V4)
 }
 
 fn ipv6(stage: &Stage) -> Result<()> {
-    is_heard(stage, Family::V6)
+    is_heard(stage, Network::new()?, Family::V6)
+}
+
+/// The router speaks over a link without Ethernet header, and is heard over one with.
+fn over_a_tunnel(stage: &Stage) -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let network = Network::with_tunnels(&[Link::Client], Form::Whole)?;
+        is_heard(stage, network, family)?;
+    }
+    Ok(())
+}
+
+fn over_two_tunnels(stage: &Stage) -> Result<()> {
+    for family in [Family::V4, Family::V6] {
+        let network = Network::with_tunnels(&[Link::Client, Link::Node], Form::Large)?;
+        is_heard(stage, network, family)?;
+    }
+    Ok(())
 }
 
 /// A host behind the client's, which becomes a router and has a narrow way to it.
@@ -79,8 +103,8 @@ fn far_client(network: &Network, family: Family) -> Result<Netns> {
 }
 
 /// Answers that bypass the proxy's sockets are the node's to send again in smaller segments: it must be told, and nobody else can.
-fn is_heard(stage: &Stage, family: Family) -> Result<()> {
-    let network = Arc::new(Network::new()?);
+fn is_heard(stage: &Stage, network: Network, family: Family) -> Result<()> {
+    let network = Arc::new(network);
     let hosts = Hosts::of(Topology::Gateway, &network, family);
     let server = mariadb::start(&[], &hosts.node)?;
     let node = SocketAddr::new(hosts.node.address(), server.address().port());

@@ -48,7 +48,7 @@ fn is_no_gateway(setting: Setting) -> bool {
 }
 
 /// Small and large answers, spliced, and commands that the daemon must see in between.
-fn talk(connection: &mut Connection) -> Result<()> {
+pub(crate) fn talk(connection: &mut Connection) -> Result<()> {
     let before = attribute::splice(connection)?;
     for round in 0..20 {
         for bytes in [0, 1, 1447, 1448, 70_000] {

@@ -10,8 +10,15 @@ use sluice_ebpf::{
 use super::skb;
 use crate::sys::{self, context};
 
-/// Length of an Ethernet header; interfaces without one are not ours.
+/// Length of an Ethernet header.
 pub(super) const ETHERNET_BYTES: u32 = 14;
+/// Its length where packets begin with their IP header, as those of tunnels do. Functions that read a packet where it meets the program have its link's
+/// length as their parameter `LINK`.
+pub(super) const NO_HEADER: u32 = 0;
+/// Payload bytes of a single segment that may get a frame: `bpf_skb_change_head` makes no packet larger than `SKB_MAX_ALLOC`, 16,064 bytes with pages of 4 KiB.
+const FRAMED_BYTES_MAX: u32 = 15_900;
+/// Where the protocol's number stands in an Ethernet header.
+const ETHERNET_PROTOCOL: u32 = 12;
 /// `ETH_P_IP`.
 pub(super) const IPV4: u32 = 0x0800;
 /// `ETH_P_IPV6`.
@@ -108,13 +115,13 @@ const _: () = assert!(size_of::<Front>() == FRONT_BYTES as usize + 2);
 /// Whether a packet may be between a local socket of ours and its peer: a glance at its ports, where its headers lie ready, which costs everybody else's packets next
 /// to nothing.
 #[inline(always)]
-pub(super) fn may_be_ours(skb: *mut __sk_buff, is_incoming: bool) -> bool {
+pub(super) fn may_be_ours<const LINK: u32>(skb: *mut __sk_buff, is_incoming: bool) -> bool {
     let protocol = u16::from_be(context!((*skb).protocol) as u16);
     let start = context!((*skb).data) as usize;
     let end = context!((*skb).data_end) as usize;
     let ports = match u32::from(protocol) {
         IPV4 => {
-            let ip = start + ETHERNET_BYTES as usize;
+            let ip = start + LINK as usize;
             // Longer headers are for a closer look.
             if ip + 24 > end {
                 return true;
@@ -131,7 +138,7 @@ pub(super) fn may_be_ours(skb: *mut __sk_buff, is_incoming: bool) -> bool {
             ip + 20
         }
         IPV6 => {
-            let ip = start + ETHERNET_BYTES as usize;
+            let ip = start + LINK as usize;
             if ip + 44 > end {
                 return true;
             }
@@ -152,6 +159,29 @@ pub(super) fn may_be_ours(skb: *mut __sk_buff, is_incoming: bool) -> bool {
         (source, destination)
     };
     sys::is_known_port(0, listener) || sys::is_known_port(NODE_PORTS, node)
+}
+
+/// A protocol's number as it stands in a frame.
+#[inline(always)]
+const fn protocol(v4: bool) -> u16 {
+    let protocol = if v4 { IPV4 } else { IPV6 };
+    (protocol as u16).to_be()
+}
+
+/// How many payload bytes a single segment may have that must have a frame on its way, of these.
+#[inline(always)]
+pub(super) const fn framed<const LINK: u32>(bytes: u32) -> u32 {
+    if LINK == NO_HEADER && bytes > FRAMED_BYTES_MAX {
+        FRAMED_BYTES_MAX
+    } else {
+        bytes
+    }
+}
+
+/// Puts an Ethernet header from nobody to nobody in front of an IP packet: both `bpf_redirect_neigh`, wherever it sends, and lo take frames only.
+#[inline(always)]
+pub(super) fn frame(skb: *mut __sk_buff, v4: bool) -> bool {
+    skb::add_head(skb, ETHERNET_BYTES) && skb::store(skb, ETHERNET_PROTOCOL, &protocol(v4))
 }
 
 /// What is known of a TCP packet.
@@ -175,24 +205,29 @@ pub(crate) struct Packet {
 impl Packet {
     /// Reads the headers of `skb` into `self`. None: no TCP, or not in a form that we read.
     #[inline(always)]
-    pub(super) fn read(&mut self, skb: *mut __sk_buff) -> Option<()> {
+    pub(super) fn read<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
         let protocol = u32::from(u16::from_be(context!((*skb).protocol) as u16));
         if context!((*skb).vlan_present) != 0 {
             // It belongs to an interface above this one.
             return None;
         }
         match protocol {
-            IPV4 => self.read_v4(skb),
-            IPV6 => self.read_v6(skb),
+            IPV4 => self.read_v4::<LINK>(skb),
+            IPV6 => self.read_v6::<LINK>(skb),
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn read_v4(&mut self, skb: *mut __sk_buff) -> Option<()> {
-        let front = &raw mut self.front.ethernet;
+    fn read_v4<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
+        let front: *mut u8 = if LINK == NO_HEADER {
+            (&raw mut self.front.ip).cast()
+        } else {
+            (&raw mut self.front.ethernet).cast()
+        };
+        let bytes = FRONT_BYTES - ETHERNET_BYTES + LINK;
         // What is shorter is no TCP.
-        if !skb::load_bytes(skb, 0, front.cast(), FRONT_BYTES) || self.front.ip.protocol != TCP {
+        if !skb::load_bytes(skb, 0, front, bytes) || self.front.ip.protocol != TCP {
             return None;
         }
         let ip = &self.front.ip;
@@ -205,33 +240,33 @@ impl Packet {
         self.v4 = true;
         self.is_fragment = fragment & 0x2000 != 0;
         self.traffic_class = ip.traffic_class;
-        self.l4 = ETHERNET_BYTES + ip_bytes;
+        self.l4 = LINK + ip_bytes;
         self.source = [0, 0, 0xffff_u32.to_be(), ip.source];
         self.destination = [0, 0, 0xffff_u32.to_be(), ip.destination];
         let total = u32::from(u16::from_be_bytes(ip.total_length));
         if ip_bytes != 20 && !skb::load(skb, self.l4, &mut self.front.tcp) {
             return None;
         }
-        self.read_tcp(skb, total, ETHERNET_BYTES + total)
+        self.read_tcp(skb, total, LINK + total)
     }
 
     #[inline(always)]
-    fn read_v6(&mut self, skb: *mut __sk_buff) -> Option<()> {
+    fn read_v6<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
         let mut ip = Ipv6::default();
-        if !skb::load(skb, ETHERNET_BYTES, &mut ip) || ip.next_header != TCP {
+        if !skb::load(skb, LINK, &mut ip) || ip.next_header != TCP {
             return None;
         }
         self.v4 = false;
         self.is_fragment = false;
         self.traffic_class = ip.version_class_flow[0] << 4 | ip.version_class_flow[1] >> 4;
-        self.l4 = ETHERNET_BYTES + 40;
+        self.l4 = LINK + 40;
         self.source = ip.source;
         self.destination = ip.destination;
         let total = u32::from(u16::from_be_bytes(ip.payload_length));
         if !skb::load(skb, self.l4, &mut self.front.tcp) {
             return None;
         }
-        self.read_tcp(skb, total, ETHERNET_BYTES + 40 + total)
+        self.read_tcp(skb, total, LINK + 40 + total)
     }
 
     /// What the TCP header says, which is read. `total`: 0 in a segment of more than 64 KiB that only exists in this host (BIG TCP); `end`: where the IP
@@ -318,7 +353,16 @@ impl Packet {
         skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, false)
     }
 
-    /// Has the packet be another one: with this TCP header, from and to these addresses. `ethernet`: with the frame's addresses that stand in
+    /// Has a packet that begins with its IP header be a frame, from nobody to nobody.
+    #[inline(always)]
+    pub(super) fn frame(&mut self, skb: *mut __sk_buff) -> bool {
+        self.l4 += ETHERNET_BYTES;
+        self.payload += ETHERNET_BYTES;
+        self.front.protocol = protocol(self.v4);
+        frame(skb, self.v4)
+    }
+
+    /// Has a frame be another one: with this TCP header, from and to these addresses. `ethernet`: with the frame's addresses that stand in
     /// [`Packet::front`], which may be changed before.
     #[inline(always)]
     pub(super) fn rewrite(
@@ -358,20 +402,19 @@ impl Packet {
 
     /// Writes the IP packet's length: it ends at `end` now.
     #[inline(always)]
-    pub(super) fn shorten(&mut self, skb: *mut __sk_buff, end: u32) -> bool {
+    pub(super) fn shorten<const LINK: u32>(&mut self, skb: *mut __sk_buff, end: u32) -> bool {
         if !self.v4 {
-            let bytes = ((end - ETHERNET_BYTES - 40) as u16).to_be_bytes();
-            return skb::store(skb, ETHERNET_BYTES + 4, &bytes);
+            let bytes = ((end - LINK - 40) as u16).to_be_bytes();
+            return skb::store(skb, LINK + 4, &bytes);
         }
         let ip = &mut self.front.ip;
         let from = ip.total_length;
-        let to = ((end - ETHERNET_BYTES) as u16).to_be_bytes();
+        let to = ((end - LINK) as u16).to_be_bytes();
         let word = |bytes| [u32::from(u16::from_ne_bytes(bytes))];
         let change = checksum::difference(&word(from), &word(to), 0);
         ip.total_length = to;
         ip.checksum = checksum::changed(ip.checksum, change);
-        skb::store(skb, ETHERNET_BYTES + 2, &to)
-            && skb::store(skb, ETHERNET_BYTES + 10, &ip.checksum)
+        skb::store(skb, LINK + 2, &to) && skb::store(skb, LINK + 10, &ip.checksum)
     }
 
     /// Writes these addresses in place of the packet's.

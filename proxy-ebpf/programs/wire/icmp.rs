@@ -11,7 +11,7 @@ use sluice_ebpf::{
 
 use super::{
     DROP, NEXT, Place,
-    header::{ETHERNET_BYTES, IPV4, IPV6, TCP, word},
+    header::{IPV4, IPV6, NO_HEADER, TCP, frame, word},
     of,
     skb::{self, LOOPBACK},
 };
@@ -37,12 +37,12 @@ const PLAIN_IPV4: u8 = 0x45;
 
 /// Whether a packet may be such a message: a glance, where its headers lie ready.
 #[inline(always)]
-pub(super) fn may_be(skb: *mut __sk_buff) -> bool {
+pub(super) fn may_be<const LINK: u32>(skb: *mut __sk_buff) -> bool {
     let start = context!((*skb).data) as usize;
     let end = context!((*skb).data_end) as usize;
     let (at, wanted) = match u32::from(u16::from_be(context!((*skb).protocol) as u16)) {
-        IPV4 => (start + ETHERNET_BYTES as usize + 9, ICMP),
-        IPV6 => (start + ETHERNET_BYTES as usize + 6, ICMPV6),
+        IPV4 => (start + LINK as usize + 9, ICMP),
+        IPV6 => (start + LINK as usize + 6, ICMPV6),
         _ => return false,
     };
     if at + 1 > end {
@@ -82,16 +82,16 @@ impl Front {
 /// Finds out whose segment it was: what was found lies in the scratch memory. A function of its own, as the next: together with a caller that
 /// holds a segment they have no room on the stack.
 #[inline(never)]
-pub(super) fn find(skb: *mut __sk_buff) -> i32 {
-    look(skb).unwrap_or(NOT_OURS)
+pub(super) fn find<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+    look::<LINK>(skb).unwrap_or(NOT_OURS)
 }
 
 #[inline(always)]
-fn look(skb: *mut __sk_buff) -> Option<i32> {
+fn look<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     if context!((*skb).vlan_present) != 0 {
         return None;
     }
-    let layout = layout(skb)?;
+    let layout = layout::<LINK>(skb)?;
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
     let packet = &mut scratch.packet;
@@ -128,8 +128,8 @@ fn look(skb: *mut __sk_buff) -> Option<i32> {
 
 /// To the local socket, with its number.
 #[inline(never)]
-pub(super) fn deliver(skb: *mut __sk_buff) -> i32 {
-    let done = layout(skb)
+pub(super) fn deliver<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+    let done = layout::<LINK>(skb)
         .zip(sys::scratch())
         .is_some_and(|(layout, scratch)| {
             // SAFETY: a map value of this CPU's own.
@@ -144,13 +144,13 @@ pub(super) fn deliver(skb: *mut __sk_buff) -> i32 {
 
 /// To the peer that sent the segment.
 #[inline(never)]
-pub(super) fn forward(skb: *mut __sk_buff) -> i32 {
-    pass_on(skb).unwrap_or(DROP)
+pub(super) fn forward<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+    pass_on::<LINK>(skb).unwrap_or(DROP)
 }
 
 #[inline(always)]
-fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
-    let layout = layout(skb)?;
+fn pass_on<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
+    let layout = layout::<LINK>(skb)?;
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
     let record = sys::session(shared!(scratch.position))?;
@@ -173,6 +173,9 @@ fn pass_on(skb: *mut __sk_buff) -> Option<i32> {
     to.source = (end.local_port as u16).to_be();
     to.destination = (end.remote_port as u16).to_be();
     if !rewrite(skb, layout, from, to) || !readdress(skb, layout, scratch, &end) {
+        return None;
+    }
+    if LINK == NO_HEADER && !frame(skb, layout.v4) {
         return None;
     }
     skb::mark(skb);
@@ -200,12 +203,12 @@ fn fronts(scratch: &Scratch) -> (Front, Front) {
 
 /// None: no such message, or not in a form that we read.
 #[inline(always)]
-fn layout(skb: *mut __sk_buff) -> Option<Layout> {
+fn layout<const LINK: u32>(skb: *mut __sk_buff) -> Option<Layout> {
     let mut version_length = 0_u8;
-    load(skb, ETHERNET_BYTES, &mut version_length)?;
+    load(skb, LINK, &mut version_length)?;
     let v4 = version_length >> 4 == 4;
     let ip = if v4 { 20 } else { 40 };
-    let icmp = ETHERNET_BYTES + ip;
+    let icmp = LINK + ip;
     let inner = icmp + ICMP_BYTES;
     let mut kind = [0_u8; 2];
     load(skb, icmp, &mut kind)?;

@@ -20,7 +20,7 @@ use sluice_ebpf::{
     wire::{Content, Offer, Side, tcp},
 };
 
-use self::header::Packet;
+use self::header::{ETHERNET_BYTES, NO_HEADER, Packet};
 use crate::sys::{self, context, shared};
 
 /// Goes on to whoever comes behind us: with any other verdict programs behind ours would be blind.
@@ -32,30 +32,41 @@ const DROP: i32 = TC_ACT_SHOT;
 #[classifier]
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
-    let skb = ctx.skb.skb;
+    arriving::<ETHERNET_BYTES>(ctx.skb.skb)
+}
+
+/// The same of interfaces whose packets begin with their IP header.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_ingress_ip(ctx: TcContext) -> i32 {
+    arriving::<NO_HEADER>(ctx.skb.skb)
+}
+
+#[inline(always)]
+fn arriving<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
     if skb::is_marked(skb) {
         // A copy for a local socket, or what has bypassed the sockets on its way to a program on this host: it has its numbers.
         skb::unmark(skb);
         return NEXT;
     }
-    if !header::may_be_ours(skb, true) {
-        if !icmp::may_be(skb) {
+    if !header::may_be_ours::<LINK>(skb, true) {
+        if !icmp::may_be::<LINK>(skb) {
             return NEXT;
         }
-        return match icmp::find(skb) {
-            icmp::OURS => icmp::deliver(skb),
-            icmp::OTHERS => icmp::forward(skb),
+        return match icmp::find::<LINK>(skb) {
+            icmp::OURS => icmp::deliver::<LINK>(skb),
+            icmp::OTHERS => icmp::forward::<LINK>(skb),
             _ => NEXT,
         };
     }
-    segment(skb)
+    segment::<LINK>(skb)
 }
 
 /// A function of its own, so that its stack and that of the functions for ICMP are not there at the same time: 512 bytes are allowed in all, of which 6.1
 /// counts each function's rounded up to 32.
 #[inline(never)]
-fn segment(skb: *mut __sk_buff) -> i32 {
-    ingress(skb).unwrap_or(NEXT)
+fn segment<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+    ingress::<LINK>(skb).unwrap_or(NEXT)
 }
 
 /// Segments that leave, behind the sockets.
@@ -73,10 +84,28 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
         let _ = learn(skb);
         return NEXT;
     }
-    if !header::may_be_ours(skb, false) {
+    leaving::<ETHERNET_BYTES>(skb)
+}
+
+/// The same of interfaces whose packets begin with their IP header. There is no frame with addresses to be remembered: the kernel looks up the way of each
+/// bypassed packet, and many a tunnel's driver finds its other end by what it has found.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_egress_ip(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    if skb::is_marked(skb) || skb::is_marked_to_learn(skb) {
+        skb::unmark(skb);
         return NEXT;
     }
-    egress(skb).unwrap_or(NEXT)
+    leaving::<NO_HEADER>(skb)
+}
+
+#[inline(always)]
+fn leaving<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+    if !header::may_be_ours::<LINK>(skb, false) {
+        return NEXT;
+    }
+    egress::<LINK>(skb).unwrap_or(NEXT)
 }
 
 /// Where a connection's session is.
@@ -138,10 +167,10 @@ fn offer(record: &Session) -> Offer {
 }
 
 #[inline(always)]
-fn ingress(skb: *mut __sk_buff) -> Option<i32> {
+fn ingress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read(skb)?;
+    scratch.packet.read::<LINK>(skb)?;
     let packet = &scratch.packet;
     if packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
         let tuple = packet.tuple(false);
@@ -163,7 +192,7 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
     let lock = sys::lock(slot)?;
     let offer = offer(record);
     let content = if scratch.packet.length != 0 && record.wire.wants_content(side, &offer) {
-        payload::content(skb, scratch, record, side)
+        payload::content::<LINK>(skb, scratch, record, side)
     } else {
         Content::Unknown
     };
@@ -195,7 +224,7 @@ fn ingress(skb: *mut __sk_buff) -> Option<i32> {
     if scratch.verdict.passed && matches!(side, Side::Client) {
         payload::note(record, scratch, now);
     }
-    Some(act::on(skb, scratch, record, side, now))
+    Some(act::on::<LINK>(skb, scratch, record, side, now))
 }
 
 /// Whether a SYN is of a connection that the daemon opens to a node: its socket says so, as its tuple is not known yet.
@@ -206,10 +235,10 @@ fn is_dialling(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn egress(skb: *mut __sk_buff) -> Option<i32> {
+fn egress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read(skb)?;
+    scratch.packet.read::<LINK>(skb)?;
     if scratch.packet.flags & tcp::SYN != 0 {
         if is_dialling(skb) {
             options::strip_timestamps(skb, scratch);
@@ -233,7 +262,7 @@ fn egress(skb: *mut __sk_buff) -> Option<i32> {
     ledger::local(record, &scratch.verdict);
     sys::release(lock);
     // What a local socket sends bypasses nothing: no way is looked for, and the moment is of no use.
-    Some(act::on(skb, scratch, record, side, 0))
+    Some(act::on::<LINK>(skb, scratch, record, side, 0))
 }
 
 /// Remembers the frame's addresses that the kernel has found for a bypassed packet.
@@ -241,7 +270,7 @@ fn egress(skb: *mut __sk_buff) -> Option<i32> {
 fn learn(skb: *mut __sk_buff) -> Option<()> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read(skb)?;
+    scratch.packet.read::<ETHERNET_BYTES>(skb)?;
     let mut hop = Hop::found(context!((*skb).ifindex), sys::now());
     if !skb::load(skb, 0, &mut hop.ethernet) {
         return None;

@@ -4,8 +4,8 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_INGRESS, BPF_F_PSEUDO_HDR, bpf_sock},
     helpers::generated::{
         bpf_clone_redirect, bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_redirect,
-        bpf_redirect_neigh, bpf_sk_fullsock, bpf_skb_change_tail, bpf_skb_load_bytes,
-        bpf_skb_store_bytes,
+        bpf_redirect_neigh, bpf_sk_fullsock, bpf_skb_change_head, bpf_skb_change_tail,
+        bpf_skb_load_bytes, bpf_skb_store_bytes,
     },
 };
 
@@ -144,6 +144,13 @@ pub(super) fn change_l4(skb: *mut __sk_buff, offset: u32, difference: u32, pseud
 pub(super) fn cut(skb: *mut __sk_buff, length: u32) -> bool {
     // SAFETY: the context is valid.
     unsafe { bpf_skb_change_tail(skb, length, 0) == 0 }
+}
+
+/// Puts this many zeros in front of the packet, as a link layer's header.
+#[inline(always)]
+pub(super) fn add_head(skb: *mut __sk_buff, bytes: u32) -> bool {
+    // SAFETY: the context is valid.
+    unsafe { bpf_skb_change_head(skb, bytes, 0) == 0 }
 }
 
 /// Gives this host's stack a copy, as if it had come in by the same interface.

@@ -85,7 +85,7 @@ fn stand(kernel: &Kernel) -> (Vec<Line>, Vec<String>) {
             .and_then(|coverage| coverage.state(interface.index));
         if let Some(state) = state {
             lines.push(("interface", line(&interface.name, state)));
-            if matches!(state, State::Covered(_)) && interface.index != LOOPBACK {
+            if matches!(state, State::Covered(..)) && interface.index != LOOPBACK {
                 covered.push(interface.name.clone());
             }
         }
@@ -95,7 +95,7 @@ fn stand(kernel: &Kernel) -> (Vec<Line>, Vec<String>) {
 
 fn line(name: &str, state: &State) -> String {
     let text = format!("{name}: {}", state.text());
-    if !matches!(state, State::Covered(_)) {
+    if !matches!(state, State::Covered(..)) {
         return text;
     }
     match interfaces::has_lro(name) {

@@ -197,9 +197,7 @@ impl Kernel {
 
     /// Whether there are programs of the wire.
     pub fn can_cover(&self) -> bool {
-        interfaces::PROGRAMS
-            .iter()
-            .all(|(name, _)| self.ebpf.program(name).is_some())
+        interfaces::all_programs().all(|name| self.ebpf.program(name).is_some())
     }
 
     /// Our program on the cgroup.

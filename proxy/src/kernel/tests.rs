@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    interfaces::{State, Way},
+    interfaces::{Front, State, Way},
     loopback::Loopback,
     self_test::SelfTestError,
     test_network::{Network, network},
@@ -141,7 +141,8 @@ fn interfaces_are_covered_as_they_come_and_go() {
         assert_eq!(hooks("lo"), BOTH);
         near(network);
         kernel.refresh();
-        assert_eq!(state(&kernel, "near"), Some(State::Covered(Way::Tcx)));
+        let ethernet = Some(State::Covered(Way::Tcx, Front::Ethernet));
+        assert_eq!(state(&kernel, "near"), ethernet);
         assert_eq!(hooks("near"), BOTH);
         // Looked at again, nothing comes twice.
         kernel.refresh();
@@ -163,6 +164,29 @@ fn interfaces_are_covered_as_they_come_and_go() {
         assert_eq!(hooks("near"), BOTH);
         drop(kernel);
         assert!(hooks("near").is_empty() && hooks("lo").is_empty());
+    });
+}
+
+#[test]
+fn an_interface_without_ethernet_header_has_programs_of_its_own() {
+    network(|network| {
+        let Some(mut kernel) = loaded_wire() else {
+            return;
+        };
+        network.ip("tuntap add tunnel mode tun");
+        network.ip("address add 10.78.2.1/24 dev tunnel");
+        network.ip("link set tunnel up");
+        kernel.cover(LEGS, 3306).unwrap();
+        let state = state(&kernel, "tunnel").unwrap();
+        assert_eq!(state, State::Covered(Way::Tcx, Front::Ip));
+        assert_eq!(state.text(), "covered (TCX), without Ethernet header");
+        let own = ["ingress wire_ingress_ip", "egress wire_egress_ip"];
+        assert_eq!(hooks("tunnel"), own);
+        let host = interfaces::interfaces().unwrap();
+        let tunnel = host.iter().find(|known| known.name == "tunnel").unwrap();
+        assert_eq!(interfaces::foreign_programs(tunnel), []);
+        drop(kernel);
+        assert!(hooks("tunnel").is_empty());
     });
 }
 
@@ -195,7 +219,8 @@ fn without_tcx_they_are_filters_that_leave_others_alone() {
                 ipv6: false,
             };
             kernel.cover(none, port).unwrap();
-            interfaces::attach::both(&mut kernel.ebpf, "near", Way::Filter(port)).unwrap()
+            let front = Front::Ethernet;
+            interfaces::attach::both(&mut kernel.ebpf, "near", front, Way::Filter(port)).unwrap()
         };
         let first = filter(&mut one, 3306);
         let ours = ["ingress filter 20816 0xcea", "egress filter 20816 0xcea"];
@@ -204,7 +229,7 @@ fn without_tcx_they_are_filters_that_leave_others_alone() {
         assert_eq!(hooks("near").len(), 4);
         let host = interfaces::interfaces().unwrap();
         let near = host.iter().find(|known| known.name == "near").unwrap();
-        for (name, hook) in interfaces::PROGRAMS {
+        for (name, hook) in interfaces::attach::programs(Front::Ethernet) {
             let listed = interfaces::filters::of(near.index, hook).unwrap();
             let names: Vec<_> = listed.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(names, [name; 2]);

@@ -90,12 +90,21 @@ fn look(frames: &Frames, is_over: &AtomicBool) -> Result<Arrived> {
 impl Arrived {
     /// A frame behind its header of virtio.
     fn add(&mut self, bytes: &[u8]) {
+        self.add_checked(bytes, packet::check);
+    }
+
+    /// A packet that begins with its IP header, behind the same.
+    pub(crate) fn add_packet(&mut self, bytes: &[u8]) {
+        self.add_checked(bytes, packet::check_packet);
+    }
+
+    fn add_checked(&mut self, bytes: &[u8], check: packet::Check) {
         let Some((header, frame)) = bytes.split_at_checked(HEADER_BYTES) else {
             return;
         };
         let flags = header.first().copied().unwrap_or_default();
         let is_partial = flags & NEEDS_CHECKSUM != 0;
-        let Some(outcome) = packet::check(frame, is_partial) else {
+        let Some(outcome) = check(frame, is_partial) else {
             return;
         };
         if header.get(1).is_some_and(|cut| *cut != 0) {

@@ -34,5 +34,6 @@ pub mod stage;
 pub mod tls;
 pub mod topology;
 pub mod torture;
+pub mod tunnel;
 pub mod wait;
 pub mod wire;

@@ -9,6 +9,7 @@
 use crate::{
     faults::{Faults, Happened, Stretch},
     netns::Netns,
+    tunnel::{Form, Tunnel},
     wait,
 };
 use anyhow::{Context as _, Result};
@@ -45,6 +46,7 @@ pub enum Link {
 #[derive(Debug)]
 pub struct Network {
     stretches: Vec<Stretch>,
+    tunnels: Vec<Tunnel>,
     client: Arc<Netns>,
     proxy: Arc<Netns>,
     node: Arc<Netns>,
@@ -121,35 +123,63 @@ impl Network {
     ///
     /// As [`Network::new`].
     pub fn with_faults(links: &[Link], faults: Faults, seed: u64) -> Result<Self> {
-        let mut network = Self {
+        let mut stretches = Vec::new();
+        let mut network = Self::joined(!links.is_empty(), |link, ends| {
+            if !links.contains(&link) {
+                return join(ends);
+            }
+            let seed = seed.wrapping_add(link as u64);
+            stretches.push(Stretch::between(ends, faults, seed)?);
+            Ok(())
+        })?;
+        network.stretches = stretches;
+        Ok(network)
+    }
+
+    /// With these links as tunnels, whose packets have no Ethernet header.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::new`].
+    pub fn with_tunnels(links: &[Link], form: Form) -> Result<Self> {
+        let mut tunnels = Vec::new();
+        let mut network = Self::joined(false, |link, ends| {
+            if !links.contains(&link) {
+                return join(ends);
+            }
+            tunnels.push(Tunnel::between(ends, form)?);
+            Ok(())
+        })?;
+        network.tunnels = tunnels;
+        Ok(network)
+    }
+
+    /// The hosts, once `link` has made each of the links.
+    fn joined(
+        is_faulty: bool,
+        mut link: impl FnMut(Link, [(&Netns, &str); 2]) -> Result<()>,
+    ) -> Result<Self> {
+        let network = Self {
             stretches: Vec::new(),
+            tunnels: Vec::new(),
             client: Arc::new(Netns::new()?),
             proxy: Arc::new(Netns::new()?),
             node: Arc::new(Netns::new()?),
         };
         let Self {
-            stretches,
             client,
             proxy,
             node,
-        } = &mut network;
+            ..
+        } = &network;
         let client_link = [
             (&**client, CLIENT_INTERFACE),
             (&**proxy, PROXY_CLIENT_INTERFACE),
         ];
         let node_link = [(&**proxy, PROXY_NODE_INTERFACE), (&**node, NODE_INTERFACE)];
-        for (link, ends) in [(Link::Client, client_link), (Link::Node, node_link)] {
-            if links.contains(&link) {
-                stretches.push(Stretch::between(
-                    ends,
-                    faults,
-                    seed.wrapping_add(link as u64),
-                )?);
-            } else {
-                join(ends)?;
-            }
-        }
-        network.configure(!links.is_empty())?;
+        link(Link::Client, client_link)?;
+        link(Link::Node, node_link)?;
+        network.configure(is_faulty)?;
         Ok(network)
     }
 
@@ -203,6 +233,11 @@ impl Network {
     /// What has happened on the links with faults, in the order client, node.
     pub fn happened(&self) -> Vec<Happened> {
         self.stretches.iter().map(Stretch::happened).collect()
+    }
+
+    /// The tunnels, in the order client, node.
+    pub fn tunnels(&self) -> &[Tunnel] {
+        &self.tunnels
     }
 
     /// A veth pair carries nothing until the kernel has noticed that both of its ends are up.

@@ -27,9 +27,18 @@ struct Segment<'a> {
 impl<'a> Segment<'a> {
     fn parse(frame: &'a [u8]) -> Option<Self> {
         let packet = frame.get(ETHERNET_BYTES..)?;
-        let half = |at: usize| packet.get(at..)?.first_chunk::<2>().copied();
         let protocol = frame.get(12..)?.first_chunk::<2>()?;
-        if *protocol == IPV4 {
+        Self::parse_packet(packet).filter(|segment| {
+            let is_v4 = segment.ipv4_header.is_some();
+            *protocol == if is_v4 { IPV4 } else { IPV6 }
+        })
+    }
+
+    /// A packet that begins with its IP header.
+    fn parse_packet(packet: &'a [u8]) -> Option<Self> {
+        let half = |at: usize| packet.get(at..)?.first_chunk::<2>().copied();
+        let version = packet.first()? >> 4;
+        if version == 4 {
             let header_bytes = usize::from(packet.first()? & 15) * 4;
             let total = usize::from(u16::from_be_bytes(half(2)?));
             // More fragments, or not the first one: nobody here sends any.
@@ -40,7 +49,7 @@ impl<'a> Segment<'a> {
                 addresses: packet.get(12..20)?,
                 bytes: packet.get(header_bytes..total)?,
             })
-        } else if *protocol == IPV6 {
+        } else if version == 6 {
             let length = usize::from(u16::from_be_bytes(half(4)?));
             // Extension headers: nobody here sends any.
             (*packet.get(6)? == TCP).then_some(())?;
@@ -66,10 +75,19 @@ pub(crate) fn is_tcp(frame: &[u8]) -> bool {
     Segment::parse(frame).is_some()
 }
 
+/// What is wrong with the checksums of a TCP segment, as text; `None` if there is none. The second argument is that of [`check`].
+pub(crate) type Check = fn(&[u8], bool) -> Option<Result<(), String>>;
+
 /// What is wrong with the checksums of a TCP segment, as text. `None` if the frame holds no such segment. `is_partial` says that the
 /// network card is to fill TCP's in: then the sum over the pseudo-header must stand there (`CHECKSUM_PARTIAL` in Linux's `skbuff.h`).
 pub(crate) fn check(frame: &[u8], is_partial: bool) -> Option<Result<(), String>> {
     let segment = Segment::parse(frame)?;
+    Some(check_segment(&segment, is_partial))
+}
+
+/// The same of a packet that begins with its IP header.
+pub(crate) fn check_packet(packet: &[u8], is_partial: bool) -> Option<Result<(), String>> {
+    let segment = Segment::parse_packet(packet)?;
     Some(check_segment(&segment, is_partial))
 }
 

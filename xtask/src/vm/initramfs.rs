@@ -10,8 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const INIT: &str = include_str!("init.sh");
-/// What the host's file system comes by, and what its changes are kept in.
-const MODULES: [&str; 5] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "virtio_rng"];
+/// What the host's file system comes by, what its changes are kept in, and what tests make tunnels of.
+const MODULES: [&str; 7] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "virtio_rng",
+    "tun",
+    "ipip",
+];
 /// Folders that `init.sh` mounts something on.
 const FOLDERS: [&str; 7] = ["bin", "modules", "proc", "sys", "dev", "host", "changes"];
 const ROOT: &str = "root";

@@ -9,13 +9,29 @@ use aya::{
     },
 };
 
+use super::choice::Front;
 use crate::kernel::{KernelError, program};
 
-/// The programs, by their hook.
-pub(in crate::kernel) const PROGRAMS: [(&str, TcAttachType); 2] = [
-    ("wire_ingress", TcAttachType::Ingress),
-    ("wire_egress", TcAttachType::Egress),
-];
+/// Programs, by their hook.
+pub(in crate::kernel) type Programs = [(&'static str, TcAttachType); 2];
+
+/// Those for interfaces whose packets begin with this.
+pub(in crate::kernel) const fn programs(front: Front) -> Programs {
+    let [ingress, egress] = match front {
+        Front::Ethernet => ["wire_ingress", "wire_egress"],
+        Front::Ip => ["wire_ingress_ip", "wire_egress_ip"],
+    };
+    [
+        (ingress, TcAttachType::Ingress),
+        (egress, TcAttachType::Egress),
+    ]
+}
+
+/// All of them.
+pub(in crate::kernel) fn all_programs() -> impl Iterator<Item = &'static str> {
+    let of = |front| programs(front).map(|(name, _)| name);
+    [Front::Ethernet, Front::Ip].into_iter().flat_map(of)
+}
 /// The priority of our filters: behind those that administrators number by hand, before those that the kernel numbers itself (49,152 and
 /// lower).
 const PRIORITY: u16 = 0x5150;
@@ -43,12 +59,13 @@ impl Way {
 #[derive(Debug)]
 pub(in crate::kernel) struct Attached {
     pub(super) way: Way,
+    pub(super) front: Front,
     _links: [SchedClassifierLink; 2],
 }
 
 /// Loads the programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    for (name, _) in PROGRAMS {
+    for name in all_programs() {
         let classifier: &mut SchedClassifier = program(ebpf, name)?;
         if classifier.fd().is_err() {
             classifier.load().map_err(|source| KernelError::Program {
@@ -61,12 +78,19 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
 }
 
 /// Puts both programs on an interface, by TCX or, where the kernel has none, as filters.
-pub(super) fn attach(ebpf: &mut Ebpf, name: &str, port: u16) -> Result<Attached, KernelError> {
-    match both(ebpf, name, Way::Tcx) {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    name: &str,
+    front: Front,
+    port: u16,
+) -> Result<Attached, KernelError> {
+    match both(ebpf, name, front, Way::Tcx) {
         Err(KernelError::Program {
             source: ProgramError::SyscallError(error),
             ..
-        }) if is_unknown(error.io_error.raw_os_error()) => both(ebpf, name, Way::Filter(port)),
+        }) if is_unknown(error.io_error.raw_os_error()) => {
+            both(ebpf, name, front, Way::Filter(port))
+        }
         attached => attached,
     }
 }
@@ -79,18 +103,23 @@ fn is_unknown(number: Option<i32>) -> bool {
 pub(in crate::kernel) fn both(
     ebpf: &mut Ebpf,
     name: &str,
+    front: Front,
     way: Way,
 ) -> Result<Attached, KernelError> {
     if let Way::Filter(_) = way {
         add_clsact(name)?;
     }
-    let [ingress, egress] = PROGRAMS.map(|(label, hook)| (label, hook));
+    let [ingress, egress] = programs(front);
     // Where the second fails the first is dropped, and with it taken off.
     let links = [
         one(ebpf, name, ingress, way)?,
         one(ebpf, name, egress, way)?,
     ];
-    Ok(Attached { way, _links: links })
+    Ok(Attached {
+        way,
+        front,
+        _links: links,
+    })
 }
 
 /// The qdisc that has the hooks. It may be there already, and it stays: it does nothing, and others may have filters in it by then.

@@ -8,9 +8,39 @@ use std::fmt;
 
 use super::host::Interface;
 
-/// Link layers of `linux/if_arp.h` that the programs can read.
+/// Link layers of `linux/if_arp.h` whose packets the programs read: those with an Ethernet header, and those that begin with their IP header: tunnels of IP in
+/// IP and of GRE, `WireGuard` and `tun`, PPP, modems (as in `dev_is_mac_header_xmit`).
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
+const ARPHRD_PPP: u16 = 512;
+const ARPHRD_RAWIP: u16 = 519;
+const ARPHRD_TUNNEL: u16 = 768;
+const ARPHRD_TUNNEL6: u16 = 769;
+const ARPHRD_SIT: u16 = 776;
+const ARPHRD_IPGRE: u16 = 778;
+const ARPHRD_IP6GRE: u16 = 823;
+const ARPHRD_NONE: u16 = 0xfffe;
+
+/// What an interface's packets begin with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Front {
+    /// An Ethernet header.
+    Ethernet,
+    /// The IP header.
+    Ip,
+}
+
+impl Front {
+    /// Of a link layer, an `ARPHRD_` number; none that the programs cannot read.
+    pub const fn of(link_layer: u16) -> Option<Self> {
+        match link_layer {
+            ARPHRD_ETHER | ARPHRD_LOOPBACK => Some(Self::Ethernet),
+            ARPHRD_PPP | ARPHRD_RAWIP | ARPHRD_TUNNEL | ARPHRD_TUNNEL6 | ARPHRD_SIT
+            | ARPHRD_IPGRE | ARPHRD_IP6GRE | ARPHRD_NONE => Some(Self::Ip),
+            _ => None,
+        }
+    }
+}
 
 /// What legs there may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,8 +56,8 @@ pub struct Legs {
 /// What is to be done with an interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Choice {
-    /// The programs belong on it.
-    Cover,
+    /// The programs for such packets belong on it.
+    Cover(Front),
     /// They do not.
     LeaveOut(Why),
 }
@@ -39,8 +69,8 @@ pub enum Why {
     Down,
     /// It has no address of a family that legs have.
     NoAddress,
-    /// Its packets have no Ethernet header; the number is its `ARPHRD_` one.
-    NoEthernet(u16),
+    /// Its packets begin with a header that the programs cannot read; the number is its `ARPHRD_` one.
+    LinkLayer(u16),
     /// It is the loopback interface, and no leg needs it.
     Loopback,
     /// It is part of this one, which sees its packets.
@@ -56,8 +86,8 @@ impl fmt::Display for Why {
         match self {
             Self::Down => f.write_str("down"),
             Self::NoAddress => f.write_str("no address"),
-            Self::NoEthernet(link_layer) => {
-                write!(f, "no Ethernet header (link layer {link_layer})")
+            Self::LinkLayer(number) => {
+                write!(f, "its link layer ({number}) is not Ethernet's, nor none")
             }
             Self::Loopback => f.write_str("no session needs it"),
             Self::PartOf(master) => write!(f, "part of {master}"),
@@ -72,36 +102,46 @@ pub fn choose(interfaces: &[Interface], legs: Legs) -> Vec<(&Interface, Choice)>
     interfaces
         .iter()
         .map(|interface| {
-            let why = stands_alone(interface, interfaces, legs)
-                .or_else(|| covered_below(interface, interfaces, legs));
-            (interface, why.map_or(Choice::Cover, Choice::LeaveOut))
+            let choice = stands_alone(interface, interfaces, legs).and_then(|front| {
+                match covered_below(interface, interfaces, legs) {
+                    Some(why) => Err(why),
+                    None => Ok(front),
+                }
+            });
+            (
+                interface,
+                choice.map_or_else(Choice::LeaveOut, Choice::Cover),
+            )
         })
         .collect()
 }
 
-/// What stands against it, whatever is below it.
-fn stands_alone(interface: &Interface, all: &[Interface], legs: Legs) -> Option<Why> {
+/// What its packets begin with or else what stands against it, whatever is below it.
+fn stands_alone(interface: &Interface, all: &[Interface], legs: Legs) -> Result<Front, Why> {
     let named = |index| all.iter().find(|known| known.index == index);
     if !interface.is_up {
-        return Some(Why::Down);
+        return Err(Why::Down);
     }
     if let Some(index) = interface.master {
         let master = named(index);
         if master.is_none_or(|master| master.kind.as_deref() != Some("vrf")) {
             let name = master.map_or_else(|| format!("interface {index}"), |it| it.name.clone());
-            return Some(Why::PartOf(name));
+            return Err(Why::PartOf(name));
         }
     }
     if interface.kind.as_deref() == Some("vrf") {
-        return Some(Why::Vrf);
+        return Err(Why::Vrf);
     }
-    match interface.link_layer {
-        ARPHRD_LOOPBACK if !legs.loopback => return Some(Why::Loopback),
-        ARPHRD_ETHER | ARPHRD_LOOPBACK => {}
-        other => return Some(Why::NoEthernet(other)),
+    if interface.link_layer == ARPHRD_LOOPBACK && !legs.loopback {
+        return Err(Why::Loopback);
     }
+    let front = Front::of(interface.link_layer).ok_or(Why::LinkLayer(interface.link_layer))?;
     let is_used = |ip: &std::net::IpAddr| if ip.is_ipv4() { legs.ipv4 } else { legs.ipv6 };
-    (!interface.addresses.iter().any(is_used)).then_some(Why::NoAddress)
+    if interface.addresses.iter().any(is_used) {
+        Ok(front)
+    } else {
+        Err(Why::NoAddress)
+    }
 }
 
 /// Whether it hands its packets to a covered interface, and gets them from there.
@@ -114,7 +154,7 @@ fn covered_below(interface: &Interface, all: &[Interface], legs: Legs) -> Option
     let index = interface.lower?;
     let lower = all.iter().find(|known| known.index == index)?;
     stands_alone(lower, all, legs)
-        .is_none()
+        .is_ok()
         .then(|| Why::Above(lower.name.clone()))
 }
 
@@ -148,7 +188,8 @@ mod tests {
 
     fn why(interfaces: &[Interface], legs: Legs) -> Vec<String> {
         let text = |choice| match choice {
-            Choice::Cover => "cover".to_owned(),
+            Choice::Cover(Front::Ethernet) => "cover".to_owned(),
+            Choice::Cover(Front::Ip) => "cover, no Ethernet header".to_owned(),
             Choice::LeaveOut(why) => why.to_string(),
         };
         choose(interfaces, legs)
@@ -158,17 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn it_takes_an_ethernet_header_an_address_and_to_be_up() {
-        let mut host = [1, 2, 3, 4].map(|index| ethernet(index, "x"));
+    fn it_takes_a_known_link_layer_an_address_and_to_be_up() {
+        let mut host = [1, 2, 3, 4, 5].map(|index| ethernet(index, "x"));
         host[1].is_up = false;
         host[2].addresses.clear();
-        // A tunnel.
+        // A tunnel, and InfiniBand.
         host[3].link_layer = 65_534;
+        host[4].link_layer = 32;
         let expected = [
             "cover",
             "down",
             "no address",
-            "no Ethernet header (link layer 65534)",
+            "cover, no Ethernet header",
+            "its link layer (32) is not Ethernet's, nor none",
         ];
         assert_eq!(why(&host, ALL), expected);
     }

@@ -5,7 +5,7 @@ use std::{io, net::UdpSocket, os::fd::AsRawFd};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
-use super::{Interface, attach::PROGRAMS, filters};
+use super::{Front, Interface, attach::programs, filters};
 
 /// `ETHTOOL_GFLAGS` and `ETH_FLAG_LRO` of `linux/ethtool.h`.
 const ETHTOOL_GFLAGS: u32 = 0x25;
@@ -60,7 +60,10 @@ pub struct Foreign {
 /// Who shares our hooks: programs of TCX, and behind them the filters of `clsact`.
 pub fn foreign_programs(interface: &Interface) -> Vec<Foreign> {
     let mut found = Vec::new();
-    for (own, hook) in PROGRAMS {
+    let Some(front) = Front::of(interface.link_layer) else {
+        return found;
+    };
+    for (own, hook) in programs(front) {
         // A kernel without TCX has none, and names take `CAP_SYS_ADMIN`.
         let programs = match SchedClassifier::query_tcx(&interface.name, hook) {
             Ok((_revision, programs)) => programs,
@@ -132,6 +135,12 @@ mod tests {
         let found = others(named(&["filter"]), "wire_egress", "egress");
         assert_eq!((found[0].hook, found[0].is_before), ("egress", None));
         assert!(others(named(&["wire_egress"]), "wire_egress", "egress").is_empty());
+        // Those for the one kind of interface and for the other.
+        let ip = "wire_ingress_ip";
+        assert!(others(named(&[ip]), ip, "ingress").is_empty());
+        for (there, own) in [(ip, "wire_ingress"), ("wire_ingress", ip)] {
+            assert_eq!(others(named(&[there]), own, "ingress").len(), 1);
+        }
     }
 
     #[test]

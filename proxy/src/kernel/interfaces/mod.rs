@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 
 use aya::Ebpf;
 
-pub(super) use attach::PROGRAMS;
 pub use attach::Way;
+pub(super) use attach::all_programs;
 pub use changes::{Changes, Watch};
-pub use choice::{Choice, Legs, Why, choose};
+pub use choice::{Choice, Front, Legs, Why, choose};
 pub use host::{Interface, interfaces};
 pub use look::{Foreign, foreign_programs, has_lro};
 
@@ -41,8 +41,8 @@ pub struct Coverage {
 /// How one interface stands.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum State {
-    /// The programs are on it.
-    Covered(Way),
+    /// The programs for its kind of packets are on it.
+    Covered(Way, Front),
     /// They do not belong on it.
     LeftOut(Why),
     /// They could not be put on it.
@@ -53,7 +53,10 @@ impl State {
     /// In words.
     pub fn text(&self) -> String {
         match self {
-            Self::Covered(way) => format!("covered ({})", way.text()),
+            Self::Covered(way, Front::Ethernet) => format!("covered ({})", way.text()),
+            Self::Covered(way, Front::Ip) => {
+                format!("covered ({}), without Ethernet header", way.text())
+            }
             Self::LeftOut(why) => format!("left out: {why}"),
             Self::Failed(error) => format!("not covered: {error}"),
         }
@@ -81,28 +84,31 @@ impl Coverage {
         self.said.retain(|index, _| is_there(index));
         let mut choices = choose(host, self.legs);
         // Let go first: of two interfaces that see the same packets one is covered at any time.
-        choices.sort_by_key(|(_, choice)| *choice == Choice::Cover);
+        choices.sort_by_key(|(_, choice)| matches!(choice, Choice::Cover(_)));
         for (interface, choice) in choices {
             let state = match choice {
                 Choice::LeaveOut(why) => {
                     self.attached.remove(&interface.index);
                     State::LeftOut(why)
                 }
-                Choice::Cover => self.cover(ebpf, interface),
+                Choice::Cover(front) => self.cover(ebpf, interface, front),
             };
             self.say(interface, state);
         }
     }
 
-    fn cover(&mut self, ebpf: &mut Ebpf, interface: &Interface) -> State {
-        if let Some(attached) = self.attached.get(&interface.index) {
-            return State::Covered(attached.way);
+    fn cover(&mut self, ebpf: &mut Ebpf, interface: &Interface, front: Front) -> State {
+        // Of a `tun` the link layer may be changed (`TUNSETLINK`).
+        if let Some(attached) = self.attached.get(&interface.index)
+            && attached.front == front
+        {
+            return State::Covered(attached.way, front);
         }
-        match attach::attach(ebpf, &interface.name, self.port) {
+        match attach::attach(ebpf, &interface.name, front, self.port) {
             Ok(attached) => {
                 let way = attached.way;
                 self.attached.insert(interface.index, attached);
-                State::Covered(way)
+                State::Covered(way, front)
             }
             Err(error) => State::Failed(super::chain(&error)),
         }
@@ -115,7 +121,7 @@ impl Coverage {
         let (name, text) = (interface.name.as_str(), state.text());
         match &state {
             State::Failed(_) => tracing::warn!(interface = name, state = text, "wire"),
-            State::Covered(_) => tracing::info!(interface = name, state = text, "wire"),
+            State::Covered(..) => tracing::info!(interface = name, state = text, "wire"),
             State::LeftOut(_) => tracing::debug!(interface = name, state = text, "wire"),
         }
         self.said.insert(interface.index, state);

@@ -17,7 +17,8 @@ const LEGS: Legs = Legs {
 fn chosen() -> BTreeMap<String, String> {
     let host = interfaces().unwrap();
     let text = |choice| match choice {
-        Choice::Cover => "cover".to_owned(),
+        Choice::Cover(Front::Ethernet) => "cover".to_owned(),
+        Choice::Cover(Front::Ip) => "cover, no Ethernet header".to_owned(),
         Choice::LeaveOut(why) => why.to_string(),
     };
     choose(&host, LEGS)
@@ -55,7 +56,7 @@ fn what_the_kernel_lists_is_read_and_chosen_from() {
             ("far", "part of bridge"),
             ("lo", "cover"),
             ("near", "cover"),
-            ("tunnel", "no Ethernet header (link layer 65534)"),
+            ("tunnel", "cover, no Ethernet header"),
         ];
         for (name, state) in expected {
             assert_eq!(chosen[name], state, "{name}: {chosen:?}");

@@ -41,7 +41,7 @@ pub fn test(kernel: &mut Kernel, can_loop: bool) -> Result<(), SelfTestError> {
         .coverage()
         .and_then(|coverage| coverage.state(LOOPBACK))
     {
-        Some(State::Covered(_)) => {}
+        Some(State::Covered(..)) => {}
         Some(state) => return Err(wrong("lo", state.text())),
         None => return Err(wrong("lo", "not covered")),
     }
