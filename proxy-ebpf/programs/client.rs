@@ -8,7 +8,7 @@ use sluice_ebpf::{
     classify::{self, CommandClass, SCAN_BYTES_MAX, StatementCommand},
     notes,
     reason::TrapReason,
-    record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Session, TRAPS, takes},
+    record::{self, HEAD_BYTES, Leg, NODES, NodeEnd, STATEMENTS, Seat, Session, TRAPS, takes},
     response::{Expect, Status, Window, format},
     statement,
 };
@@ -27,6 +27,8 @@ pub(crate) const COMMAND_BYTES: u32 = 5;
 const CHUNK: u32 = 64;
 /// Chunks of the longest text.
 const CHUNKS_MAX: u32 = (SCAN_BYTES_MAX as u32).div_ceil(CHUNK);
+/// Where in a message the id is of the statement that it names.
+pub(crate) const ID_AT: u32 = COMMAND_BYTES;
 /// Header, command byte and statement id.
 pub(crate) const STATEMENT_BYTES: u32 = 9;
 
@@ -62,8 +64,20 @@ pub(crate) fn message(msg: *mut sk_msg_md, leg: &mut Leg, record: &mut Session, 
         armed
     };
     match command(msg, record, size, begun, &regime) {
-        Ok(said) => leg.said = said,
+        Ok(said) => {
+            leg.said = said;
+            name_statement(msg, record);
+        }
         Err(reason) => trap(record, begun, reason),
+    }
+}
+
+/// Has an execution that has just passed to the reader name its statement as that one does: the daemon does not get the message any more.
+#[inline(always)]
+fn name_statement(msg: *mut sk_msg_md, record: &Session) {
+    let id = shared!(record.client.reader_id);
+    if id != 0 && shared!(record.client.seat) == Seat::Reader as u32 {
+        Data::of(msg).name_statement(id);
     }
 }
 
@@ -142,6 +156,7 @@ fn command(
     }
     let takes = shared!(record.host.takes);
     publish!(record.client.noting, STATEMENTS as u32);
+    publish!(record.client.reader_id, 0);
     let mut data = Data::of(msg);
     let head = data.head(0).ok_or(TrapReason::Framing)?;
     let length = (head & 0x00ff_ffff) as u32;
@@ -287,6 +302,8 @@ fn statement(
         return Ok(Aim::Writer);
     }
     let types = shared!(record.host.types[place]);
+    let reader_id = shared!(record.host.reader_ids[place]);
+    publish!(record.client.reader_id, reader_id);
     statement::aim(word, types, command, data, HEADER_BYTES, length, attributes)
         .ok_or(TrapReason::UnknownStatement)
 }

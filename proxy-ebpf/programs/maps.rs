@@ -105,6 +105,8 @@ pub(crate) struct Scratch {
     pub(crate) noting: u32,
     /// What it changes in its note ([`notes`](sluice_ebpf::notes)).
     pub(crate) change: u64,
+    /// The id by which the reader knows the statement that the segment executes; 0: it is nothing that goes there.
+    pub(crate) reader_id: u32,
     /// The bits of the statements that the segment closes ([`Client::closed`](sluice_ebpf::record::Client::closed)).
     pub(crate) closes: u64,
 }

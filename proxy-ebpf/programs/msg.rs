@@ -11,7 +11,8 @@ use sluice_ebpf::{
 };
 
 use crate::{
-    client, node,
+    client::{self, ID_AT},
+    node,
     sys::{self, Streams, context, publish, shared, tuple},
 };
 
@@ -41,6 +42,17 @@ impl Data {
     #[inline(always)]
     pub(crate) const fn at(&self, offset: u32) -> usize {
         self.start + offset as usize
+    }
+
+    /// Has the command at the front name the statement with this id; it names one.
+    #[inline(always)]
+    pub(crate) fn name_statement(&self, id: u32) {
+        let at = self.at(ID_AT);
+        if at + 4 > self.end {
+            return;
+        }
+        // SAFETY: inside the window; the bytes are a copy of what the sender has written, or would be in no window.
+        unsafe { (at as *mut u32).write_unaligned(id.to_le()) };
     }
 }
 

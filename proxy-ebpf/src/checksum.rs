@@ -27,6 +27,14 @@ pub const fn difference<const WORDS: usize>(
     sum as u32
 }
 
+/// A sum, or the change of one, of words that begin at an odd place in the packet.
+#[inline(always)]
+#[must_use]
+#[expect(clippy::inline_always, reason = "one function for the verifier")]
+pub const fn at_odd_place(sum: u32) -> u32 {
+    sum.rotate_left(8)
+}
+
 /// The checksum of a packet whose sum has changed by `difference` (RFC 1624, equation 3). Both as they lie in the packet.
 #[inline(always)]
 #[must_use]
@@ -94,6 +102,31 @@ mod tests {
             // One after the other.
             let second = difference(&[from[1], from[2]], &[to[1], to[2]], 0);
             assert_eq!(changed(changed(old, first), second), checksum(&to));
+        }
+    }
+
+    #[test]
+    fn words_may_begin_at_an_odd_place() {
+        let packed = |word: u32, at: usize| {
+            let mut bytes = *b"Sluice's";
+            bytes[at..at + 4].copy_from_slice(&word.to_ne_bytes());
+            let (front, rest) = bytes.split_at(4);
+            [front, rest].map(|word| u32::from_ne_bytes(word.try_into().unwrap()))
+        };
+        for [from, to, _] in words() {
+            let change = difference(&[from], &[to], 0);
+            for (at, change) in [
+                (1, at_odd_place(change)),
+                (2, change),
+                (3, at_odd_place(change)),
+            ] {
+                let old = checksum(&packed(from, at));
+                assert_eq!(
+                    changed(old, change),
+                    checksum(&packed(to, at)),
+                    "{from:x} {to:x}"
+                );
+            }
         }
     }
 

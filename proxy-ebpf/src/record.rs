@@ -335,6 +335,8 @@ pub struct Host {
     /// The types of their parameters, where they surely read; of those that are followed, what is said of their notes ([`notes`](crate::notes)). Written before
     /// the word.
     pub types: [u64; STATEMENTS],
+    /// By which ids the reader knows those that it can execute. Written before the word.
+    pub reader_ids: [u32; STATEMENTS],
 }
 
 /// What the program on the client's app socket writes.
@@ -362,8 +364,8 @@ pub struct Client {
     pub change: u64,
     /// See `change`.
     pub noting: u32,
-    /// For the alignment.
-    pub reserved: u32,
+    /// The program's own place for the id by which the reader knows the statement that the command at hand executes; 0: none that it can execute.
+    pub reader_id: u32,
     /// The node that the last command of `begun` went to: a [`Seat`] as its number. Written before it.
     pub seat: u32,
     /// Why the last command was handed up: a [`TrapReason`](crate::reason::TrapReason) as its number; 0: none yet.
@@ -520,7 +522,7 @@ const _: () = assert!(size_of::<Tuple>() == 40 && size_of::<Listener>() == 20);
 const _: () = assert!(size_of::<Binding>() == 16 && size_of::<Leg>() == 40);
 const _: () = assert!(size_of::<Connection>() == 24);
 const _: () = assert!(
-    size_of::<Session>() == 3200,
+    size_of::<Session>() == 3456,
     "what a session costs in the kernel; ARCHITECTURE.md names the figure"
 );
 

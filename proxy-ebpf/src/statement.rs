@@ -2,9 +2,9 @@
 //!
 //! The word says that a statement may be spliced, which it is to the writer. Of one that is *followed* the programs note what executions say of its parameters
 //! ([`notes`]), so that another node can be told; one that opens a cursor, or whose types cannot be noted, is the daemon's. Of one that surely reads in a session
-//! with a reader the word says which of the session's nodes can execute it: has prepared it under the client's id, and was told the types of its parameters.
-//! These are part of the record, and an execution that names others is the daemon's: so whichever node has executed it last, every node that can knows what an
-//! execution without types means.
+//! with a reader the word says which of the session's nodes can execute it: has prepared it, and was told the types of its parameters. These are part of the
+//! record, and an execution that names others is the daemon's: so whichever node has executed it last, every node that can knows what an execution without
+//! types means. The writer knows it by the client's id; the reader's stands in the record, and the programs write it into the executions that go there.
 
 use crate::{aim::Aim, classify::StatementCommand, notes, response::Window};
 

@@ -6,6 +6,7 @@ use sluice_tests::{
     cluster::Cluster,
     server::{PASSWORD, USER},
     stage::Stage,
+    topology::Hosts,
     wait,
     wire::{Connection, Prepared, Response, command},
 };
@@ -24,13 +25,13 @@ const THREADS: usize = 30;
 
 /// All threads of this server that the next connections can have were others', which have given so many statements ids.
 pub(crate) fn used_threads(
-    stage: &Stage,
+    hosts: &Hosts,
     cluster: &Cluster,
     at: usize,
     statements: usize,
 ) -> Result<()> {
     let cached = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'THREADS_CACHED'";
-    stage.hosts().node.enter(|| {
+    hosts.node.enter(|| {
         let mut used = Vec::new();
         for _ in 0..=THREADS {
             let mut connection = cluster.open(at)?;
@@ -76,7 +77,7 @@ fn lose(stage: &Stage, site: &Site, client: &mut Connection) -> Result<()> {
 /// MariaDB's connections go on counting where one before them in the same thread has stopped: a statement whose id is yet to come gets it.
 fn of_reused_threads(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
-    used_threads(stage, &site.cluster, 0, 3)?;
+    used_threads(stage.hosts(), &site.cluster, 0, 3)?;
     for _ in 0..5 {
         let (mut client, id) = bereft(stage, &site, 400)?;
         let kept = client.command(&command::execute(id, 0, &[]))?;
@@ -128,7 +129,7 @@ fn given_to_others(stage: &Stage) -> Result<()> {
         says(&mut client, statement, "before")?;
     }
     for round in 1..4 {
-        used_threads(stage, &site.cluster, 0, 10 * round)?;
+        used_threads(stage.hosts(), &site.cluster, 0, 10 * round)?;
         lose(stage, &site, &mut client)?;
         for statement in &statements {
             says(&mut client, statement, "behind")?;

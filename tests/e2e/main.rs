@@ -74,6 +74,7 @@ mod session;
 mod spill;
 mod spliced;
 mod split;
+mod split_ids;
 mod split_legs;
 mod split_own_writes;
 mod split_prepared;
@@ -157,6 +158,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("discovery", discovery::CASES),
     ("nodes", nodes::CASES),
     ("split", split::CASES),
+    ("split_ids", split_ids::CASES),
     ("split_legs", split_legs::CASES),
     ("split_own_writes", split_own_writes::CASES),
     ("split_prepared", split_prepared::CASES),

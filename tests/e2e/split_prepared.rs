@@ -38,13 +38,12 @@ pub(crate) const CASES: &[Case] = &[
         .tool("javac")
         .tool(java::DRIVER),
     Case::new("most_is_spliced", most_is_spliced).splicing(),
-    Case::new("other_ids_are_relayed", other_ids).daemon(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Reads which node answers, 1 for the primary and 2 for its replica, and what it makes of a parameter.
-const NODE: &str = "SELECT CONCAT(VARIABLE_VALUE, '/', ?) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
+pub(crate) const NODE: &str = "SELECT CONCAT(VARIABLE_VALUE, '/', ?) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
 /// `MYSQL_TYPE_LONG`, and `MYSQL_TYPE_VAR_STRING`.
 const LONG: u8 = 3;
 const STRING: u8 = 0xFD;
@@ -71,7 +70,7 @@ fn execution(statement: &Prepared, kind: Option<u8>, value: &[u8]) -> Vec<u8> {
     payload
 }
 
-fn executed(
+pub(crate) fn executed(
     client: &mut Connection,
     statement: &Prepared,
     kind: Option<u8>,
@@ -81,7 +80,12 @@ fn executed(
 }
 
 /// The node answers that this is its parameter.
-fn says(client: &mut Connection, statement: &Prepared, value: &str, wanted: &str) -> Result<()> {
+pub(crate) fn says(
+    client: &mut Connection,
+    statement: &Prepared,
+    value: &str,
+    wanted: &str,
+) -> Result<()> {
     let found = text(&client.execute(statement, &[Some(value.as_bytes())])?)?;
     let wanted = format!("{wanted}/{value}");
     ensure!(found == wanted, "{found}, not {wanted}");
@@ -373,7 +377,7 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
     for _ in 0..10 {
         assert_eq!(number(&mut client, None, 7)?, "2/7");
     }
-    used_threads(stage, &site.cluster, 1, 3)?;
+    used_threads(stage.hosts(), &site.cluster, 1, 3)?;
     site.cluster.server(0)?.kill()?;
     site.cluster.promote(1)?;
     // What has become known of nodes concerns the session before its next command.
@@ -482,29 +486,6 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
     client.send_command(&command::long_data(statement.id, 0, b"long"))?;
     assert_eq!(text(&client.execute(&statement, &[None])?)?, "1/long");
     both(&mut client, "2")
-}
-
-/// A session that has used up more ids than a replica can be made to count to.
-fn other_ids(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
-    let mut client = site.client()?;
-    for _ in 0..1100 {
-        let statement = client.prepare("DO 1")?;
-        client.send_command(&command::close(statement.id))?;
-    }
-    let statement = client.prepare(NODE)?;
-    let other = client.prepare(NODE)?;
-    ensure!(statement.id > 1024, "{}", statement.id);
-    for round in 0..5 {
-        says(&mut client, &statement, "one", "2")?;
-        client.run("BEGIN")?;
-        says(&mut client, &statement, "one", "1")?;
-        client.run("COMMIT")?;
-        says(&mut client, &other, &round.to_string(), "2")?;
-        let untyped = executed(&mut client, &statement, None, b"\x01x")?;
-        ensure!(untyped == "2/x", "{untyped}");
-    }
-    Ok(())
 }
 
 /// A driver that names types where they change only.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use sluice_ebpf::{
-    record::{NODES, Session, Tuple},
+    record::{NODES, Seat, Session, Tuple},
     wire::{Side, To, tcp::FIN},
 };
 
@@ -13,7 +13,11 @@ use super::{
     options::shift_sack,
     skb::{self, LOOPBACK},
 };
-use crate::{maps::Scratch, sys::shared};
+use crate::{
+    client::{ID_AT, STATEMENT_BYTES},
+    maps::Scratch,
+    sys::shared,
+};
 
 /// What is done with the packet: the program's return value.
 #[inline(always)]
@@ -98,7 +102,8 @@ fn bypass<const LINK: u32>(
     let way = way(scratch, ifindex, now);
     let done = shift_sack(skb, scratch, sack_shift)
         && rewrite(skb, scratch, &end, window_shift, way != Way::Unknown)
-        && (keeps_ecn || scratch.packet.clear_ecn(skb));
+        && (keeps_ecn || scratch.packet.clear_ecn(skb))
+        && name_statement(skb, scratch, side);
     if !done {
         return None;
     }
@@ -116,6 +121,18 @@ fn bypass<const LINK: u32>(
             skb::send(ifindex)
         }
     })
+}
+
+/// Has an execution that goes to the reader name its statement as that one does. It stands at the segment's front, also where it is sent again: what is passed
+/// on without having been looked at this time the reader has acknowledged, and passes over.
+#[inline(always)]
+fn name_statement(skb: *mut __sk_buff, scratch: &mut Scratch, side: Side) -> bool {
+    let id = shared!(scratch.reader_id);
+    let is_named = matches!(side, Side::Client)
+        && id != 0
+        && shared!(scratch.verdict.seat) == Seat::Reader as u32
+        && scratch.packet.length >= STATEMENT_BYTES;
+    !is_named || scratch.packet.change_payload(skb, ID_AT, id.to_le())
 }
 
 /// How a packet gets to the other peer.

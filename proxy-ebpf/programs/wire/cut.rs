@@ -93,7 +93,11 @@ fn sum(skb: *mut __sk_buff, scratch: &mut Scratch, offset: u32, bytes: u32) -> O
     };
     sys::repeat(CHUNKS, add, &mut adding);
     let sum = shared!(scratch.found);
-    Some(if odd { sum.rotate_left(8) } else { sum })
+    Some(if odd {
+        checksum::at_odd_place(sum)
+    } else {
+        sum
+    })
 }
 
 /// The way over the chunks. What it changes is in the scratch memory, where the verifier does not follow it.

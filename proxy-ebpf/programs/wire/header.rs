@@ -362,6 +362,24 @@ impl Packet {
         frame(skb, self.v4)
     }
 
+    /// Writes a word, as it lies in memory, at this place of the payload, and puts the checksum right.
+    #[inline(always)]
+    pub(super) fn change_payload(&self, skb: *mut __sk_buff, at: u32, to: u32) -> bool {
+        let place = self.payload + at;
+        let mut from = 0_u32;
+        if !skb::load(skb, place, &mut from) {
+            return false;
+        }
+        let change = checksum::difference(&[from], &[to], 0);
+        // The TCP header is a multiple of 4 bytes long.
+        let change = if at & 1 == 0 {
+            change
+        } else {
+            checksum::at_odd_place(change)
+        };
+        skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, false) && skb::store(skb, place, &to)
+    }
+
     /// Has a frame be another one: with this TCP header, from and to these addresses. `ethernet`: with the frame's addresses that stand in
     /// [`Packet::front`], which may be changed before.
     #[inline(always)]

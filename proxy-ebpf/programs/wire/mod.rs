@@ -21,7 +21,7 @@ use sluice_ebpf::{
 };
 
 use self::header::{ETHERNET_BYTES, NO_HEADER, Packet};
-use crate::sys::{self, context, shared};
+use crate::sys::{self, context, publish, shared};
 
 /// Goes on to whoever comes behind us: with any other verdict programs behind ours would be blind.
 const NEXT: i32 = TC_ACT_UNSPEC;
@@ -191,6 +191,7 @@ fn ingress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     let record = unsafe { &mut *record };
     let lock = sys::lock(slot)?;
     let offer = offer(record);
+    publish!(scratch.reader_id, 0);
     let content = if scratch.packet.length != 0 && record.wire.wants_content(side, &offer) {
         payload::content::<LINK>(skb, scratch, record, side)
     } else {

@@ -256,10 +256,11 @@ fn execution(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u32
         note_change(scratch, place as u32, change)?;
         return Ok(Aim::Writer as u32);
     }
-    let types = shared!(record.host.types[place]);
+    let reader_id = shared!(record.host.reader_ids[place]);
+    publish!(scratch.reader_id, reader_id);
     let aim = statement::aim(
         word,
-        types,
+        shared!(record.host.types[place]),
         StatementCommand::Execute,
         &Text(text),
         HEADER_BYTES,
@@ -308,6 +309,7 @@ fn command(
             if matches!(command, StatementCommand::Execute) {
                 let aim = execution(record, scratch, length)?;
                 if at != 0 && aim != Aim::Writer as u32 {
+                    publish!(scratch.reader_id, 0);
                     return Err(TrapReason::UnknownStatement);
                 }
                 publish!(scratch.aim, aim);

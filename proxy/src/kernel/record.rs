@@ -26,7 +26,7 @@ use sluice_ebpf::{
 
 use crate::{
     gate::{Progress, SplicedCommand},
-    session::InsertId,
+    session::{InsertId, execution::Told},
 };
 
 /// The mapped records of all sessions.
@@ -89,11 +89,18 @@ macro_rules! word {
     };
 }
 
-/// A 32-bit field of a slot's record, read.
-macro_rules! half {
+/// A 32-bit field of a slot's record.
+macro_rules! half_word {
     ($slot:expr, $($field:tt)+) => {
         // SAFETY: as for `word`.
-        unsafe { AtomicU32::from_ptr(&raw mut (*$slot.at()).$($field)+) }.load(Ordering::Acquire)
+        unsafe { AtomicU32::from_ptr(&raw mut (*$slot.at()).$($field)+) }
+    };
+}
+
+/// The same, read.
+macro_rules! half {
+    ($slot:expr, $($field:tt)+) => {
+        half_word!($slot, $($field)+).load(Ordering::Acquire)
     };
 }
 
@@ -294,11 +301,16 @@ impl Slot {
     /// Lets the kernel splice executions of this prepared statement. Another one with the same place in the table is forgotten: it
     /// traps, which is slower and never wrong. Only where all closes are taken.
     pub fn allow_statement(&self, id: u32) {
-        self.set_statement(id, statement::plain(id), 0);
+        self.set_statement(id, statement::plain(id).into());
     }
 
-    /// The same of one with this word, whose parameters have these types where it surely reads. What was noted of one in its place must be taken.
-    pub fn set_statement(&self, id: u32, word: u64, types: u64) {
+    /// The same of one of which more is to be told. What was noted of one in its place must be taken.
+    pub fn set_statement(&self, id: u32, told: Told) {
+        let Told {
+            word,
+            types,
+            reader_id,
+        } = told;
         let place = id as usize & (STATEMENTS - 1);
         // Nothing in between is said of other types.
         self.statement(id).store(0, Ordering::Release);
@@ -308,6 +320,7 @@ impl Slot {
             types
         };
         word!(self, host.types[place]).store(types, Ordering::Release);
+        half_word!(self, host.reader_ids[place]).store(reader_id, Ordering::Release);
         self.statement(id).store(word, Ordering::Release);
     }
 

@@ -9,7 +9,7 @@ use sluice_ebpf::{
     statement::{PARAMETERS_MAX, followed, reading},
 };
 
-use super::aim::Place;
+use super::{aim::Place, writer_ids::NO_STATEMENT};
 use crate::protocol::statement::Front;
 
 /// A statement of which the daemon knows what its executions have said.
@@ -30,6 +30,28 @@ pub struct Tracked {
     has_long_data: bool,
     /// An execution has opened a cursor, which may be open yet.
     may_have_cursor: bool,
+}
+
+/// What the kernel is told of a statement.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// Its [word](sluice_ebpf::statement).
+    pub word: u64,
+    /// The types of its parameters, where it surely reads: 16 bits each, the first one's in the lowest.
+    pub types: u64,
+    /// The reader's id of it, where that can execute it; else [`NO_STATEMENT`].
+    pub reader_id: u32,
+}
+
+impl From<u64> for Told {
+    /// Of a statement that is the writer's alone its word says all.
+    fn from(word: u64) -> Self {
+        Self {
+            word,
+            types: 0,
+            reader_id: NO_STATEMENT,
+        }
+    }
 }
 
 /// Which of a statement's executions the kernel may splice.
@@ -88,8 +110,8 @@ impl Tracked {
         })
     }
 
-    /// What the kernel is to know of it, as the client calls it `id`: its word and its types. None where the daemon must see its next execution.
-    pub fn in_kernel(&self, id: u32) -> Option<(u64, u64)> {
+    /// What the kernel is to know of it, as the client calls it `id`. None where the daemon must see its next execution.
+    pub fn in_kernel(&self, id: u32) -> Option<Told> {
         let at_writer = self.parameters == 0 || self.is_typed(Seat::Writer);
         match self.spliced {
             _ if self.has_long_data => None,
@@ -97,18 +119,24 @@ impl Tracked {
             Spliced::Noted => {
                 let is_told = at_writer || self.types.is_none();
                 let word = followed(id, self.parameters.into(), self.may_have_cursor);
-                is_told.then_some((word, 0))
+                is_told.then_some(word.into())
             }
             Spliced::AsReads => {
                 let is_told = self.parameters == 0 || self.is_typed(Seat::Reader);
-                let at_reader = self.at_reader() == Some(id) && is_told;
-                let word = reading(id, self.parameters.into(), at_writer, at_reader);
+                let at_reader = self.at_reader();
+                let at_reader = at_reader.filter(|id| is_told && *id != NO_STATEMENT);
+                let parameters = self.parameters.into();
+                let word = reading(id, parameters, at_writer, at_reader.is_some());
                 let types = self.types.as_deref().unwrap_or_default();
                 let types = types
                     .iter()
                     .rev()
                     .fold(0, |all, byte| all << 8 | u64::from(*byte));
-                Some((word, types))
+                Some(Told {
+                    word,
+                    types,
+                    reader_id: at_reader.unwrap_or(NO_STATEMENT),
+                })
             }
         }
     }
@@ -118,8 +146,8 @@ impl Tracked {
         self.spliced != Spliced::Never
     }
 
-    /// Whether the reader must know it by the client's id for them.
-    pub fn needs_clients_id(&self) -> bool {
+    /// Whether it splices them to either node.
+    pub fn is_of_both(&self) -> bool {
         self.spliced == Spliced::AsReads
     }
 
@@ -331,26 +359,34 @@ mod tests {
         let (typed, bare) = (execution(Some(0xFD), 0), execution(None, 0));
         let mut tracked = Tracked::spliced(Place::Reader, 1, true).unwrap();
         let word = |at_writer, at_reader| reading(7, 1, at_writer, at_reader);
-        assert_eq!(tracked.in_kernel(7), Some((word(false, false), 0)));
-        tracked.prepared_at_reader(Some(7));
+        let told = |word, types, reader_id| {
+            Some(Told {
+                word,
+                types,
+                reader_id,
+            })
+        };
+        assert_eq!(tracked.in_kernel(7), told(word(false, false), 0, 0));
+        tracked.prepared_at_reader(Some(5));
+        assert_eq!(tracked.in_kernel(7), told(word(false, false), 0, 0));
         tracked.executed(Seat::Reader, &typed);
-        assert_eq!(tracked.in_kernel(7), Some((word(false, true), 0xFD)));
+        assert_eq!(tracked.in_kernel(7), told(word(false, true), 0xFD, 5));
         tracked.executed(Seat::Writer, &bare);
-        assert_eq!(tracked.in_kernel(7), Some((word(true, true), 0xFD)));
+        assert_eq!(tracked.in_kernel(7), told(word(true, true), 0xFD, 5));
         tracked.brings_long_data();
         assert_eq!(tracked.in_kernel(7), None);
         tracked.executed(Seat::Writer, &execution(Some(3), 0));
-        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
+        assert_eq!(tracked.in_kernel(7), told(word(true, false), 3, 0));
         tracked.executed(Seat::Reader, &bare);
         tracked.reader_is_new();
-        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
-        // Under another id the kernel cannot name it.
-        tracked.prepared_at_reader(Some(5));
+        assert_eq!(tracked.in_kernel(7), told(word(true, false), 3, 0));
+        tracked.prepared_at_reader(Some(9));
         tracked.executed(Seat::Reader, &bare);
-        assert_eq!(tracked.in_kernel(7), Some((word(true, false), 3)));
+        assert_eq!(tracked.in_kernel(7), told(word(true, true), 3, 9));
         assert_eq!(Tracked::new(Place::Reader, 1).in_kernel(7), None);
         let plain = Tracked::spliced(Place::Reader, 0, true).unwrap();
-        assert_eq!(plain.in_kernel(7), Some((reading(7, 0, true, false), 0)));
+        let word = reading(7, 0, true, false);
+        assert_eq!(plain.in_kernel(7), told(word, 0, 0));
         let asks = Tracked::spliced(Place::Last, 0, true).unwrap();
         assert_eq!(asks.in_kernel(7), None);
     }
@@ -365,7 +401,7 @@ mod tests {
         ] {
             let tracked = Tracked::spliced(place, parameters, has_reader).unwrap();
             let word = followed(7, parameters.into(), false);
-            assert_eq!(tracked.in_kernel(7), Some((word, 0)));
+            assert_eq!(tracked.in_kernel(7), Some(word.into()));
             assert!(tracked.is_all_known() && tracked.is_spliced());
         }
         for (place, has_reader) in [(Place::Writer, true), (Place::Reader, false)] {
@@ -378,7 +414,7 @@ mod tests {
         let note = |change| Note::read(notes::noted(0, notes::fresh(0), change), notes::fresh(0));
         let long = notes::code(3, 0).map(|code| notes::with_type(notes::USED_UP, 0, code));
         let mut tracked = Tracked::spliced(Place::Writer, 1, true).unwrap();
-        let word = |cursor| Some((followed(7, 1, cursor), 0));
+        let word = |cursor| Some(followed(7, 1, cursor).into());
         tracked.noted(note(notes::LONG_DATA).unwrap());
         assert!(!tracked.is_all_known() && tracked.in_kernel(7).is_none());
         tracked.noted(note(long.unwrap()).unwrap());

@@ -51,8 +51,6 @@ pub struct Prepared {
     has_forgotten: bool,
     /// Statements of the reader's, by its ids, that are closed, and it does not know.
     closing: Vec<u32>,
-    /// The highest id that the reader has given; 0: none yet.
-    reader_last: u32,
     /// What the writer calls them. It does not forget.
     at_writer: WriterIds,
 }
@@ -156,7 +154,6 @@ impl Prepared {
     /// The session has another reader, or none.
     pub fn reader_is_new(&mut self) {
         self.closing.clear();
-        self.reader_last = 0;
         for tracked in self.all_tracked() {
             tracked.reader_is_new();
         }
@@ -188,16 +185,6 @@ impl Prepared {
         self.last
     }
 
-    /// The id that the reader will give next, as servers count.
-    pub const fn next_of_reader(&self) -> u32 {
-        self.reader_last.saturating_add(1)
-    }
-
-    /// The reader was asked to prepare statements up to this one of its own.
-    pub const fn reader_has_counted(&mut self, id: u32) {
-        self.reader_last = id;
-    }
-
     /// The statements all of whose executions are known.
     pub fn all_tracked_ids(&self) -> Vec<u32> {
         let known = self.known.iter();
@@ -225,11 +212,7 @@ impl Prepared {
 
     /// Every statement is gone (`COM_CHANGE_USER`, `COM_RESET_CONNECTION`).
     pub fn forget_all(&mut self) {
-        *self = Self {
-            // A connection that is reset counts on.
-            reader_last: self.reader_last,
-            ..Self::default()
-        };
+        *self = Self::default();
     }
 
     /// The front of a statement's text, if it is remembered. [`LAST_PREPARED`] is the one prepared last.
@@ -318,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_counts_on_and_is_told_what_is_closed() {
+    fn a_reader_is_told_what_is_closed() {
         let mut prepared = Prepared::default();
         for id in 1..=3 {
             prepared.remember(id, Head::new(b"x"), Some(whole(1)));
@@ -326,7 +309,6 @@ mod tests {
             tracked.prepared_at_reader(Some(id + 10));
             prepared.track(id, tracked);
         }
-        prepared.reader_has_counted(13);
         assert_eq!(prepared.all_tracked_ids(), [1, 2, 3]);
         prepared.forget(2);
         prepared.forget(1);
@@ -335,9 +317,6 @@ mod tests {
         prepared.forget(3);
         prepared.forget_all();
         assert!(prepared.take_closing().is_empty());
-        assert_eq!(prepared.next_of_reader(), 14);
-        prepared.reader_is_new();
-        assert_eq!(prepared.next_of_reader(), 1);
     }
 
     #[test]

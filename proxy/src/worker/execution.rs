@@ -23,7 +23,7 @@ use crate::{
         aim::{Place, place_of_prepared},
         command::Effect,
         execution::Tracked,
-        preparation::{Wanted, arrange, close, steps},
+        preparation::{close, prepare},
     },
 };
 
@@ -53,7 +53,7 @@ impl Serving<'_> {
             Effect::Closed(id) => {
                 let is_at_both = {
                     let prepared = self.entry.prepared.borrow();
-                    prepared.tracked(*id).is_some_and(Tracked::needs_clients_id)
+                    prepared.tracked(*id).is_some_and(Tracked::is_of_both)
                 };
                 if let Some(slot) = self.entry.slot().filter(|_| is_at_both) {
                     // The reader has it until it is told.
@@ -198,13 +198,13 @@ impl Serving<'_> {
     pub(super) fn tell_kernel(&self, id: u32) {
         let prepared = self.entry.prepared.borrow();
         let tracked = prepared.tracked(id).filter(|tracked| tracked.is_spliced());
-        // The kernel changes nothing in a command.
+        // The kernel changes nothing in a command for the writer.
         let may_know = self.is_spliceable() && prepared.at_writer().of(id) == id;
         if let (Some(slot), Some(tracked)) = (self.entry.slot(), tracked) {
             // One that the reader must know as well is worth another's place.
-            let may_stand = tracked.needs_clients_id() || slot.has_room_for(id);
+            let may_stand = tracked.is_of_both() || slot.has_room_for(id);
             match tracked.in_kernel(id).filter(|_| may_know) {
-                Some((word, types)) if may_stand => slot.set_statement(id, word, types),
+                Some(told) if may_stand => slot.set_statement(id, told),
                 Some(_) => {}
                 None => slot.forget_statement(id),
             }
@@ -303,40 +303,25 @@ impl Serving<'_> {
 
     /// Has the reader prepare a statement, and forget those that are closed. Returns its id there, if it could.
     async fn prepare_at_reader(&mut self, id: u32) -> Result<Option<u32>, End> {
-        let (batches, last, parameters) = {
+        let (payload, parameters) = {
             let prepared = self.entry.prepared.borrow();
             let versions = self.entry.session.borrow().versions;
             let (Some(whole), Some(tracked)) = (prepared.whole(id, versions), prepared.tracked(id))
             else {
                 return Ok(None);
             };
-            let next = prepared.next_of_reader();
-            // Only under the client's id the kernel can splice them.
-            let wanted = if tracked.needs_clients_id() {
-                arrange(&[(id, whole)], next)
-            } else {
-                let at_node = next;
-                vec![Wanted { id, at_node, whole }]
-            };
-            let last = wanted.last().map_or(next, |wanted| wanted.at_node);
-            let (_, batches) = steps(&wanted, next);
-            (batches, last, tracked.parameters())
+            (prepare(&whole.text), tracked.parameters())
         };
-        let mut closes = BytesMut::new();
+        let mut packets = BytesMut::new();
         for closed in self.entry.prepared.borrow_mut().take_closing() {
-            packet::put(&mut closes, 0, &close(closed));
+            packet::put(&mut packets, 0, &close(closed));
         }
-        self.node.write_all(&closes).await.map_err(End::of_node)?;
+        packet::put(&mut packets, 0, &payload);
         let deadline = Instant::now() + SWITCH_TIME;
-        let mut answer = None;
-        for (batch, count) in batches {
-            let answers = timeout_at(deadline, exchange_batch(self.asked(), &batch, count))
-                .await
-                .map_err(|_elapsed| End::NodeHung)??;
-            answer = answers.into_iter().next_back().flatten();
-        }
-        let counted = answer.map_or(last, |answer| answer.id);
-        self.entry.prepared.borrow_mut().reader_has_counted(counted);
+        let answers = timeout_at(deadline, exchange_batch(self.asked(), &packets, 1))
+            .await
+            .map_err(|_elapsed| End::NodeHung)??;
+        let answer = answers.into_iter().next().flatten();
         // Another count would mean another table than the client has seen.
         Ok(answer
             .filter(|answer| answer.parameters == parameters)
