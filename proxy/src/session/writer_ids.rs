@@ -1,7 +1,10 @@
 //! The ids by which a session's writer knows the client's prepared statements. They are the client's own, but behind another writer whose ids of them could
 //! not be made so: what the client calls such a statement the writer may call another one, now or later.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 /// The ids of statements that the client cannot know by the writer's. Nodes count theirs upwards from 1, and those of Sluice's own statements are above.
 const IDS: Range<u32> = 0xE000_0000..0xF000_0000;
@@ -14,6 +17,8 @@ pub const NO_STATEMENT: u32 = 0;
 pub struct WriterIds {
     /// None: the writer does not have the statement, which the client may yet name.
     other: BTreeMap<u32, Option<u32>>,
+    /// The writer's of these. It gives none to two statements.
+    given: BTreeSet<u32>,
 }
 
 impl FromIterator<(u32, Option<u32>)> for WriterIds {
@@ -21,9 +26,9 @@ impl FromIterator<(u32, Option<u32>)> for WriterIds {
         let other = statements
             .into_iter()
             .filter(|(id, at_writer)| *at_writer != Some(*id));
-        Self {
-            other: other.collect(),
-        }
+        let other: BTreeMap<_, _> = other.collect();
+        let given = other.values().flatten().copied().collect();
+        Self { other, given }
     }
 }
 
@@ -38,7 +43,7 @@ impl WriterIds {
         match self.other.get(&id) {
             Some(at_writer) => at_writer.unwrap_or(NO_STATEMENT),
             // It is another statement's, which the client knows by another id.
-            None if self.other.values().any(|other| *other == Some(id)) => NO_STATEMENT,
+            None if self.given.contains(&id) => NO_STATEMENT,
             None => id,
         }
     }
@@ -52,12 +57,15 @@ impl WriterIds {
         let is_free = |id: &u32| !self.other.contains_key(id) && !is_known(*id);
         let id = IDS.into_iter().find(is_free).unwrap_or(given);
         self.other.insert(id, Some(given));
+        self.given.insert(given);
         id
     }
 
     /// The client has closed the statement that it calls `id`.
     pub fn close(&mut self, id: u32) {
-        self.other.remove(&id);
+        if let Some(Some(at_writer)) = self.other.remove(&id) {
+            self.given.remove(&at_writer);
+        }
     }
 }
 
