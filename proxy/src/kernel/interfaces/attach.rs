@@ -1,10 +1,12 @@
 //! The two programs on one interface. Links of TCX (kernel 6.6 and later) end with their descriptors, whatever ends this process. The filters
 //! of older kernels stay behind a process that is killed; the next one on the same port takes them over.
 
+use std::{panic::resume_unwind, thread};
+
 use aya::{
     Ebpf,
     programs::{
-        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
     },
 };
@@ -32,6 +34,7 @@ pub(in crate::kernel) fn all_programs() -> impl Iterator<Item = &'static str> {
     let of = |front| programs(front).map(|(name, _)| name);
     [Front::Ethernet, Front::Ip].into_iter().flat_map(of)
 }
+
 /// The priority of our filters: behind those that administrators number by hand, before those that the kernel numbers itself (49,152 and
 /// lower).
 const PRIORITY: u16 = 0x5150;
@@ -65,16 +68,30 @@ pub(in crate::kernel) struct Attached {
 
 /// Loads the programs.
 pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
-    for name in all_programs() {
-        let classifier: &mut SchedClassifier = program(ebpf, name)?;
-        if classifier.fd().is_err() {
-            classifier.load().map_err(|source| KernelError::Program {
-                what: "loading the wire's programs",
-                source,
-            })?;
-        }
+    // The verifier takes its time with each of them, and looks at several at once.
+    thread::scope(|scope| {
+        let ours = ebpf
+            .programs_mut()
+            .filter(|(name, _)| all_programs().any(|ours| ours == *name));
+        let loading: Vec<_> = ours
+            .map(|(_, program)| scope.spawn(|| load_one(program)))
+            .collect();
+        loading
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+    })
+}
+
+fn load_one(program: &mut Program) -> Result<(), KernelError> {
+    let failed = |source| KernelError::Program {
+        what: "loading the wire's programs",
+        source,
+    };
+    let classifier: &mut SchedClassifier = program.try_into().map_err(failed)?;
+    match classifier.fd() {
+        Ok(_) => Ok(()),
+        Err(_not_loaded) => classifier.load().map_err(failed),
     }
-    Ok(())
 }
 
 /// Puts both programs on an interface, by TCX or, where the kernel has none, as filters.
