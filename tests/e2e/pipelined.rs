@@ -31,7 +31,7 @@ fn pause() -> Result<()> {
 }
 
 /// Sends payloads in one write; reads as many answers.
-fn batch(
+pub(crate) fn batch(
     connection: &mut Connection,
     payloads: &[Vec<u8>],
     answers: usize,

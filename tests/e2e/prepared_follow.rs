@@ -7,6 +7,7 @@ use crate::{
     failover::Site,
     failover_ids::text,
     nodes::{port, watchful},
+    pipelined::batch,
 };
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
@@ -22,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("types_follow_from_a_killed_node", types_follow_kill).daemon(),
     Case::new("types_that_change_are_spliced", changing_types).daemon(),
     Case::new("what_keeps_a_session", what_keeps).daemon(),
+    Case::new("closes_in_front_are_spliced", closes_in_front).daemon(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -217,6 +219,34 @@ fn changing_types(stage: &Stage) -> Result<()> {
         says(&mut client, &statement, &parameters(round), true)?;
     }
     Ok(())
+}
+
+/// Drivers close one statement in front of the next one's execution, which is noted then.
+fn closes_in_front(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.front.open(USER, PASSWORD)?;
+    is_at(&site, &mut client, 0)?;
+    let statement = prepare(&mut client, 1)?;
+    let before = attribute::splice(&mut client)?;
+    for round in 0..20 {
+        let once = prepare(&mut client, 1)?;
+        says(&mut client, &once, &[number(round)], true)?;
+        let payloads = [
+            command::close(once.id),
+            execution(&statement, &[number(round)], true),
+        ];
+        let answer = batch(&mut client, &payloads, 1)?.pop();
+        assert_eq!(text(&answer.context("an answer")?)?, round.to_string());
+    }
+    let after = attribute::splice(&mut client)?;
+    if stage.path().splices() {
+        // All but what prepares, and the first look.
+        assert_eq!(after.grown(&before, "relayed_commands")?, 21, "{after:?}");
+        assert_eq!(after.grown(&before, "spliced_commands")?, 60, "{after:?}");
+    }
+    drain(&site)?;
+    is_at(&site, &mut client, 1)?;
+    says(&mut client, &statement, &[number(99)], false)
 }
 
 /// Long data, a cursor, types that are not known: a session stays as long as they are there, and no longer.

@@ -210,17 +210,18 @@ fn known_statement(
     })
 }
 
-/// One more command of the segment changes the note of the statement in this place, which must be the only one.
+/// One more command of the segment changes the note of the statement in this place, which must be the only one that is changed.
 #[inline(always)]
 fn note_change(scratch: &mut Scratch, place: u32, change: u64) -> Result<(), TrapReason> {
     let (noting, before) = (shared!(scratch.noting), shared!(scratch.change));
-    if noting == STATEMENTS as u32 {
-        publish!(scratch.noting, place);
-        publish!(scratch.change, change);
-    } else if noting == place {
-        publish!(scratch.change, notes::then(before, change));
-    } else if change != notes::NOTHING {
-        return Err(TrapReason::UnknownStatement);
+    match noting {
+        _ if change == notes::NOTHING => {}
+        _ if noting == place => publish!(scratch.change, notes::then(before, change)),
+        _ if noting == STATEMENTS as u32 => {
+            publish!(scratch.noting, place);
+            publish!(scratch.change, change);
+        }
+        _ => return Err(TrapReason::UnknownStatement),
     }
     Ok(())
 }
@@ -248,26 +249,19 @@ fn execution(record: &Session, scratch: &mut Scratch, length: u32) -> Result<u32
     let place = id as usize & (STATEMENTS - 1);
     let word = shared!(record.host.statements[place]);
     let attributes = client::has_attributes(record);
+    let (command, text) = (StatementCommand::Execute, Text(text));
     if statement::is_followed(word) {
-        let command = StatementCommand::Execute;
-        let text = Text(text);
         let change = statement::change(word, command, &text, HEADER_BYTES, length, attributes)
             .ok_or(TrapReason::UnknownStatement)?;
         note_change(scratch, place as u32, change)?;
         return Ok(Aim::Writer as u32);
     }
+    let types = shared!(record.host.types[place]);
     let reader_id = shared!(record.host.reader_ids[place]);
     publish!(scratch.reader_id, reader_id);
-    let aim = statement::aim(
-        word,
-        shared!(record.host.types[place]),
-        StatementCommand::Execute,
-        &Text(text),
-        HEADER_BYTES,
-        length,
-        attributes,
-    );
-    aim.map(|aim| aim as u32)
+    let at = HEADER_BYTES;
+    statement::aim(word, types, command, &text, at, length, attributes)
+        .map(|aim| aim as u32)
         .ok_or(TrapReason::UnknownStatement)
 }
 
