@@ -76,6 +76,7 @@ mod spliced;
 mod split;
 mod split_ids;
 mod split_legs;
+mod split_mysql;
 mod split_own_writes;
 mod split_prepared;
 mod spoofed;
@@ -160,6 +161,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split", split::CASES),
     ("split_ids", split_ids::CASES),
     ("split_legs", split_legs::CASES),
+    ("split_mysql", split_mysql::CASES),
     ("split_own_writes", split_own_writes::CASES),
     ("split_prepared", split_prepared::CASES),
     ("failover", failover::CASES),

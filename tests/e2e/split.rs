@@ -75,6 +75,12 @@ impl Site {
     /// The servers on these hosts.
     pub(crate) fn cluster(hosts: &Hosts, replicas: usize) -> Result<Cluster> {
         let cluster = Cluster::start(&hosts.node, replicas)?;
+        Self::fill(hosts, &cluster)?;
+        Ok(cluster)
+    }
+
+    /// Makes the tables that all of them have.
+    pub(crate) fn fill(hosts: &Hosts, cluster: &Cluster) -> Result<()> {
         hosts.node.enter(|| {
             let mut primary = cluster.open(0)?;
             primary.run("CREATE DATABASE shop")?;
@@ -82,12 +88,11 @@ impl Site {
             primary.run("CREATE DATABASE other")?;
             primary.run("CREATE TABLE other.t (at TIMESTAMP)")?;
             primary.run("INSERT INTO other.t VALUES (FROM_UNIXTIME(1000000000))")?;
-            for replica in 1..=replicas {
+            for replica in 1..cluster.servers() {
                 cluster.catch_up(replica, 0)?;
             }
-            Ok::<_, anyhow::Error>(())
-        })??;
-        Ok(cluster)
+            Ok(())
+        })?
     }
 
     pub(crate) fn client(&self) -> Result<Connection> {

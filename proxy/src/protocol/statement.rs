@@ -265,6 +265,15 @@ pub fn query_text(payload: &[u8], agreed: Capabilities) -> Result<&[u8], Malform
     if !agreed.contains(Capabilities::QUERY_ATTRIBUTES) {
         return Ok(reader.rest());
     }
+    behind_attributes(reader.rest())
+}
+
+/// The text behind the query attributes at the front of `rest`, which is a `COM_QUERY` without its first byte.
+///
+/// # Errors
+/// As [`query_text`].
+pub fn behind_attributes(rest: &[u8]) -> Result<&[u8], Malformed> {
+    let mut reader = Reader::new(rest);
     let count = reader.lenenc("attributes")?;
     reader.lenenc("sets of attributes")?;
     if count == 0 {

@@ -4,7 +4,10 @@
 use std::fmt;
 
 use super::prepared::Prepared;
-use crate::{protocol::command, sql::secret};
+use crate::{
+    protocol::{command, statement::behind_attributes},
+    sql::secret,
+};
 
 /// Bytes of a text that are kept to be shown.
 pub const TEXT_BYTES: usize = 256;
@@ -153,8 +156,8 @@ fn text(payload: &[u8], prepared: &Prepared) -> Head {
         command::QUERY => Head::of_statement(match rest {
             // Query attributes: a count of 0 and the number of sets, always 1.
             [0, 1, text @ ..] => text,
-            // Some attributes. No statement begins with such a byte, and where the text is would have to be searched.
-            [..=8, ..] => b"",
+            // Some attributes: no statement begins with such a byte.
+            [..=8, ..] => behind_attributes(rest).unwrap_or_default(),
             text => text,
         }),
         command::STMT_PREPARE => Head::of_statement(rest),
@@ -199,7 +202,8 @@ mod tests {
         for (payload, text) in [
             (&b"\x03SELECT 1"[..], "SELECT 1"),
             (b"\x03\0\x01SELECT 1", "SELECT 1"),
-            (b"\x03\x01\x01\0\x01SELECT 1", ""),
+            (b"\x03\x01\x01\0\x01\xfd\0\x01a\x01bSELECT 1", "SELECT 1"),
+            (b"\x03\x01\x01\0\x01\xfd\0\x01a\x09b", ""),
             (b"\x16SELECT ?", "SELECT ?"),
             (b"\x03SET PASSWORD = 'geheim'", "SET PASSWORD …"),
             (b"\x16SET PASSWORD = 'geheim'", "SET PASSWORD …"),

@@ -200,10 +200,12 @@ mod tests {
         ] {
             assert_eq!(place_of(bytes, false), wanted, "{bytes:?}");
         }
-        assert_eq!(
-            place_of(b"\x0b\0\0\0\x03\0\x01SELECT 1", true),
-            Place::Reader
-        );
+        for bytes in [
+            &b"\x0b\0\0\0\x03\0\x01SELECT 1"[..],
+            b"\x13\0\0\0\x03\x01\x01\0\x01\x0f\0\x01a\x01bSELECT 1",
+        ] {
+            assert_eq!(place_of(bytes, true), Place::Reader);
+        }
         for (bytes, wanted) in [
             (&b"\x09\0\0\0\x16SELECT ?"[..], Place::Reader),
             (b"\x0e\0\0\0\x16SHOW WARNINGS", Place::Last),

@@ -9,7 +9,7 @@ use sluice_ebpf::{
 
 use super::charset;
 use crate::{
-    protocol::{command, packet::HEADER_LEN},
+    protocol::{command, packet::HEADER_LEN, statement::behind_attributes},
     sql::{Token, Tokens},
 };
 
@@ -116,7 +116,9 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
         }),
         command::QUERY => match bytes.get(HEADER_LEN + 1..LONG_TEXT_HEAD_BYTES) {
             None => Plan::Wait,
-            Some(head) if is_data(head) => Plan::Forward(Effect::None),
+            Some(head) if is_data(text_of(head, attributes).unwrap_or(head)) => {
+                Plan::Forward(Effect::None)
+            }
             Some(_) if length <= TEXT_BYTES_MAX => {
                 payload.map_or(Plan::Wait, |payload| query(payload, attributes))
             }
@@ -133,7 +135,7 @@ pub fn plan(bytes: &[u8], attributes: bool) -> Plan {
 pub enum Text<'a> {
     /// All of it.
     Whole(&'a [u8]),
-    /// Its first bytes: it is longer than what is scanned, or has query attributes in front that were not read.
+    /// Its first bytes: it is longer than what is scanned, or has query attributes in front that cannot be read.
     Head(&'a [u8]),
 }
 
@@ -148,18 +150,22 @@ pub fn text(bytes: &[u8], attributes: bool) -> Option<Text<'_>> {
     let whole = (length <= SCAN_BYTES_MAX)
         .then(|| behind.get(..length.saturating_sub(1)))
         .flatten();
-    Some(match (whole, byte == command::QUERY && attributes) {
-        (Some(text), false) | (Some([0, 1, text @ ..]), true) => Text::Whole(text),
-        (Some(unread), true) => Text::Head(unread),
-        (None, with_attributes) => {
-            let head = behind.get(..LONG_TEXT_HEAD_BYTES).unwrap_or(behind);
-            let head = match head {
-                [0, 1, text @ ..] if with_attributes => text,
-                head => head,
-            };
-            Text::Head(head)
-        }
+    let has_attributes = byte == command::QUERY && attributes;
+    let text = |rest| text_of(rest, has_attributes);
+    let head = behind.get(..LONG_TEXT_HEAD_BYTES).unwrap_or(behind);
+    Some(match whole {
+        Some(whole) => text(whole).map_or(Text::Head(whole), Text::Whole),
+        None => Text::Head(text(head).unwrap_or(head)),
     })
+}
+
+/// The text in `rest`, a `COM_QUERY` without its first byte, or the front of one; none where its query attributes cannot be read.
+pub fn text_of(rest: &[u8], attributes: bool) -> Option<&[u8]> {
+    if attributes {
+        behind_attributes(rest).ok()
+    } else {
+        Some(rest)
+    }
 }
 
 /// All of the text of the `COM_QUERY` at the front of `bytes`; none where it is longer than what is scanned.
@@ -196,12 +202,9 @@ fn number(bytes: &[u8], length: usize) -> Option<u32> {
 
 /// A `COM_QUERY` that is all here.
 fn query(payload: &[u8], attributes: bool) -> Plan {
-    let text = payload.get(1..).unwrap_or_default();
-    // Query attributes stand before the text: a count (0 without any) and a number of sets (always 1).
-    let text = match text {
-        [0, 1, text @ ..] if attributes => text,
-        _ if attributes => return Plan::Forward(charset_effect(text)),
-        text => text,
+    let rest = payload.get(1..).unwrap_or_default();
+    let Some(text) = text_of(rest, attributes) else {
+        return Plan::Forward(charset_effect(rest));
     };
     Plan::Text {
         text: Bytes::copy_from_slice(text),
@@ -267,6 +270,9 @@ fn charset_effect(text: &[u8]) -> Effect {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `a = 'b'`, a VARCHAR.
+    const ONE_ATTRIBUTE: &str = "\x01\x01\0\x01\x0f\0\x01a\x01b";
 
     fn packet(payload: &[u8]) -> Vec<u8> {
         let mut bytes = u32::try_from(payload.len()).unwrap().to_le_bytes().to_vec();
@@ -357,8 +363,10 @@ mod tests {
             };
             let payload = [b"\x03", text.as_bytes()].concat();
             assert_eq!(plan(&packet(&payload), false), expected);
-            let payload = [b"\x03\0\x01", text.as_bytes()].concat();
-            assert_eq!(plan(&packet(&payload), true), expected);
+            for front in ["\0\x01", ONE_ATTRIBUTE] {
+                let payload = [b"\x03", front.as_bytes(), text.as_bytes()].concat();
+                assert_eq!(plan(&packet(&payload), true), expected);
+            }
         }
     }
 
@@ -374,10 +382,13 @@ mod tests {
                 forward(Effect::Charset { safe: false }),
             ),
         ] {
-            let payload = format!("\x03{verb} {}", "x".repeat(length));
-            let bytes = packet(payload.as_bytes());
-            assert_eq!(plan(&bytes[..300], false), expected, "{verb}");
-            assert_ne!(plan(&bytes, false), Plan::Wait, "{verb}");
+            for (attributes, front) in [(false, ""), (true, "\0\x01"), (true, ONE_ATTRIBUTE)] {
+                let payload = format!("\x03{front}{verb} {}", "x".repeat(length));
+                let bytes = packet(payload.as_bytes());
+                let planned = plan(&bytes[..300], attributes);
+                assert_eq!(planned, expected, "{front:?}{verb}");
+                assert_ne!(plan(&bytes, attributes), Plan::Wait, "{front:?}{verb}");
+            }
         }
     }
 }

@@ -78,7 +78,7 @@ mod tests {
             (b"\x03SELECT FOUND_ROWS()", false),
             (b"\x03SET PASSWORD = 'x'", false),
             // One attribute.
-            (b"\x03\x01\x01\0\x01SELECT 1", true),
+            (b"\x03\x01\x01\0\x01\x0f\0\x01a\x01bSELECT 1", true),
             (b"\x17\x01\0\0\0\0\x01\0\0\0", false),
             (b"\x02test", false),
             (b"\x1f", false),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::variable::AUTOCOMMIT;
+use super::{command::text_of, variable::AUTOCOMMIT};
 use crate::{
     protocol::{command, packet::HEADER_LEN},
     sql::{Token, Tokens, assigned::Assigned},
@@ -61,11 +61,8 @@ impl Trace {
         let id = || rest.first_chunk().copied().map_or(0, u32::from_le_bytes);
         match byte {
             command::QUERY => {
-                let text = match rest {
-                    [0, 1, text @ ..] if attributes => text,
-                    // With attributes of its own: where its text begins is not read.
-                    _ if attributes => return Self::Text(Assigned::unclear()),
-                    text => text,
+                let Some(text) = text_of(rest, attributes) else {
+                    return Self::Text(Assigned::unclear());
                 };
                 match read(text, is_whole) {
                     Ok(overwrites) => Self::None { overwrites },
@@ -316,6 +313,14 @@ mod tests {
         );
         assert!(matches!(with(b"\x03\x01\x01..."), Trace::Text(assigned) if assigned.unclear));
         assert!(matches!(with(b"\x16SET @a = 1"), Trace::Prepare { .. }));
+        // One of type VAR_STRING, with a name.
+        let one = b"\x03\x01\x01\0\x01\xfd\0\x01a\x01b";
+        assert_eq!(
+            with(&[one, &b"SELECT 1"[..]].concat()),
+            Trace::None { overwrites: true }
+        );
+        let set = with(&[one, &b"SET @a = 1"[..]].concat());
+        assert!(matches!(set, Trace::Text(assigned) if !assigned.unclear));
     }
 
     #[test]

@@ -1,10 +1,10 @@
-//! A cluster of MariaDB servers in replication: one primary, the others read-only replicas of it (GTID).
+//! A cluster of servers of one make in replication: one primary, the others read-only replicas of it (GTID).
 
 use crate::{
     config,
     host::Host,
-    mariadb,
-    server::{PASSWORD, Server, USER, USER_MONITOR},
+    mariadb, mysql,
+    server::{Kind, PASSWORD, Server, USER, USER_MONITOR},
     wait,
     wire::{Connection, Login},
 };
@@ -17,11 +17,12 @@ const CATCH_UP: Duration = Duration::from_secs(20);
 /// The servers; the first is the primary at the start.
 #[derive(Debug)]
 pub struct Cluster {
+    kind: Kind,
     servers: Vec<Server>,
 }
 
 impl Cluster {
-    /// Starts a primary and so many replicas on `host`, and has the replicas follow.
+    /// Starts a primary of MariaDB and so many replicas on `host`, and has the replicas follow.
     ///
     /// # Errors
     ///
@@ -46,6 +47,31 @@ impl Cluster {
             let own = [&id, "--log-bin=b", "--relay-log=r", read_only];
             mariadb::start(&[&own, options].concat(), host)
         };
+        Self::of(Kind::MariaDb, host, replicas, start)
+    }
+
+    /// The same of MySQL's servers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cluster::start`], and when there is no MySQL.
+    pub fn mysql(host: &Host, replicas: usize) -> Result<Self> {
+        let start = |number: usize| {
+            let id = format!("--server-id={number}");
+            let own = ["--log-bin=b", "--relay-log=r", "--gtid-mode=ON"];
+            let more = ["--enforce-gtid-consistency=ON", &id];
+            mysql::start_with(&[&own[..], &more].concat(), host)
+        };
+        Self::of(Kind::MySql, host, replicas, start)
+    }
+
+    fn of(
+        kind: Kind,
+        host: &Host,
+        replicas: usize,
+        start: impl Fn(usize) -> Result<Server> + Sync,
+    ) -> Result<Self> {
+        let start = &start;
         let servers: Vec<Result<Server>> = thread::scope(|scope| {
             let starts: Vec<_> = (1..=replicas + 1)
                 .map(|number| scope.spawn(move || start(number)))
@@ -57,6 +83,7 @@ impl Cluster {
             joined.collect()
         });
         let cluster = Self {
+            kind,
             servers: servers.into_iter().collect::<Result<_>>()?,
         };
         host.enter(|| {
@@ -66,6 +93,11 @@ impl Cluster {
             Ok::<_, anyhow::Error>(())
         })??;
         Ok(cluster)
+    }
+
+    /// How many there are.
+    pub fn servers(&self) -> usize {
+        self.servers.len()
     }
 
     /// The server of this number; 0 was the primary at the start.
@@ -101,22 +133,61 @@ impl Cluster {
         config::Cluster::mysql(name, &nodes).monitor(USER_MONITOR, PASSWORD)
     }
 
-    /// Has a server follow another one.
+    /// This or that statement, as the make has it.
+    fn by_make<T>(&self, mariadb: T, mysql: T) -> T {
+        if self.kind == Kind::MySql {
+            mysql
+        } else {
+            mariadb
+        }
+    }
+
+    /// Has a server follow another one, and take no writes but that one's.
     ///
     /// # Errors
     ///
     /// When one of them does not answer.
     pub fn follow(&self, replica: usize, primary: usize) -> Result<()> {
         let primary = self.address(primary)?;
+        let (ip, port) = (primary.ip(), primary.port());
         let mut connection = self.open(replica)?;
-        connection.run("STOP SLAVE")?;
-        connection.run(&format!(
-            "CHANGE MASTER TO MASTER_HOST = '{}', MASTER_PORT = {}, MASTER_USER = '{USER}', MASTER_PASSWORD = '{PASSWORD}', \
-             MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1",
-            primary.ip(),
-            primary.port()
-        ))?;
-        connection.run("START SLAVE")?;
+        let change = self.by_make(
+            format!(
+                "CHANGE MASTER TO MASTER_HOST = '{ip}', MASTER_PORT = {port}, MASTER_USER = '{USER}', MASTER_PASSWORD = '{PASSWORD}', \
+                 MASTER_USE_GTID = slave_pos, MASTER_CONNECT_RETRY = 1"
+            ),
+            format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '{ip}', SOURCE_PORT = {port}, SOURCE_USER = '{USER}', \
+                 SOURCE_PASSWORD = '{PASSWORD}', SOURCE_AUTO_POSITION = 1, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_CONNECT_RETRY = 1"
+            ),
+        );
+        let [stop, start] = self.by_make(
+            ["STOP SLAVE", "START SLAVE"],
+            ["STOP REPLICA", "START REPLICA"],
+        );
+        for statement in [stop, &change, start] {
+            connection.run(statement)?;
+        }
+        self.set_read_only(replica, true)
+    }
+
+    /// Has a server take writes of nobody but its primary, or of everybody. In MySQL that is `super_read_only`, which implies the other one.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer.
+    pub fn set_read_only(&self, at: usize, is_so: bool) -> Result<()> {
+        let variable = self.by_make(
+            "read_only",
+            if is_so {
+                "super_read_only"
+            } else {
+                "read_only"
+            },
+        );
+        let value = if is_so { "ON" } else { "OFF" };
+        self.open(at)?
+            .run(&format!("SET GLOBAL {variable} = {value}"))?;
         Ok(())
     }
 
@@ -127,10 +198,14 @@ impl Cluster {
     /// When it does not answer.
     pub fn promote(&self, at: usize) -> Result<()> {
         let mut connection = self.open(at)?;
-        connection.run("STOP SLAVE")?;
-        connection.run("RESET SLAVE ALL")?;
-        connection.run("SET GLOBAL read_only = OFF")?;
-        Ok(())
+        let statements = self.by_make(
+            ["STOP SLAVE", "RESET SLAVE ALL"],
+            ["STOP REPLICA", "RESET REPLICA ALL"],
+        );
+        for statement in statements {
+            connection.run(statement)?;
+        }
+        self.set_read_only(at, false)
     }
 
     /// Waits until a replica has all that a primary has.
@@ -139,12 +214,13 @@ impl Cluster {
     ///
     /// When it does not in twenty seconds.
     pub fn catch_up(&self, replica: usize, primary: usize) -> Result<()> {
-        let position = self
-            .open(primary)?
-            .run("SELECT @@gtid_binlog_pos")?
-            .text()?;
+        let position = self.by_make("SELECT @@gtid_binlog_pos", "SELECT @@GLOBAL.gtid_executed");
+        let position = self.open(primary)?.run(position)?.text()?;
         let mut connection = self.open(replica)?;
-        let reached = format!("SELECT MASTER_GTID_WAIT('{position}', 0) = 0");
+        let reached = self.by_make(
+            format!("SELECT MASTER_GTID_WAIT('{position}', 0) = 0"),
+            format!("SELECT GTID_SUBSET('{position}', @@GLOBAL.gtid_executed)"),
+        );
         wait::until_true("the replica has caught up", CATCH_UP, || {
             Ok(connection.run(&reached)?.text()? == "1")
         })

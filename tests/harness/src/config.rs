@@ -19,6 +19,7 @@ pub struct Cluster {
     /// What is said of each node besides its address, by its number.
     said: Vec<(usize, String)>,
     monitor: Option<(String, String)>,
+    users: Vec<(String, String)>,
     more: String,
 }
 
@@ -32,6 +33,7 @@ impl Cluster {
             nodes: nodes.to_vec(),
             said: Vec::new(),
             monitor: None,
+            users: Vec::new(),
             more: String::new(),
         }
     }
@@ -55,6 +57,13 @@ impl Cluster {
     #[must_use]
     pub fn monitor(mut self, user: &str, password: &str) -> Self {
         self.monitor = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// The same with an account in whose place the daemon may log in.
+    #[must_use]
+    pub fn user(mut self, user: &str, password: &str) -> Self {
+        self.users.push((user.to_owned(), password.to_owned()));
         self
     }
 
@@ -98,6 +107,9 @@ impl Cluster {
             )?;
         }
         text.push_str(&self.more);
+        for (user, password) in &self.users {
+            writeln!(text, "[[user]]\nuser = {user:?}\npassword = {password:?}")?;
+        }
         Ok(())
     }
 }

@@ -14,6 +14,7 @@ use crate::{
 use anyhow::{Context as _, Result};
 use std::{
     env, fs,
+    io::ErrorKind,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -102,13 +103,17 @@ fn mysqld(root: &Path, data: &Path) -> Command {
 fn accounts() -> String {
     let sha2 = "IDENTIFIED WITH caching_sha2_password";
     [
+        // Each server of a cluster makes its own.
+        "SET sql_log_bin = 0".to_owned(),
         format!("CREATE USER IF NOT EXISTS '{USER}'@'%' {sha2} BY '{PASSWORD}'"),
         format!("GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION"),
         format!("CREATE USER IF NOT EXISTS '{USER_OPEN}'@'%' {sha2} BY ''"),
         format!("CREATE USER IF NOT EXISTS '{USER_PLAIN}'@'%' {sha2} BY '{PASSWORD}'"),
         format!("GRANT {PLAIN_RIGHTS} ON *.* TO '{USER_PLAIN}'@'%'"),
         format!("CREATE USER IF NOT EXISTS '{USER_MONITOR}'@'%' {sha2} BY '{PASSWORD}'"),
-        format!("GRANT PROCESS, CONNECTION_ADMIN ON *.* TO '{USER_MONITOR}'@'%'"),
+        format!(
+            "GRANT PROCESS, CONNECTION_ADMIN, REPLICATION CLIENT ON *.* TO '{USER_MONITOR}'@'%'"
+        ),
         // Also for clients that come from other hosts.
         format!("CREATE USER IF NOT EXISTS '{USER_ROOT}'@'%' {sha2} BY ''"),
         format!("GRANT ALL ON *.* TO '{USER_ROOT}'@'%' WITH GRANT OPTION"),
@@ -117,12 +122,21 @@ fn accounts() -> String {
     .concat()
 }
 
-/// Starts a server on `host`.
+/// Starts a server on `host`, without a binary log.
 ///
 /// # Errors
 ///
 /// When it is not on this machine or does not come up.
 pub fn start(host: &Host) -> Result<Server> {
+    start_with(&["--skip-log-bin"], host)
+}
+
+/// Starts a server with these options on `host`.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_with(options: &[&str], host: &Host) -> Result<Server> {
     let root = root().context("SLUICE_TEST_MYSQL_ROOT names no MySQL")?;
     let template = place::template("mysql", |folder| {
         server::run(
@@ -135,7 +149,14 @@ pub fn start(host: &Host) -> Result<Server> {
         kind: Kind::MySql,
         prepare: &|folder| {
             fs::write(folder.join("init.sql"), accounts())?;
-            server::copy_folder(&template, folder)
+            server::copy_folder(&template, folder)?;
+            // It makes an id of its own: replication refuses two servers with one.
+            fs::remove_file(folder.join("data/auto.cnf")).or_else(|error| {
+                (error.kind() == ErrorKind::NotFound)
+                    .then_some(())
+                    .ok_or(error)
+            })?;
+            Ok(())
         },
         command: &|folder, address| {
             let mut command = mysqld(&root, &folder.join("data"));
@@ -149,8 +170,8 @@ pub fn start(host: &Host) -> Result<Server> {
             command.args([
                 "--innodb-buffer-pool-size=24M",
                 "--innodb-redo-log-capacity=16M",
-                "--skip-log-bin",
             ]);
+            command.args(options);
             command.arg(format!("--init-file={}", folder.join("init.sql").display()));
             command
                 .arg(format!("--port={}", address.port()))

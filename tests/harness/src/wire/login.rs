@@ -31,6 +31,8 @@ pub mod capability {
     pub const CONNECT_ATTRS: u32 = 1 << 20;
     /// `CLIENT_DEPRECATE_EOF`.
     pub const DEPRECATE_EOF: u32 = 1 << 24;
+    /// `CLIENT_QUERY_ATTRIBUTES`: texts and executions have them in front, which the caller writes.
+    pub const QUERY_ATTRIBUTES: u32 = 1 << 27;
 }
 
 /// Without `CLIENT_LONG_PASSWORD`: MariaDB does not offer that bit, it marks its extended capabilities, of which none is asked for.
