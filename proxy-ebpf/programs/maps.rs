@@ -2,7 +2,7 @@
 
 use aya_ebpf::{
     bindings::bpf_spin_lock,
-    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, SkStorage, SockHash},
+    btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, SkStorage, SockHash},
     macros::btf_map,
 };
 use sluice_ebpf::{
@@ -114,3 +114,7 @@ pub(crate) struct Scratch {
 /// Each CPU's own: these programs do not interrupt each other.
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+/// The program that the others of the wire go on in ([`wire_segment`](crate::wire::wire_segment)). The kernel empties it when the daemon that has it is gone.
+#[btf_map]
+pub(crate) static SEGMENT: ProgramArray<1> = ProgramArray::new();

@@ -35,6 +35,9 @@ pub(crate) const CASES: &[Case] = &[
         .only(Path::Wire)
         .tool("bpftool"),
     Case::new("killed_in_an_answer", killed_in_an_answer).only(Path::Wire),
+    Case::new("large_answers", large_answers)
+        .only(Path::Wire)
+        .except(is_no_node_side, NODE_ELSEWHERE),
     Case::new("client_vanishes", client_vanishes)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
@@ -42,6 +45,13 @@ pub(crate) const CASES: &[Case] = &[
 
 const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const DEADLINE: Duration = Duration::from_secs(15);
+
+const NODE_ELSEWHERE: &str =
+    "the node is on another host, about whose order this one can do little";
+
+fn is_no_node_side(setting: Setting) -> bool {
+    setting.topology != Topology::NodeSide
+}
 
 fn is_no_gateway(setting: Setting) -> bool {
     setting.topology != Topology::Gateway
@@ -64,6 +74,36 @@ pub(crate) fn talk(connection: &mut Connection) -> Result<()> {
     ensure!(large == vec![b'l'; 1_000_000], "a large answer");
     let after = attribute::splice(connection)?;
     ensure!(after.grown(&before, "spliced_commands")? > 50, "{after:?}");
+    Ok(())
+}
+
+/// What a node on this host sends is seen in its order, whichever CPUs it sends it on: all of each answer is spliced.
+fn large_answers(stage: &Stage) -> Result<()> {
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| stage.hosts().client.enter(|| read_large(stage))?))
+            .collect();
+        let mut joined = clients.into_iter();
+        joined.try_for_each(|client| wait::joined(client.join(), "a client")?)
+    })
+}
+
+fn read_large(stage: &Stage) -> Result<()> {
+    let mut connection = stage.open()?;
+    connection.run("SELECT 1")?;
+    let before = attribute::splice(&mut connection)?;
+    for _ in 0..8 {
+        for sql in [
+            "SELECT REPEAT('x', 8000000)",
+            "SELECT seq, REPEAT('r', 100) FROM mysql.seq_1_to_80000",
+        ] {
+            connection.send_command(&command::query(sql.as_bytes()))?;
+            connection.read_each_row(|_| Ok(()))?.ok()?;
+        }
+    }
+    let after = attribute::splice(&mut connection)?;
+    let relayed = after.grown(&before, "relayed_bytes_to_client")?;
+    ensure!(relayed == before.answer_bytes, "{after:?}");
     Ok(())
 }
 

@@ -9,7 +9,6 @@ use sluice_ebpf::{
 use super::{
     DROP, NEXT,
     cut::cut,
-    header::NO_HEADER,
     options::shift_sack,
     skb::{self, LOOPBACK},
 };
@@ -21,7 +20,7 @@ use crate::{
 
 /// What is done with the packet: the program's return value.
 #[inline(always)]
-pub(super) fn on<const LINK: u32>(
+pub(super) fn on(
     skb: *mut __sk_buff,
     scratch: &mut Scratch,
     record: &Session,
@@ -31,18 +30,18 @@ pub(super) fn on<const LINK: u32>(
     match scratch.verdict.to {
         To::Untouched => NEXT,
         To::Dropped => DROP,
-        To::Addressee => deliver::<LINK>(skb, scratch),
-        To::OtherPeer => bypass::<LINK>(skb, scratch, record, side, now).unwrap_or(DROP),
+        To::Addressee => deliver(skb, scratch),
+        To::OtherPeer => bypass(skb, scratch, record, side, now).unwrap_or(DROP),
     }
 }
 
 /// On its way, with new numbers.
 #[inline(always)]
-fn deliver<const LINK: u32>(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
+fn deliver(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
     let (seq, ack) = (scratch.verdict.seq, scratch.verdict.ack);
     let segment = scratch.packet.segment();
     let length = scratch.verdict.length;
-    if !cut::<LINK>(skb, scratch, length) {
+    if !cut(skb, scratch, length) {
         return DROP;
     }
     let same = seq == segment.seq && ack == segment.ack;
@@ -56,7 +55,7 @@ fn deliver<const LINK: u32>(skb: *mut __sk_buff, scratch: &mut Scratch) -> i32 {
 
 /// To the other leg's peer. None: it cannot be; TCP sends it again.
 #[inline(always)]
-fn bypass<const LINK: u32>(
+fn bypass(
     skb: *mut __sk_buff,
     scratch: &mut Scratch,
     record: &Session,
@@ -78,10 +77,10 @@ fn bypass<const LINK: u32>(
         skb::unmark(skb);
     }
     let length = scratch.verdict.length;
-    if !cut::<LINK>(skb, scratch, length) {
+    if !cut(skb, scratch, length) {
         return None;
     }
-    if LINK == NO_HEADER && !scratch.packet.frame(skb) {
+    if !scratch.packet.frame(skb) {
         return None;
     }
     // Read back: one number for the verifier, which sees it bounded by the mask.

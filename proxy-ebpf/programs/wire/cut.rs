@@ -16,11 +16,7 @@ const CHUNKS: u32 = TEXT_BYTES as u32 / CHUNK;
 
 /// Cuts the payload to `length` bytes. False where it cannot be done: the packet must be dropped then, TCP sends it again.
 #[inline(always)]
-pub(super) fn cut<const LINK: u32>(
-    skb: *mut __sk_buff,
-    scratch: &mut Scratch,
-    length: u32,
-) -> bool {
+pub(super) fn cut(skb: *mut __sk_buff, scratch: &mut Scratch, length: u32) -> bool {
     let (payload, old) = (scratch.packet.payload, scratch.packet.length);
     if length >= old {
         return length == old;
@@ -43,7 +39,7 @@ pub(super) fn cut<const LINK: u32>(
     skb::cut(skb, payload + length)
         && skb::change_l4(skb, l4 + TCP_CHECKSUM, pseudo, true)
         && skb::change_l4(skb, l4 + TCP_CHECKSUM, !sum, false)
-        && scratch.packet.shorten::<LINK>(skb, payload + length)
+        && scratch.packet.shorten(skb, payload + length)
 }
 
 /// The length of a TCP packet as the pseudo header has it.

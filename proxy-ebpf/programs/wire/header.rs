@@ -12,8 +12,7 @@ use crate::sys::{self, context};
 
 /// Length of an Ethernet header.
 pub(super) const ETHERNET_BYTES: u32 = 14;
-/// Its length where packets begin with their IP header, as those of tunnels do. Functions that read a packet where it meets the program have its link's
-/// length as their parameter `LINK`.
+/// Its length where packets begin with their IP header, as those of tunnels do. What only glances at a packet has its link's length as its parameter `LINK`.
 pub(super) const NO_HEADER: u32 = 0;
 /// Payload bytes of a single segment that may get a frame: `bpf_skb_change_head` makes no packet larger than `SKB_MAX_ALLOC`, 16,064 bytes with pages of 4 KiB.
 const FRAMED_BYTES_MAX: u32 = 15_900;
@@ -168,16 +167,6 @@ const fn protocol(v4: bool) -> u16 {
     (protocol as u16).to_be()
 }
 
-/// How many payload bytes a single segment may have that must have a frame on its way, of these.
-#[inline(always)]
-pub(super) const fn framed<const LINK: u32>(bytes: u32) -> u32 {
-    if LINK == NO_HEADER && bytes > FRAMED_BYTES_MAX {
-        FRAMED_BYTES_MAX
-    } else {
-        bytes
-    }
-}
-
 /// Puts an Ethernet header from nobody to nobody in front of an IP packet: both `bpf_redirect_neigh`, wherever it sends, and lo take frames only.
 #[inline(always)]
 pub(super) fn frame(skb: *mut __sk_buff, v4: bool) -> bool {
@@ -191,6 +180,8 @@ pub(crate) struct Packet {
     pub(super) is_fragment: bool,
     pub(super) flags: u8,
     pub(super) traffic_class: u8,
+    /// Bytes of the link's header in front of it: [`ETHERNET_BYTES`] or [`NO_HEADER`].
+    pub(super) link: u32,
     /// Offset of the TCP header.
     pub(super) l4: u32,
     /// Offset of the payload.
@@ -203,31 +194,33 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
-    /// Reads the headers of `skb` into `self`. None: no TCP, or not in a form that we read.
+    /// Reads the headers of `skb`, behind `link` bytes, into `self`. None: no TCP, or not in a form that we read.
     #[inline(always)]
-    pub(super) fn read<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
+    pub(super) fn read(&mut self, skb: *mut __sk_buff, link: u32) -> Option<()> {
+        self.link = link;
         let protocol = u32::from(u16::from_be(context!((*skb).protocol) as u16));
         if context!((*skb).vlan_present) != 0 {
             // It belongs to an interface above this one.
             return None;
         }
         match protocol {
-            IPV4 => self.read_v4::<LINK>(skb),
-            IPV6 => self.read_v6::<LINK>(skb),
+            IPV4 => self.read_v4(skb, link),
+            IPV6 => self.read_v6(skb, link),
             _ => None,
         }
     }
 
     #[inline(always)]
-    fn read_v4<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
-        let front: *mut u8 = if LINK == NO_HEADER {
-            (&raw mut self.front.ip).cast()
+    fn read_v4(&mut self, skb: *mut __sk_buff, link: u32) -> Option<()> {
+        let is_read = if link == NO_HEADER {
+            let front = &raw mut self.front.ip;
+            skb::load_bytes(skb, 0, front.cast(), FRONT_BYTES - ETHERNET_BYTES)
         } else {
-            (&raw mut self.front.ethernet).cast()
+            let front = &raw mut self.front.ethernet;
+            skb::load_bytes(skb, 0, front.cast(), FRONT_BYTES)
         };
-        let bytes = FRONT_BYTES - ETHERNET_BYTES + LINK;
         // What is shorter is no TCP.
-        if !skb::load_bytes(skb, 0, front, bytes) || self.front.ip.protocol != TCP {
+        if !is_read || self.front.ip.protocol != TCP {
             return None;
         }
         let ip = &self.front.ip;
@@ -240,33 +233,33 @@ impl Packet {
         self.v4 = true;
         self.is_fragment = fragment & 0x2000 != 0;
         self.traffic_class = ip.traffic_class;
-        self.l4 = LINK + ip_bytes;
+        self.l4 = link + ip_bytes;
         self.source = [0, 0, 0xffff_u32.to_be(), ip.source];
         self.destination = [0, 0, 0xffff_u32.to_be(), ip.destination];
         let total = u32::from(u16::from_be_bytes(ip.total_length));
         if ip_bytes != 20 && !skb::load(skb, self.l4, &mut self.front.tcp) {
             return None;
         }
-        self.read_tcp(skb, total, LINK + total)
+        self.read_tcp(skb, total, link + total)
     }
 
     #[inline(always)]
-    fn read_v6<const LINK: u32>(&mut self, skb: *mut __sk_buff) -> Option<()> {
+    fn read_v6(&mut self, skb: *mut __sk_buff, link: u32) -> Option<()> {
         let mut ip = Ipv6::default();
-        if !skb::load(skb, LINK, &mut ip) || ip.next_header != TCP {
+        if !skb::load(skb, link, &mut ip) || ip.next_header != TCP {
             return None;
         }
         self.v4 = false;
         self.is_fragment = false;
         self.traffic_class = ip.version_class_flow[0] << 4 | ip.version_class_flow[1] >> 4;
-        self.l4 = LINK + 40;
+        self.l4 = link + 40;
         self.source = ip.source;
         self.destination = ip.destination;
         let total = u32::from(u16::from_be_bytes(ip.payload_length));
         if !skb::load(skb, self.l4, &mut self.front.tcp) {
             return None;
         }
-        self.read_tcp(skb, total, LINK + 40 + total)
+        self.read_tcp(skb, total, link + 40 + total)
     }
 
     /// What the TCP header says, which is read. `total`: 0 in a segment of more than 64 KiB that only exists in this host (BIG TCP); `end`: where the IP
@@ -353,9 +346,23 @@ impl Packet {
         skb::change_l4(skb, self.l4 + TCP_CHECKSUM, change, false)
     }
 
-    /// Has a packet that begins with its IP header be a frame, from nobody to nobody.
+    /// How many payload bytes a single segment may have that must be a frame on its way, of these.
+    #[inline(always)]
+    pub(super) const fn framed(&self, bytes: u32) -> u32 {
+        if self.link == NO_HEADER && bytes > FRAMED_BYTES_MAX {
+            FRAMED_BYTES_MAX
+        } else {
+            bytes
+        }
+    }
+
+    /// Has the packet be a frame: one that begins with its IP header goes from nobody to nobody.
     #[inline(always)]
     pub(super) fn frame(&mut self, skb: *mut __sk_buff) -> bool {
+        if self.link == ETHERNET_BYTES {
+            return true;
+        }
+        self.link = ETHERNET_BYTES;
         self.l4 += ETHERNET_BYTES;
         self.payload += ETHERNET_BYTES;
         self.front.protocol = protocol(self.v4);
@@ -420,19 +427,20 @@ impl Packet {
 
     /// Writes the IP packet's length: it ends at `end` now.
     #[inline(always)]
-    pub(super) fn shorten<const LINK: u32>(&mut self, skb: *mut __sk_buff, end: u32) -> bool {
+    pub(super) fn shorten(&mut self, skb: *mut __sk_buff, end: u32) -> bool {
+        let link = self.link;
         if !self.v4 {
-            let bytes = ((end - LINK - 40) as u16).to_be_bytes();
-            return skb::store(skb, LINK + 4, &bytes);
+            let bytes = ((end - link - 40) as u16).to_be_bytes();
+            return skb::store(skb, link + 4, &bytes);
         }
         let ip = &mut self.front.ip;
         let from = ip.total_length;
-        let to = ((end - LINK) as u16).to_be_bytes();
+        let to = ((end - link) as u16).to_be_bytes();
         let word = |bytes| [u32::from(u16::from_ne_bytes(bytes))];
         let change = checksum::difference(&word(from), &word(to), 0);
         ip.total_length = to;
         ip.checksum = checksum::changed(ip.checksum, change);
-        skb::store(skb, LINK + 2, &to) && skb::store(skb, LINK + 10, &ip.checksum)
+        skb::store(skb, link + 2, &to) && skb::store(skb, link + 10, &ip.checksum)
     }
 
     /// Writes these addresses in place of the packet's.

@@ -21,35 +21,61 @@ use sluice_ebpf::{
 };
 
 use self::header::{ETHERNET_BYTES, NO_HEADER, Packet};
-use crate::sys::{self, context, publish, shared};
+use crate::{
+    maps::SEGMENT,
+    sys::{self, context, publish, shared},
+};
 
 /// Goes on to whoever comes behind us: with any other verdict programs behind ours would be blind.
 const NEXT: i32 = TC_ACT_UNSPEC;
 /// Dropped: TCP sends it again.
 const DROP: i32 = TC_ACT_SHOT;
 
+/// Segments of peers, wherever they are seen first. A program of its own that the others go on in, as the verifier's work is nearly all here: so it is done once. The packet's
+/// [`link`](Packet::link) is in the scratch memory.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_segment(ctx: TcContext) -> i32 {
+    from_peer(ctx.skb.skb).unwrap_or(NEXT)
+}
+
+/// Goes on in [`wire_segment`]. Comes back where it is not there any more: behind a killed daemon, whose filters of `clsact` stay.
+#[inline(always)]
+fn hand_over(ctx: &TcContext, link: u32) -> i32 {
+    if let Some(scratch) = sys::scratch() {
+        // SAFETY: a map value of this CPU's own; the program is of this one's type.
+        unsafe {
+            (*scratch).packet.link = link;
+            SEGMENT.tail_call(ctx, 0);
+        }
+    }
+    NEXT
+}
+
 /// Segments that arrive, before the sockets.
 #[classifier]
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_ingress(ctx: TcContext) -> i32 {
-    arriving::<ETHERNET_BYTES>(ctx.skb.skb)
+    arriving::<ETHERNET_BYTES>(&ctx)
 }
 
 /// The same of interfaces whose packets begin with their IP header.
 #[classifier]
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_ingress_ip(ctx: TcContext) -> i32 {
-    arriving::<NO_HEADER>(ctx.skb.skb)
+    arriving::<NO_HEADER>(&ctx)
 }
 
 #[inline(always)]
-fn arriving<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
+fn arriving<const LINK: u32>(ctx: &TcContext) -> i32 {
+    let skb = ctx.skb.skb;
     if skb::is_marked(skb) {
         // A copy for a local socket, or what has bypassed the sockets on its way to a program on this host: it has its numbers.
         skb::unmark(skb);
         return NEXT;
     }
-    if !header::may_be_ours::<LINK>(skb, true) {
+    // What a peer on this host sends was seen where it left.
+    if is_on_loopback(skb) || !header::may_be_ours::<LINK>(skb, true) {
         if !icmp::may_be::<LINK>(skb) {
             return NEXT;
         }
@@ -59,17 +85,17 @@ fn arriving<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
             _ => NEXT,
         };
     }
-    segment::<LINK>(skb)
+    hand_over(ctx, LINK)
 }
 
-/// A function of its own, so that its stack and that of the functions for ICMP are not there at the same time: 512 bytes are allowed in all, of which 6.1
-/// counts each function's rounded up to 32.
-#[inline(never)]
-fn segment<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
-    ingress::<LINK>(skb).unwrap_or(NEXT)
+/// Whether the packet is on the loopback interface.
+#[inline(always)]
+fn is_on_loopback(skb: *mut __sk_buff) -> bool {
+    context!((*skb).ifindex) == skb::LOOPBACK
 }
 
-/// Segments that leave, behind the sockets.
+/// Segments that leave, behind the sockets; and those of a peer on this host: here they are still in the order in which its socket sends them. Behind lo each CPU
+/// has a queue of its own, and a socket sends on whichever CPU its process or an acknowledgement for it is.
 #[classifier]
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
@@ -84,7 +110,13 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
         let _ = learn(skb);
         return NEXT;
     }
-    leaving::<ETHERNET_BYTES>(skb)
+    match leaving::<ETHERNET_BYTES>(skb) {
+        Some(action) => action,
+        None if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) => {
+            hand_over(&ctx, ETHERNET_BYTES)
+        }
+        None => NEXT,
+    }
 }
 
 /// The same of interfaces whose packets begin with their IP header. There is no frame with addresses to be remembered: the kernel looks up the way of each
@@ -97,15 +129,16 @@ pub(crate) fn wire_egress_ip(ctx: TcContext) -> i32 {
         skb::unmark(skb);
         return NEXT;
     }
-    leaving::<NO_HEADER>(skb)
+    leaving::<NO_HEADER>(skb).unwrap_or(NEXT)
 }
 
 #[inline(always)]
-fn leaving<const LINK: u32>(skb: *mut __sk_buff) -> i32 {
-    if !header::may_be_ours::<LINK>(skb, false) {
-        return NEXT;
+fn leaving<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
+    if header::may_be_ours::<LINK>(skb, false) {
+        from_local(skb, LINK)
+    } else {
+        None
     }
-    egress::<LINK>(skb).unwrap_or(NEXT)
 }
 
 /// Where a connection's session is.
@@ -167,10 +200,11 @@ fn offer(record: &Session) -> Offer {
 }
 
 #[inline(always)]
-fn ingress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
+fn from_peer(skb: *mut __sk_buff) -> Option<i32> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read::<LINK>(skb)?;
+    let link = shared!(scratch.packet.link);
+    scratch.packet.read(skb, link)?;
     let packet = &scratch.packet;
     if packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
         let tuple = packet.tuple(false);
@@ -193,7 +227,7 @@ fn ingress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     let offer = offer(record);
     publish!(scratch.reader_id, 0);
     let content = if scratch.packet.length != 0 && record.wire.wants_content(side, &offer) {
-        payload::content::<LINK>(skb, scratch, record, side)
+        payload::content(skb, scratch, record, side)
     } else {
         Content::Unknown
     };
@@ -225,7 +259,7 @@ fn ingress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     if scratch.verdict.passed && matches!(side, Side::Client) {
         payload::note(record, scratch, now);
     }
-    Some(act::on::<LINK>(skb, scratch, record, side, now))
+    Some(act::on(skb, scratch, record, side, now))
 }
 
 /// Whether a SYN is of a connection that the daemon opens to a node: its socket says so, as its tuple is not known yet.
@@ -236,10 +270,10 @@ fn is_dialling(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn egress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
+fn from_local(skb: *mut __sk_buff, link: u32) -> Option<i32> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read::<LINK>(skb)?;
+    scratch.packet.read(skb, link)?;
     if scratch.packet.flags & tcp::SYN != 0 {
         if is_dialling(skb) {
             options::strip_timestamps(skb, scratch);
@@ -263,7 +297,7 @@ fn egress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     ledger::local(record, &scratch.verdict);
     sys::release(lock);
     // What a local socket sends bypasses nothing: no way is looked for, and the moment is of no use.
-    Some(act::on::<LINK>(skb, scratch, record, side, 0))
+    Some(act::on(skb, scratch, record, side, 0))
 }
 
 /// Remembers the frame's addresses that the kernel has found for a bypassed packet.
@@ -271,7 +305,7 @@ fn egress<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
 fn learn(skb: *mut __sk_buff) -> Option<()> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
-    scratch.packet.read::<ETHERNET_BYTES>(skb)?;
+    scratch.packet.read(skb, ETHERNET_BYTES)?;
     let mut hop = Hop::found(context!((*skb).ifindex), sys::now());
     if !skb::load(skb, 0, &mut hop.ethernet) {
         return None;

@@ -14,7 +14,7 @@ use sluice_ebpf::{
     wire::{Commands, Content, Offer, Segment, Side, phase},
 };
 
-use super::{header, skb};
+use super::skb;
 use crate::{
     client::{self, COMMAND_BYTES, HEADER_BYTES, STATEMENT_BYTES},
     maps::{Scratch, TEXT_BYTES, WINDOW_BYTES},
@@ -35,7 +35,7 @@ const STEPS_MAX: u32 = 8192;
 
 /// What the payload is.
 #[inline(always)]
-pub(super) fn content<const LINK: u32>(
+pub(super) fn content(
     skb: *mut __sk_buff,
     scratch: &mut Scratch,
     record: &Session,
@@ -47,7 +47,7 @@ pub(super) fn content<const LINK: u32>(
             shared!(record.host.joint[seat as usize & (NODES - 1)].segment_to_client)
         }
     };
-    let limit = header::framed::<LINK>(limit);
+    let limit = scratch.packet.framed(limit);
     let pieces = context!((*skb).gso_size);
     let largest = if pieces == 0 {
         scratch.packet.length

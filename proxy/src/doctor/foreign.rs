@@ -54,11 +54,22 @@ fn on_cgroup(foreign: &cgroup::Foreign) -> String {
     )
 }
 
+/// The loopback interface's name, in every network namespace.
+const LOOPBACK: &str = "lo";
+
 fn on_interface(interface: &str, foreign: &interfaces::Foreign) -> String {
     let id = foreign.id.map(|id| format!(" (id {id})"));
     let id = id.unwrap_or_default();
     let (place, meaning) = match (foreign.hook, foreign.is_before) {
         (_, None) => ("", "ours is not there"),
+        // What peers on this host send is spliced where it goes out.
+        ("ingress", Some(_)) if interface == LOOPBACK => (
+            "",
+            "sees what is spliced towards this host, and nothing that is spliced from it",
+        ),
+        ("egress", Some(false)) if interface == LOOPBACK => {
+            (" behind ours", "does not see what is spliced")
+        }
         ("ingress", Some(true)) => (
             " before ours",
             "sees all that comes in; what it drops or redirects is not spliced",
@@ -82,10 +93,10 @@ mod tests {
 
     #[test]
     fn a_program_is_named_with_what_it_means() {
-        let on = |hook, is_before, id| {
+        let at = |interface, hook, is_before, id| {
             let name = "count".to_owned();
             on_interface(
-                "eth0",
+                interface,
                 &interfaces::Foreign {
                     hook,
                     name,
@@ -94,6 +105,7 @@ mod tests {
                 },
             )
         };
+        let on = |hook, is_before, id| at("eth0", hook, is_before, id);
         assert_eq!(
             on("ingress", Some(false), Some(7)),
             "count (id 7), ingress of eth0 behind ours: does not see what is spliced"
@@ -101,6 +113,14 @@ mod tests {
         assert_eq!(
             on("egress", Some(false), None),
             "count, egress of eth0 behind ours: sees all that goes out, as it goes out"
+        );
+        assert_eq!(
+            at("lo", "egress", Some(false), None),
+            "count, egress of lo behind ours: does not see what is spliced"
+        );
+        assert_eq!(
+            at("lo", "ingress", Some(true), None),
+            "count, ingress of lo: sees what is spliced towards this host, and nothing that is spliced from it"
         );
         let mut foreign = cgroup::Foreign {
             id: 12,

@@ -5,6 +5,7 @@ use std::{panic::resume_unwind, thread};
 
 use aya::{
     Ebpf,
+    maps::ProgramArray,
     programs::{
         LinkOrder, Program, ProgramError, SchedClassifier, TcAttachType,
         tc::{self, NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle},
@@ -29,10 +30,14 @@ pub(in crate::kernel) const fn programs(front: Front) -> Programs {
     ]
 }
 
+/// The program that these go on in.
+const SEGMENT: &str = "wire_segment";
+
 /// All of them.
 pub(in crate::kernel) fn all_programs() -> impl Iterator<Item = &'static str> {
     let of = |front| programs(front).map(|(name, _)| name);
-    [Front::Ethernet, Front::Ip].into_iter().flat_map(of)
+    let on_hooks = [Front::Ethernet, Front::Ip].into_iter().flat_map(of);
+    on_hooks.chain([SEGMENT])
 }
 
 /// The priority of our filters: behind those that administrators number by hand, before those that the kernel numbers itself (49,152 and
@@ -79,18 +84,38 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
         loading
             .into_iter()
             .try_for_each(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-    })
+    })?;
+    join(ebpf)
+}
+
+/// Has the programs on the hooks go on in the one that they share.
+fn join(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    const MAP: &str = "SEGMENT";
+    let segment: &mut SchedClassifier = program(ebpf, SEGMENT)?;
+    let segment = segment
+        .fd()
+        .and_then(|program| program.try_clone().map_err(ProgramError::IOError))
+        .map_err(loading)?;
+    let map = ebpf
+        .map_mut(MAP)
+        .ok_or(KernelError::Missing("map SEGMENT"))?;
+    ProgramArray::try_from(map)
+        .and_then(|mut programs| programs.set(0, &segment, 0))
+        .map_err(|error| KernelError::Map(MAP, error))
 }
 
 fn load_one(program: &mut Program) -> Result<(), KernelError> {
-    let failed = |source| KernelError::Program {
-        what: "loading the wire's programs",
-        source,
-    };
-    let classifier: &mut SchedClassifier = program.try_into().map_err(failed)?;
+    let classifier: &mut SchedClassifier = program.try_into().map_err(loading)?;
     match classifier.fd() {
         Ok(_) => Ok(()),
-        Err(_not_loaded) => classifier.load().map_err(failed),
+        Err(_not_loaded) => classifier.load().map_err(loading),
+    }
+}
+
+fn loading(source: ProgramError) -> KernelError {
+    KernelError::Program {
+        what: "loading the wire's programs",
+        source,
     }
 }
 
