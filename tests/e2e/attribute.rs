@@ -57,6 +57,18 @@ impl Splice {
             .with_context(|| format!("{name} in {:?}", self.rows))
     }
 
+    /// How many commands the kernel has handed up since `earlier`, for whatever reason but the network's, and but for statements that it
+    /// always hands up, as the look itself is.
+    pub(crate) fn trapped(&self, earlier: &Self) -> Result<u64> {
+        let traps = self.rows.keys().filter(|name| {
+            name.starts_with("trap: ")
+                && !["trap: statement verb", "trap: missing segment"].contains(&name.as_str())
+        });
+        traps
+            .map(|name| Ok(self.number(name)? - earlier.number(name).unwrap_or_default()))
+            .sum()
+    }
+
     /// By how much a counter has grown since `earlier`.
     pub(crate) fn grown(&self, earlier: &Self, name: &str) -> Result<u64> {
         let (before, after) = (earlier.number(name)?, self.number(name)?);

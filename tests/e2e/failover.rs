@@ -3,6 +3,7 @@
 use crate::{
     attribute,
     case::Case,
+    failover_dropped::executes_at,
     nodes::{known, port, watchful},
 };
 use anyhow::{Context as _, Result, bail, ensure};
@@ -213,16 +214,11 @@ fn transaction(stage: &Stage) -> Result<()> {
 }
 
 /// A statement that no replica may answer, and that takes longer than any case.
-const SLEEP: &str = "SELECT SLEEP(100)";
+pub(crate) const SLEEP: &str = "SELECT SLEEP(100)";
 
 /// Waits until the first node executes a statement.
 fn executes(site: &Site, sql: &str) -> Result<()> {
-    let mut direct = site.cluster.open(0)?;
-    let running =
-        format!("SELECT COUNT(*) FROM information_schema.processlist WHERE info = '{sql}'");
-    wait::until_true("the command is under way", DEADLINE, || {
-        Ok(direct.run(&running)?.text()? == "1")
-    })
+    executes_at(&mut site.cluster.open(0)?, sql)
 }
 
 /// Has a command of a client's be under way when this happens to its node; the client is sure that it was answered with an error.
@@ -238,7 +234,7 @@ fn interrupted(
 }
 
 /// Whether an error leaves open what became of the command.
-fn is_unknown(outcome: &Outcome) -> Result<()> {
+pub(crate) fn is_unknown(outcome: &Outcome) -> Result<()> {
     let (code, message) = error(outcome)?;
     ensure!(
         [2013, 1105].contains(&code) && message.contains("it may have been executed"),

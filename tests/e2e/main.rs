@@ -36,6 +36,7 @@ mod discovery;
 mod drain;
 mod driver;
 mod failover;
+mod failover_dropped;
 mod failover_ids;
 mod fixtures;
 mod fleet;
@@ -165,6 +166,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split_own_writes", split_own_writes::CASES),
     ("split_prepared", split_prepared::CASES),
     ("failover", failover::CASES),
+    ("failover_dropped", failover_dropped::CASES),
     ("failover_ids", failover_ids::CASES),
     ("drain", drain::CASES),
     ("narrow_path", narrow_path::CASES),

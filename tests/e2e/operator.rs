@@ -234,6 +234,16 @@ fn counters(stage: &Stage) -> Result<()> {
     }
     let during = value(&mut operator, moved)?;
     ensure!(during - before >= 50, "{before}, {during}");
+    // What ties a session is counted as long as it does.
+    let tied = "sticky_sessions_temporary_table";
+    for (statement, count) in [
+        ("SELECT 1", 0),
+        ("CREATE TEMPORARY TABLE mysql.mine (a INT)", 1),
+        ("DROP TEMPORARY TABLE mysql.mine", 0),
+    ] {
+        client.run(statement)?;
+        assert_eq!(value(&mut operator, tied)?, count, "{statement}");
+    }
     drop(client);
     wait::until_true("the session has ended", DEADLINE, || {
         Ok(value(&mut operator, "current_client_connections")? == 1)

@@ -2,12 +2,10 @@
 
 use std::borrow::Cow;
 
-use sluice_ebpf::reason::TrapReason;
-
 use super::parse::{self, Mismatch};
 use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who};
 use crate::{
-    session::Totals,
+    session::{Session, Totals, sticky::StickyReason},
     sql::{Tokens, like::like},
 };
 
@@ -107,7 +105,17 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
     let buckets =
         buckets.map(|(from, count)| (Cow::Owned(format!("latency_from_{from}us")), count));
     let traps = traffic.traps.iter();
-    let traps = traps.map(|(reason, count)| (Cow::Owned(trap_name(reason)), count));
+    let traps = traps.map(|(reason, count)| (Cow::Owned(name("traps", reason.text())), count));
+    let tied: Vec<_> = snapshot
+        .sessions
+        .iter()
+        .map(Session::sticky_reasons)
+        .collect();
+    let sticky = StickyReason::ALL.map(|reason| {
+        let count = tied.iter().filter(|reasons| reasons.contains(&reason));
+        let name = name("sticky_sessions", reason.text());
+        (Cow::Owned(name), count.count() as u64)
+    });
     let certificate = daemon
         .certificate_expires_in_s
         .map(|left| (Cow::Borrowed("tls_certificate_expires_sec"), left));
@@ -115,17 +123,17 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
     counters
         .into_iter()
         .chain(certificate)
+        .chain(sticky)
         .chain(traps)
         .chain(buckets)
         .collect()
 }
 
-/// The name of the counter of traps for this reason: `traps_` and the reason's text, as far as it is letters.
-fn trap_name(reason: TrapReason) -> String {
-    let text = reason.text();
-    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+/// The name of a counter by reasons: its own, and the reason's text, as far as it is letters.
+fn name(counter: &str, reason: &str) -> String {
+    let words = reason.split(|letter: char| !letter.is_ascii_alphanumeric());
     let words = words.filter(|word| !word.is_empty());
-    words.fold("traps".to_owned(), |name, word| {
+    words.fold(counter.to_owned(), |name, word| {
         name + "_" + &word.to_ascii_lowercase()
     })
 }
@@ -134,7 +142,10 @@ fn trap_name(reason: TrapReason) -> String {
 mod tests {
     use sluice_ebpf::reason::TrapReason;
 
-    use crate::admin::fixture::{ask, manual, table};
+    use crate::{
+        admin::fixture::{ask, manual, table},
+        session::sticky::{Knot, StickyReason},
+    };
 
     #[test]
     fn counters_add_up_over_workers_and_closed_sessions() {
@@ -144,6 +155,8 @@ mod tests {
         sessions[2].transactions = 2;
         (sessions[0].traffic.offers, sessions[1].traffic.offers) = (3, 4);
         sessions[1].traffic.regimes = 2;
+        let tie = Knot::Tie(StickyReason::TemporaryTable, None);
+        sessions[0].ties.apply(vec![tie]);
         sessions[0].traffic.trap(TrapReason::Verb);
         sessions[2].traffic.trap(TrapReason::Verb);
         sessions[0].traffic.latency.count(40_000);
@@ -161,6 +174,8 @@ mod tests {
             "spliced_commands | 1005 | NULL",
             "splice_offers | 7 | NULL",
             "splice_regimes | 2 | NULL",
+            "sticky_sessions_temporary_table | 1 | NULL",
+            "sticky_sessions_set_transaction | 0 | NULL",
             "traps_statement_verb | 2 | NULL",
             "traps_not_one_whole_packet | 0 | NULL",
             "uptime_sec | 90 | NULL",

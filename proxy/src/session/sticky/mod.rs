@@ -51,6 +51,21 @@ pub enum StickyReason {
 }
 
 impl StickyReason {
+    /// All of them, in their order.
+    pub const ALL: [Self; 11] = [
+        Self::Transaction,
+        Self::NextTransaction,
+        Self::TemporaryTable,
+        Self::TableLock,
+        Self::UserLock,
+        Self::PreparedStatement,
+        Self::Handler,
+        Self::Xa,
+        Self::Role,
+        Self::Routine,
+        Self::Unread,
+    ];
+
     /// The text that users see.
     pub const fn text(self) -> &'static str {
         match self {
