@@ -103,10 +103,14 @@ fn node(ops: *mut bpf_sock_ops, tuple: &Tuple) {
     publish!(end.cookie, cookie);
 }
 
-/// A connection that one of our listeners accepted: says what its client must have.
+/// A connection that one of our listeners accepted: says what its client must have, where it may be captured.
 #[inline(always)]
 fn accepted(ops: *mut bpf_sock_ops, tuple: &Tuple) {
-    if !leads_to_us(ops, tuple) {
+    let captures = sys::captures_clients(&Listener {
+        ip: tuple.local_ip,
+        port: tuple.local_port,
+    });
+    if !captures || !sys::is_our_namespace(ops) {
         return;
     }
     let sk = context!((*ops).__bindgen_anon_2.sk);
@@ -131,16 +135,6 @@ fn asked(ops: *mut bpf_sock_ops) {
     if captures && sys::is_our_namespace(ops) {
         sys::begin_handshake(&tuple.mirrored());
     }
-}
-
-/// Whether the near end of a connection is a listener of ours.
-#[inline(always)]
-fn leads_to_us(ops: *mut bpf_sock_ops, tuple: &Tuple) -> bool {
-    sys::is_our_namespace(ops)
-        && sys::is_listener(&Listener {
-            ip: tuple.local_ip,
-            port: tuple.local_port,
-        })
 }
 
 /// What this socket carries with it if it is an app's. Nothing has been read or written on the established connection yet: the next

@@ -38,23 +38,25 @@ impl Bindings {
         matches!(self.map.get(&nobody, 0), Ok(_) | Err(MapError::KeyNotFound))
     }
 
-    /// Says that the connection of `client` that `listener` has accepted as `socket` belongs to a session.
+    /// Says that the connection of `client` with `listener` belongs to a session. `socket` is the listener's end of it, where the client's may be captured
+    /// ([`super::Kernel::capture_clients`]): the programs demand a proof of that one.
     ///
     /// # Errors
-    /// Where the map is full, or the program has not seen the connection: it was there before the program, or it came by another address
+    /// Where the map is full, or the program has not seen the connection of `socket`: it was there before the program, or it came by another address
     /// than those that were known at the start.
     pub fn accepted(
         &mut self,
-        socket: BorrowedFd<'_>,
+        socket: Option<BorrowedFd<'_>>,
         client: SocketAddr,
         listener: SocketAddr,
         session: u64,
         slot: u32,
     ) -> Result<(), KernelError> {
-        let mut connection = self
-            .ends
-            .get(&socket, 0)
-            .map_err(|error| KernelError::Map("ENDS", error))?;
+        let of_socket = socket.map(|socket| self.ends.get(&socket, 0));
+        let mut connection = of_socket
+            .transpose()
+            .map_err(|error| KernelError::Map("ENDS", error))?
+            .unwrap_or_default();
         connection.binding = Binding {
             session,
             slot,

@@ -40,6 +40,11 @@ impl Listeners {
         self.bits = if captures { listener::CAPTURES } else { 0 };
     }
 
+    /// Whether they are, as of the last refresh.
+    pub(super) const fn captures(&self) -> bool {
+        self.bits & listener::CAPTURES != 0
+    }
+
     pub(super) fn add(&mut self, address: SocketAddr) {
         self.asked.insert(address);
     }

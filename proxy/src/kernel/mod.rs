@@ -150,6 +150,11 @@ impl Kernel {
         self.refresh();
     }
 
+    /// Whether they have.
+    pub const fn captures_clients(&self) -> bool {
+        self.listeners.captures()
+    }
+
     /// Has connections to this address left alone again.
     fn unlisten(&mut self, address: SocketAddr) {
         self.listeners.remove(address);

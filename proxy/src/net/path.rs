@@ -65,8 +65,8 @@ pub fn segment_to_all(nodes: impl IntoIterator<Item = IpAddr>) -> Option<u32> {
 
 /// What a node's segments may carry so that the path to a client, or to whoever this connection leads, carries them too. `None` where that is
 /// more than a node is to be told.
-pub fn segment_of(client: &super::Leg) -> Option<u32> {
-    let bytes = Facts::of(client).ok()?.sent_segment;
+pub fn segment_of(client: &Facts) -> Option<u32> {
+    let bytes = client.sent_segment;
     SEGMENTS.contains(&bytes).then_some(bytes)
 }
 

@@ -27,7 +27,7 @@ use super::{
 use crate::{
     admin::ConnectionKind,
     config::{Cluster, ClusterKind, Node, Settings},
-    net::Leg,
+    net::{Leg, facts::Facts},
     protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
     session::{
@@ -55,7 +55,9 @@ pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener
     loop {
         match listener.accept().await {
             Ok((stream, client)) => {
-                tokio::task::spawn_local(connection(Rc::clone(&worker), stream, client));
+                // Boxed first, so that it is not moved, all of it, on its way to its task.
+                let connection = Box::pin(connection(Rc::clone(&worker), stream, client));
+                tokio::task::spawn_local(connection);
             }
             Err(error) => {
                 // Out of descriptors, mostly: sessions that end make room, and connections wait in the backlog meanwhile.
@@ -79,7 +81,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         cs_id,
         client,
         worker_tid: worker.tid,
-        pid: std::process::id(),
+        pid: worker.process.host.pid,
         opened_at_ms: worker.process.now_ms(),
         opened_at_ns: clock::now_ns(),
     });
@@ -169,7 +171,7 @@ async fn live(
         Err(end) => (end, String::new()),
         Ok(Err(end)) => failed(worker, entry, *end),
         Ok(Ok(arrival)) => {
-            let end = serve(worker, entry, arrival, &greeting).await;
+            let end = serve(worker, entry, arrival, &greeting, node.client).await;
             (end, String::new())
         }
     }
@@ -199,8 +201,14 @@ fn tls<'a>(process: &'a Process, settings: &Settings) -> Option<login::Tls<'a>> 
     })
 }
 
-/// Serves whoever has logged in after this greeting.
-async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &Greeting) -> End {
+/// Serves whoever has logged in after this greeting. `client` is what the client's connection has agreed on, where that is known.
+async fn serve(
+    worker: &Worker,
+    entry: &Rc<Entry>,
+    arrival: Arrival,
+    greeting: &Greeting,
+    client: Option<Facts>,
+) -> End {
     match arrival {
         Arrival::Node(logged_in) => {
             let (target, greeting) = (&logged_in.target, &logged_in.node_greeting);
@@ -221,7 +229,7 @@ async fn serve(worker: &Worker, entry: &Rc<Entry>, arrival: Arrival, greeting: &
                 }
             }
             accounts::remember(worker, &login, logged_in.identity.proof.as_ref());
-            enter(worker, entry, &logged_in);
+            enter(worker, entry, &logged_in, client);
             let mut serving = Serving::new(worker, entry, *logged_in);
             serving.serve().await
         }
@@ -362,7 +370,7 @@ pub(super) fn login_of(name: &LoginName) -> Login {
 }
 
 /// Writes what the login has brought into the session, and chooses its path: the one decision, made once.
-fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
+fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn, client: Option<Facts>) {
     let idle = worker.process.settings().keepalive_idle;
     for leg in [&logged_in.client, &logged_in.node] {
         if let Err(error) = leg.keep_alive(idle) {
@@ -388,6 +396,7 @@ fn enter(worker: &Worker, entry: &Entry, logged_in: &LoggedIn) {
     session.bind(server);
     let connections = Connections {
         client: &logged_in.client,
+        client_facts: client,
         node: &logged_in.node,
         // Both ends have spoken by now, so their programs have run.
         is_client_captured: entry

@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     os::fd::{AsFd as _, BorrowedFd},
+    sync::atomic::Ordering,
 };
 
 use sluice_ebpf::{
@@ -18,7 +19,7 @@ use super::{
 use crate::{
     config::{NodeAddress, PathChoice},
     kernel::{KernelError, interfaces::LOOPBACK, record::Slot},
-    net::{Leg, path::segment_of},
+    net::{Leg, facts::Facts, path::segment_of},
     node::Announce,
     session::CsId,
 };
@@ -49,7 +50,8 @@ impl<'a> Bound<'a> {
             local: leg.peer_addr(),
             remote: leg.local_addr(),
         };
-        tell_client(worker, entry.cs_id, &entry.place(), leg);
+        let captures = worker.process.captures_clients.load(Ordering::Relaxed);
+        tell_client(worker, entry.cs_id, &entry.place(), leg, captures);
         bound
     }
 
@@ -75,31 +77,41 @@ impl<'a> Bound<'a> {
 
 impl Drop for Bound<'_> {
     fn drop(&mut self) {
-        let (place, is_used) = match &self.whose {
-            Whose::Session(entry) => {
-                let place = entry.place();
-                let is_used = place.is_used_below();
-                (place, is_used)
-            }
+        let (place, side) = match &self.whose {
+            Whose::Session(entry) => (entry.place(), Side::Client),
+            Whose::Place(place, seat) => (place.clone(), Side::Node(*seat)),
+        };
+        let is_used = match side {
             // A session may go on without its reader.
-            Whose::Place(place, Seat::Reader) => (place.clone(), place.is_reader_used_below()),
-            Whose::Place(place, Seat::Writer) => (place.clone(), place.is_used_below()),
+            Side::Node(Seat::Reader) => place.is_reader_used_below(),
+            Side::Client | Side::Node(Seat::Writer) => place.is_used_below(),
         };
         if is_used {
             let mut lingerers = self.worker.lingerers.borrow_mut();
             lingerers.add_tuple(&place, self.local, self.remote);
+        } else if let Some(bindings) = &self.worker.bindings
+            && place.has_tuple(side)
+        {
+            bindings.borrow_mut().remove(self.local, self.remote);
         } else {
             remove(self.worker, &place, self.local, self.remote);
         }
     }
 }
 
-/// Says where the session of a client's connection is, anew where it has moved. Where the kernel cannot be told the session is relayed.
-pub(super) fn tell_client(worker: &Worker, cs_id: CsId, place: &Place, leg: &Leg) {
+/// Says where the session of a client's connection is, anew where it has moved. `may_be_captured` the client's socket. Where the kernel cannot be told
+/// the session is relayed.
+pub(super) fn tell_client(
+    worker: &Worker,
+    cs_id: CsId,
+    place: &Place,
+    leg: &Leg,
+    may_be_captured: bool,
+) {
     if let (Some(bindings), Some(slot)) = (&worker.bindings, &place.slot) {
         let (client, listener) = (leg.peer_addr(), leg.local_addr());
         let told = bindings.borrow_mut().accepted(
-            leg.as_fd(),
+            may_be_captured.then(|| leg.as_fd()),
             client,
             listener,
             place.number,
@@ -119,6 +131,8 @@ pub(super) struct Capture<'a> {
     pub(super) seat: Seat,
     /// Payload bytes that the node's segments may carry at most, if the client is on another host.
     pub(super) segment_max: Option<u32>,
+    /// What the client's connection has agreed on, where that was asked for it.
+    pub(super) client: Option<Facts>,
     /// The client is known to be captured. Else its own record says so, as it has spoken before a node is dialled.
     pub(super) is_client_captured: bool,
 }
@@ -126,8 +140,11 @@ pub(super) struct Capture<'a> {
 impl<'a> Capture<'a> {
     /// For a session that stays where it is.
     pub(super) fn of(worker: &'a Worker, entry: &Entry, client: &Leg) -> Self {
+        let facts = worker.process.has_wire.then(|| Facts::of(client).ok());
+        let facts = facts.flatten();
         Self {
-            segment_max: segment_max(worker, None, client),
+            segment_max: facts.as_ref().and_then(segment_of),
+            client: facts,
             worker,
             cs_id: entry.cs_id,
             place: entry.place(),
@@ -156,7 +173,7 @@ pub(super) fn segment_max(worker: &Worker, slot: Option<&Slot>, client: &Leg) ->
     if !worker.process.has_wire || slot.is_some_and(is_looped) {
         return None;
     }
-    segment_of(client)
+    segment_of(&Facts::of(client).ok()?)
 }
 
 /// Whether segments to the client stay on this host.

@@ -5,7 +5,7 @@ use std::{
     convert::Infallible,
     future::pending,
     io,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread::{self, JoinHandle},
 };
 
@@ -99,7 +99,12 @@ async fn follow(mut kernel: Kernel, process: oneshot::Receiver<Arc<Process>>) {
             () = process.configured.notified() => {}
         }
         let settings = process.settings();
-        kernel.capture_clients(cover::captures_clients(&settings));
+        let captures = cover::captures_clients(&settings);
+        if captures {
+            process.captures_clients.store(true, Ordering::Relaxed);
+        }
+        kernel.capture_clients(captures);
+        process.captures_clients.store(captures, Ordering::Relaxed);
         if process.has_wire
             && let Err(error) = cover::watch_nodes(&mut kernel, &settings)
         {

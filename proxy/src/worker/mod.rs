@@ -139,6 +139,8 @@ struct Process {
     is_stopping: AtomicBool,
     /// Where session records are, or why there are none.
     splicing: Result<Arc<Records>, RelayReason>,
+    /// Clients of this host may have their sockets captured. Set before the programs are told so, and taken back behind them.
+    captures_clients: AtomicBool,
     /// The programs of the wire stand at this host's interfaces.
     has_wire: bool,
     /// Sessions with a remote end would need the wire, and it cannot be had.

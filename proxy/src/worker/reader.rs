@@ -499,6 +499,7 @@ impl<'a> Serving<'a> {
         let ss_id = self.worker.process.server_session_id();
         let connections = Connections {
             client: &self.client,
+            client_facts: None,
             node: &fresh.leg,
             is_client_captured: session.way == Path::Local,
         };

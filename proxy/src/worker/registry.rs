@@ -12,7 +12,7 @@ use sluice_ebpf::{
     reason::{RelayReason, WaitReason},
     record::Seat,
     response::{Expect, Outcome, Response},
-    wire::Side,
+    wire::{Side, flag},
 };
 use tokio::sync::oneshot;
 
@@ -81,6 +81,16 @@ impl Place {
     pub(super) fn is_reader_used_below(&self) -> bool {
         self.slot.as_ref().is_some_and(|slot| {
             slot.is_joined() && slot.wire().leg(Side::Node(Seat::Reader)).is_used()
+        })
+    }
+
+    /// Whether the tuple of this connection is surely this session's still: the wire's programs have seen its segments, and none that ends it, nor one that
+    /// begins another of the same tuple.
+    pub(super) fn has_tuple(&self, side: Side) -> bool {
+        self.slot.as_ref().is_some_and(|slot| {
+            let wire = slot.wire();
+            let leg = wire.leg(side);
+            leg.is(flag::KNOWN) && !leg.is_over()
         })
     }
 

@@ -65,8 +65,6 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
     // A thread: not before capabilities are given up.
     let _lines = log.gather().map_err(failed)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
-    let sequence = IdSequence::new(settings.proxy_id)
-        .ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
     let process = Arc::new(Process {
         settings: RwLock::new(Arc::new(settings.clone())),
         origin: Arc::new(origin),
@@ -79,10 +77,11 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         retires_at_ms: AtomicU64::new(0),
         is_stopping: AtomicBool::new(false),
         splicing: settled.records.ok_or(splicing),
+        captures_clients: AtomicBool::new(settled.captures_clients),
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
         can_loop: cover.can_loop(),
-        ids: Mutex::new(Ids::new(sequence)),
+        ids: Mutex::new(ids(settings)?),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
         occupancy: Mutex::default(),
@@ -333,8 +332,17 @@ fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(),
     })
 }
 
+/// The numbers that this proxy gives out.
+fn ids(settings: &Settings) -> Result<Ids, RunError> {
+    let sequence = IdSequence::new(settings.proxy_id);
+    let sequence = sequence.ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
+    Ok(Ids::new(sequence))
+}
+
 /// The kernel's half when everything stands.
 struct Settled {
+    /// Clients of this host have their sockets captured.
+    captures_clients: bool,
     records: Option<Arc<Records>>,
     /// One for each worker.
     bindings: Vec<Option<Bindings>>,
@@ -345,6 +353,7 @@ struct Settled {
 fn settle(kernel: Option<Kernel>, workers: usize) -> Result<Settled, RunError> {
     let bindings = bindings(kernel.as_ref(), workers).map_err(failed)?;
     let records = kernel.as_ref().map(|kernel| Arc::clone(kernel.records()));
+    let captures_clients = kernel.as_ref().is_some_and(Kernel::captures_clients);
     let kept = kept_by_all(&bindings);
     let needed_later = kernel.as_ref().map(Kernel::needed_later);
     let kept_by_one = kept.union(needed_later.unwrap_or(CapabilitySet::empty()));
@@ -352,6 +361,7 @@ fn settle(kernel: Option<Kernel>, workers: usize) -> Result<Settled, RunError> {
     let keeper = keeper.transpose().map_err(failed)?;
     give_up(kept, kept_by_one);
     Ok(Settled {
+        captures_clients,
         records,
         bindings,
         keeper,

@@ -310,6 +310,7 @@ impl<'a> Serving<'a> {
             place: place.clone(),
             seat,
             segment_max: segment_max(self.worker, self.entry.slot().as_ref(), &self.client),
+            client: None,
             is_client_captured: self.entry.session.borrow().way == Path::Local,
         };
         let opened = self
@@ -461,12 +462,15 @@ impl<'a> Serving<'a> {
             slot.set_format(self.capabilities.format());
             slot.inherit(&earlier);
         }
-        tell_client(self.worker, self.entry.cs_id, &place, &self.client);
+        // Its socket stays captured; the program looks it up anew with its next message.
+        let is_client_captured = self.entry.session.borrow().way == Path::Local;
+        let cs_id = self.entry.cs_id;
+        tell_client(self.worker, cs_id, &place, &self.client, is_client_captured);
         let connections = Connections {
             client: &self.client,
+            client_facts: None,
             node: &fresh.leg,
-            // Its socket stays captured; the program looks it up anew with its next message.
-            is_client_captured: self.entry.session.borrow().way == Path::Local,
+            is_client_captured,
         };
         let way = way::choose(self.worker, &place, &connections, Seat::Writer);
         let kind = ConnectionKind::Connected(ss_id);

@@ -24,6 +24,8 @@ use crate::{
 /// A session's connection with its client and one with a node, as far as they decide its way.
 pub(super) struct Connections<'a> {
     pub(super) client: &'a Leg,
+    /// What the client's has agreed on, where that is known already.
+    pub(super) client_facts: Option<Facts>,
     pub(super) node: &'a Leg,
     /// The client's app socket is captured.
     pub(super) is_client_captured: bool,
@@ -154,7 +156,9 @@ fn joint_of(slot: &Slot, connections: &Connections<'_>, seat: Seat) -> Result<Jo
         return Err(RelayReason::Interface);
     }
     let facts = |leg: &Leg| Facts::of(leg).ok();
-    facts(connections.client)
+    let client = connections.client_facts;
+    client
+        .or_else(|| facts(connections.client))
         .zip(facts(connections.node))
         .and_then(|(client, node)| joint(&client, &node).ok())
         .ok_or(RelayReason::Interface)

@@ -128,6 +128,7 @@ impl TestSession {
             .ok_or_else(|| wrong("record", "the map has no record"))?;
         slot.open(session, OUTSTANDING_BYTES_MAX);
         let mut bindings = kernel.bindings()?;
+        let captures = kernel.captures_clients();
         let (front, back) = (bound("listen")?, bound("listen")?);
         limit_segments(&front, segments).map_err(socket("TCP_MAXSEG"))?;
         let node_address = back.local_addr().map_err(socket("listen"))?;
@@ -141,7 +142,7 @@ impl TestSession {
             proxy_to_client.local_addr().map_err(socket("accept"))?,
         );
         bindings.accepted(
-            proxy_to_client.as_fd(),
+            captures.then(|| proxy_to_client.as_fd()),
             front_tuple.0,
             front_tuple.1,
             session,
