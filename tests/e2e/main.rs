@@ -42,6 +42,7 @@ mod fixtures;
 mod fleet;
 mod foreign_sockets;
 mod frameworks;
+mod galera;
 mod hostile;
 mod insert_id;
 mod kill;
@@ -159,6 +160,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("no_node", no_node::CASES),
     ("discovery", discovery::CASES),
     ("nodes", nodes::CASES),
+    ("galera", galera::CASES),
     ("split", split::CASES),
     ("split_ids", split_ids::CASES),
     ("split_legs", split_legs::CASES),

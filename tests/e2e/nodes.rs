@@ -37,6 +37,15 @@ pub(crate) fn watchful(cluster: config::Cluster) -> Config {
         .cluster(cluster)
 }
 
+/// The same for tests in which no node hangs: one that is slow to answer, on a busy machine, is not dead.
+pub(crate) fn patient(cluster: config::Cluster) -> Config {
+    Config::new()
+        .line("health.interval = \"100ms\"")
+        .line("health.timeout = \"10s\"")
+        .line("health.failures = 2")
+        .cluster(cluster)
+}
+
 /// The port of the node that a session is at.
 pub(crate) fn port(connection: &mut Connection) -> Result<u16> {
     Ok(connection.run("SELECT @@port")?.text()?.parse()?)

@@ -4,7 +4,7 @@
 use crate::{
     attribute,
     case::Case,
-    nodes::{known, watchful},
+    nodes::{known, patient},
 };
 use anyhow::{Result, ensure};
 use sluice_tests::{
@@ -67,7 +67,7 @@ impl Site {
         let configured = cluster
             .configured("east")
             .line("policy = \"read-write-split\"");
-        let front = stage.private_with_config(&watchful(say(configured)).line(line), &[])?;
+        let front = stage.private_with_config(&patient(say(configured)).line(line), &[])?;
         known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
         Ok(Self { cluster, front })
     }

@@ -6,7 +6,7 @@ use crate::{
     case::Case,
     driver,
     failover_ids::text,
-    nodes::{known, watchful},
+    nodes::{known, patient},
     split::Site,
     split_prepared::executed,
 };
@@ -70,7 +70,7 @@ fn site(stage: &Stage, line: &str) -> Result<Site> {
         .user(USER, PASSWORD)
         .line("policy = \"read-write-split\"")
         .line(line);
-    let front = stage.private_with_config(&watchful(configured), &[])?;
+    let front = stage.private_with_config(&patient(configured), &[])?;
     known(&front, "primary;replica")?;
     Ok(Site { cluster, front })
 }
@@ -134,9 +134,26 @@ fn reads_and_writes(stage: &Stage) -> Result<()> {
     at(&mut client, "2")?;
     let reads_at = attribute::splice(&mut client)?.text("reads_at")?.to_owned();
     assert_eq!(reads_at, site.cluster.address(1)?.to_string());
+    without_a_password(stage, &site)?;
     site.cluster.server(1)?.kill()?;
     at(&mut client, "1")?;
     client.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    Ok(())
+}
+
+/// A proxy that does not know the account's password cannot log in at the replica: all stays at the primary, and the session says why.
+fn without_a_password(stage: &Stage, site: &Site) -> Result<()> {
+    let configured = site
+        .cluster
+        .configured("east")
+        .line("policy = \"read-write-split\"");
+    let front = stage.private_with_config(&patient(configured), &[])?;
+    known(&front, "primary;replica")?;
+    let mut client = front.open(USER, PASSWORD)?;
+    at(&mut client, "1")?;
+    at(&mut client, "1")?;
+    let reads_at = attribute::splice(&mut client)?.text("reads_at")?.to_owned();
+    ensure!(reads_at.contains("[[user]]"), "{reads_at}");
     Ok(())
 }
 
@@ -418,6 +435,10 @@ fn roles_follow(stage: &Stage) -> Result<()> {
     replica("STOP REPLICA")?;
     until(&mut client, "1")?;
     replica("START REPLICA")?;
+    until(&mut client, "2")?;
+    replica("SET GLOBAL offline_mode = ON")?;
+    until(&mut client, "1")?;
+    replica("SET GLOBAL offline_mode = OFF")?;
     until(&mut client, "2")?;
     // A switch-over: each node takes the other one's part.
     client.run("SET @kept = 7")?;

@@ -32,6 +32,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("the_replica_goes", the_replica_goes).daemon(),
     Case::new("the_primary_goes", the_primary_goes).daemon(),
     Case::new("reset", reset).daemon(),
+    Case::new("prepared_last", prepared_last).daemon(),
     Case::new("a_driver", a_driver).daemon(),
     Case::new("connector_j", connector_j)
         .daemon()
@@ -524,6 +525,48 @@ fn a_driver(stage: &Stage) -> Result<()> {
             connection.disconnect().await?;
             Ok(())
         })?;
+    }
+    Ok(())
+}
+
+/// `MariaDB`'s id of the statement prepared last, as a direct connection has it.
+fn prepared_last(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let mut client = site.client()?;
+    let last = |client: &mut Connection, value: &str| -> Result<String> {
+        let named = Some(value.as_bytes());
+        text(&client.command(&command::execute(u32::MAX, 0, &[named]))?)
+    };
+    let none = client.command(&command::execute(u32::MAX, 0, &[]))?;
+    let direct = stage.hosts().node.enter(|| {
+        let mut direct = site.cluster.open(0)?;
+        direct.command(&command::execute(u32::MAX, 0, &[]))
+    })??;
+    assert_eq!(none.outcome, direct.outcome);
+    for round in 0..5 {
+        let first = client.prepare(NODE)?;
+        says(&mut client, &first, "first", "2")?;
+        let second = client.prepare(&NODE.replace("'/'", "'/second/'"))?;
+        assert_eq!(last(&mut client, "x")?, "1/second/x");
+        at(&mut client, "2")?;
+        says(&mut client, &first, "first", "2")?;
+        assert_eq!(last(&mut client, "y")?, "1/second/y");
+        // It has named types, which the replica has not heard.
+        let long = executed(&mut client, &second, Some(LONG), &[round, 0, 0, 0])?;
+        assert_eq!(long, format!("2/second/{round}"));
+        assert_eq!(last(&mut client, "z")?, "1/second/z");
+        let untyped = executed(&mut client, &second, None, b"\x01u")?;
+        ensure!(untyped.ends_with("/second/u"), "{untyped}");
+        client.send_command(&command::close(second.id))?;
+        let gone = client.command(&command::execute(u32::MAX, 0, &[]))?;
+        let expected = stage.hosts().node.enter(|| {
+            let mut direct = site.cluster.open(0)?;
+            direct.prepare(NODE)?;
+            let second = direct.prepare(NODE)?;
+            direct.send_command(&command::close(second.id))?;
+            direct.command(&command::execute(u32::MAX, 0, &[]))
+        })??;
+        assert_eq!(gone.outcome.code(), expected.outcome.code(), "{gone:?}");
     }
     Ok(())
 }

@@ -26,7 +26,8 @@ impl Serving<'_> {
     /// # Errors
     /// Why there is nothing: for now, or for ever.
     pub(super) async fn credential(&self) -> Result<Credential, NoCredential> {
-        let unknown = "only the client can log in to the node, as its password is not known here";
+        let unknown = "only the client can log in to the node, as its password is not known here: it takes a [[user]] or, for mysql_native_password, \
+             a monitor account that may read mysql.user";
         let Some(proof) = &self.identity.proof else {
             return Err(NoCredential::Never(unknown.to_owned()));
         };
