@@ -3,8 +3,6 @@
 //!
 //! They are run by `cargo xtask fuzz` (with coverage, on stable Rust), by `cargo fuzz run TARGET` in `proxy`, and by `cargo test`, which
 //! runs the inputs in `seeds/TARGET`. What a fuzzer finds becomes a unit test beside what it found it in.
-//!
-//! The header of the PROXY protocol (`protocol/proxy_header`) is read by property tests of its own.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -16,6 +14,7 @@ mod assigned;
 mod canary;
 mod handshake;
 mod packets;
+mod proxy_header;
 mod replies;
 mod response;
 mod session;
@@ -42,6 +41,7 @@ pub use assigned::assigned;
 pub use canary::canary;
 pub use handshake::handshake;
 pub use packets::packets;
+pub use proxy_header::proxy_header;
 pub use replies::replies;
 pub use response::response;
 pub use session::session;
@@ -52,11 +52,12 @@ pub use tracker::tracker;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target but `canary`, which fails on purpose.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("admin", admin),
     ("assigned", assigned),
     ("handshake", handshake),
     ("packets", packets),
+    ("proxy_header", proxy_header),
     ("replies", replies),
     ("response", response),
     ("session", session),
