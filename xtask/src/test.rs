@@ -1,4 +1,4 @@
-//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then a minute of torture, the fuzz targets and an old kernel.
+//! `cargo xtask test`: unit tests, then the end-to-end tests against real servers, then two minutes of torture, the fuzz targets and an old kernel.
 
 use crate::{build, fuzz, place, run, servers, setup, torture, vm};
 use anyhow::Result;

@@ -101,6 +101,13 @@ impl Chosen {
         self != Self::NONE
     }
 
+    /// Whether there is to be any that befalls a node.
+    pub fn has_any_of_nodes(self) -> bool {
+        let is_of_node = |kind: &str| kind.starts_with("node-") || kind.starts_with("reader-");
+        let mut kinds = KINDS.iter().zip(self.0);
+        kinds.any(|(kind, is_chosen)| is_chosen && is_of_node(kind))
+    }
+
     /// Whether there is to be this one.
     pub fn has(self, trouble: Trouble) -> bool {
         let kinds = KINDS.iter().zip(self.0);
@@ -421,6 +428,8 @@ mod tests {
             BTreeSet::from(["node-ended"])
         );
         assert!(!Chosen::new(&[]).is_any());
+        assert!(Chosen::new(&["reader-stands".to_owned()]).has_any_of_nodes());
+        assert!(!Chosen::new(&["routes-changed".to_owned()]).has_any_of_nodes());
         let all = drawn(Chosen::new(&names).with_one_daemon());
         assert_eq!(all.len(), KINDS.len() - 2, "{all:?}");
         let only = Chosen::new(&["daemon-killed".to_owned()]);
