@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 12)]
     pub(super) runs: usize,
     /// Numbers of connections
-    #[arg(long, value_delimiter = ',', default_value = "8,64")]
+    #[arg(long, value_delimiter = ',', default_value = "1,8,64")]
     pub(super) threads: Vec<u32>,
     /// sysbench's --db-ps-mode: `auto` for prepared statements, `disable` for text
     #[arg(long, value_name = "MODE", default_value = "auto")]

@@ -7,9 +7,10 @@ use clap::ValueEnum;
 use sluice_tests::config::{Cluster, Config};
 use sluice_tests::process::Process;
 use sluice_tests::rights::Rights;
-use sluice_tests::server::{PASSWORD, USER_MONITOR};
+use sluice_tests::server::{PASSWORD, USER_MONITOR, USER_ROOT};
 use sluice_tests::sluice::{self, Sluice};
 use sluice_tests::topology::Topology;
+use sluice_tests::wire::{Connection, Login};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -101,6 +102,14 @@ impl Kind {
     }
 }
 
+/// Has the daemon write no line for each session: the others write none for their connections either, as they are set up here.
+fn quieten(daemon: SocketAddr) -> Result<()> {
+    let mut operator = Connection::open(daemon, &Login::new(USER_ROOT, ""))?;
+    operator
+        .run("ALTER PROXYCONFIG SET log.level = 'warn'")
+        .map(drop)
+}
+
 /// Whether the daemon's help names `--path`.
 fn daemon_knows_paths() -> Result<bool> {
     let output = sluice::command(&["run", "--help"])?.output()?;
@@ -183,6 +192,7 @@ impl Peer {
                     .hosts
                     .client
                     .enter(|| path_taken(sluice.address()))??;
+                place.hosts.client.enter(|| quieten(sluice.address()))??;
                 if let Some(path) = kind.path() {
                     // A figure under another path's name would be worse than none.
                     ensure!(
