@@ -28,8 +28,6 @@ pub(super) enum Kind {
     Local,
     /// Sluice, below the sockets (a remote end)
     Wire,
-    /// Sluice, in the kernel between its own two sockets
-    Sock,
     /// Sluice, through the daemon
     Relay,
     /// HAProxy in TCP mode, a thread per core
@@ -40,12 +38,11 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Where nothing else is asked for: all but `auto`, which takes one of the paths.
-    pub(super) const USUAL: [Self; 8] = [
+    pub(super) const USUAL: [Self; 7] = [
         Self::Direct,
         Self::Unix,
         Self::Local,
         Self::Wire,
-        Self::Sock,
         Self::Relay,
         Self::Haproxy,
         Self::Nginx,
@@ -68,7 +65,6 @@ impl Kind {
             Self::Auto => "Sluice auto",
             Self::Local => "Sluice local",
             Self::Wire => "Sluice wire",
-            Self::Sock => "Sluice sock",
             Self::Relay => "Sluice relay",
             Self::Haproxy => "HAProxy",
             Self::Nginx => "nginx stream",
@@ -80,7 +76,6 @@ impl Kind {
         match self {
             Self::Local => Some("local"),
             Self::Wire => Some("wire"),
-            Self::Sock => Some("sock"),
             Self::Relay => Some("relay"),
             _ => None,
         }
@@ -180,7 +175,7 @@ impl Peer {
                 let (address, process) = start(host, node)?;
                 (Way::Tcp(address), Some(Running::Other(process)))
             }
-            Kind::Auto | Kind::Local | Kind::Wire | Kind::Sock | Kind::Relay => {
+            Kind::Auto | Kind::Local | Kind::Wire | Kind::Relay => {
                 // The hosts are namespaces of one machine; to the daemon they must be other hosts.
                 let flags = ["--max-connections", "20000", "--namespaces", "own"];
                 let cluster = Cluster::mysql("bench", &[node]).monitor(USER_MONITOR, PASSWORD);
