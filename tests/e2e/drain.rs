@@ -60,7 +60,7 @@ fn listed(operator: &mut Connection, wanted: &[(&str, &str, bool)]) -> Result<()
 }
 
 /// The error that the client reads next, as the answer to a command or unasked.
-fn told(client: &mut Connection) -> Result<(u16, String)> {
+pub(crate) fn told(client: &mut Connection) -> Result<(u16, String)> {
     client.expect_answer(1);
     match Outcome::of_packet(&client.read_packet()?)? {
         Outcome::Error { code, message, .. } => Ok((code, message)),

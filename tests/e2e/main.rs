@@ -63,6 +63,7 @@ mod node_tls;
 mod nodes;
 mod on_the_wire;
 mod operator;
+mod overdue;
 mod pipelined;
 mod prepared;
 mod prepared_follow;
@@ -155,6 +156,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("command_line", command_line::CASES),
     ("proxyconfig", proxyconfig::CASES),
     ("operator", operator::CASES),
+    ("overdue", overdue::CASES),
     ("torture", torture::CASES),
     ("limits", limits::CASES),
     ("no_node", no_node::CASES),

@@ -135,7 +135,7 @@ mod tests {
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 40 + 2 * 14);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 42 + 2 * 14);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The configuration file as it is written: TOML, every key optional, an unknown one an error.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -36,6 +36,8 @@ pub(super) struct File {
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
     pub(super) max_login_failures: Option<LoginFailures>,
+    pub(super) idle_timeout: Option<Patience>,
+    query_timeout: Option<Spanned<Patience>>,
     pub(super) drain_timeout: Option<Patience>,
     pub(super) shutdown_timeout: Option<Patience>,
     pub(super) keepalive_idle: Option<Timeout>,
@@ -139,6 +141,29 @@ impl File {
             clusters.push(cluster);
         }
         Ok(clusters)
+    }
+
+    /// How long a statement may take. Zero: for ever.
+    pub(super) fn query_timeout(
+        &self,
+        text: &str,
+        clusters: &[Cluster],
+    ) -> Result<Duration, ConfigError> {
+        let Some(key) = &self.query_timeout else {
+            return Ok(Duration::ZERO);
+        };
+        let limit = key.get_ref().get();
+        match clusters.iter().find(|cluster| cluster.monitor.is_none()) {
+            Some(cluster) if !limit.is_zero() => {
+                let time = humantime::format_duration(limit);
+                let name = &cluster.name;
+                let message = format!(
+                    "query_timeout = \"{time}\": nobody could stop a statement at cluster {name}; give it a monitor account"
+                );
+                Err(at(text, key, message))
+            }
+            _ => Ok(limit),
+        }
     }
 
     /// The password of the proxy's own logins.

@@ -55,6 +55,10 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// Wrong passwords in a row, of one user from one address, that have no consequence. None: any number.
     pub max_login_failures: Option<u32>,
+    /// How long a client may send nothing between two commands. Zero: for ever.
+    pub idle_timeout: Duration,
+    /// How long a statement may take, to the last byte of its answer. Zero: for ever.
+    pub query_timeout: Duration,
     /// How long sessions may stay at a drained node. Zero: as long as they must.
     pub drain_timeout: Duration,
     /// How long sessions may go on when the daemon is told to stop. Zero: not at all.
@@ -180,6 +184,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let file = file::parse(text)?;
     let clusters = file.clusters(text, line.server)?;
     let default_cluster = file.default_cluster(text, &clusters)?;
+    let query_timeout = file.query_timeout(text, &clusters)?;
     let admin = file.admin(text)?;
     let fleet = file.fleet(text, admin.is_some())?;
     let tls = file.tls(text)?;
@@ -214,6 +219,8 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .max_login_failures
             .map(LoginFailures::get)
             .filter(|limit| *limit > 0),
+        idle_timeout: file.idle_timeout.map_or(Duration::ZERO, Patience::get),
+        query_timeout,
         drain_timeout: file.drain_timeout.map_or(Duration::ZERO, Patience::get),
         shutdown_timeout: file.shutdown_timeout.map_or(Duration::ZERO, Patience::get),
         keepalive_idle: file

@@ -391,6 +391,10 @@ fn clusters_must_fit_together() {
             "line 1: cluster.max_lag = \"5s\": nobody would ask a replica how far it is behind; give the cluster a monitor account",
         ),
         (
+            format!("query_timeout = \"30s\"\n[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}"),
+            "line 1: query_timeout = \"30s\": nobody could stop a statement at cluster x; give it a monitor account",
+        ),
+        (
             format!("[[cluster]]\nkind = \"mysql\"\n{nodes}"),
             "line 1: cluster: missing field `name`",
         ),

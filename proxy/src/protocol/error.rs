@@ -97,6 +97,8 @@ codes! {
     SERVER_LOST = 2013, "HY000";
     /// `ER_SECURE_TRANSPORT_REQUIRED`.
     SECURE_TRANSPORT_REQUIRED = 3159, "HY000";
+    /// `ER_CLIENT_INTERACTION_TIMEOUT`.
+    INTERACTION_TIMEOUT = 4031, "HY000";
     /// `OB_BUF_NOT_ENOUGH`.
     BUFFER_NOT_ENOUGH = 4024, "HY000";
     /// `OB_TENANT_NOT_EXIST`, as ODP reports an unknown tenant.
@@ -175,6 +177,14 @@ impl MysqlError {
     /// The daemon is about to stop.
     pub fn server_shutdown() -> Self {
         Self::new(SERVER_SHUTDOWN, "Server shutdown in progress")
+    }
+
+    /// The client has sent nothing for long; worded as MySQL's own.
+    pub fn idle_for_long() -> Self {
+        Self::new(
+            INTERACTION_TIMEOUT,
+            "The client was disconnected by the proxy because of inactivity. See idle_timeout for configuring this behavior.",
+        )
     }
 
     /// No live session has this id.

@@ -38,6 +38,8 @@ pub(super) enum End {
     KilledItself,
     /// Its node is drained, and its time there is up.
     Drained,
+    /// Its client has sent nothing for longer than it may.
+    Idle,
     /// The daemon is about to stop.
     Retired,
     /// The daemon stops.
@@ -87,6 +89,7 @@ impl End {
             | Self::Killed
             | Self::KilledItself
             | Self::Drained
+            | Self::Idle
             | Self::Retired
             | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
@@ -108,6 +111,7 @@ impl End {
             Self::Killed => "killed",
             Self::KilledItself => "killed by itself",
             Self::Drained => "node drained",
+            Self::Idle => "idle timeout",
             Self::Retired => "proxy stops",
             Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),

@@ -11,8 +11,8 @@ use std::{
 use tokio::{signal::unix::Signal, time::timeout};
 
 use super::{
-    Process, SharedWorker, Worker, close::End, kill::Turn, mailbox::Mail, registry::Entry,
-    serve::Serving, survive::Leaving, switch::Stuck,
+    Process, Worker, close::End, kill::Turn, mailbox::Mail, registry::Entry, serve::Serving,
+    survive::Leaving, switch::Stuck,
 };
 use crate::session::StickyReason;
 
@@ -79,24 +79,8 @@ impl Process {
     }
 }
 
-/// Notes which sessions are to leave drained nodes, and ends those that are still there at the deadline. Never ends.
-pub(super) async fn enforce(worker: SharedWorker) {
-    let mut changes = worker.process.health.changes();
-    loop {
-        let next = look(&worker);
-        let change = changes.changed();
-        let changed = match next {
-            Some(next) => timeout(next, change).await.unwrap_or(Ok(())),
-            None => change.await,
-        };
-        if changed.is_err() {
-            return;
-        }
-    }
-}
-
-/// How long until the next session's time is up.
-fn look(worker: &Worker) -> Option<Duration> {
+/// Notes which sessions are to leave drained nodes, and ends those whose time there is up. How long until the next one's is.
+pub(super) fn look(worker: &Worker) -> Option<Duration> {
     let now_ms = worker.process.now_ms();
     let settings = worker.process.settings();
     let drained = drained(&worker.process);

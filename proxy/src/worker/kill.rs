@@ -64,17 +64,18 @@ pub(super) fn refusal(error: &MonitorError) -> AdminError {
 
 /// What the client of a session that somebody ends is told: between two commands, and as the answer to one that was under way.
 fn last_words(end: End) -> Option<(MysqlError, MysqlError)> {
+    let unknown = || {
+        MysqlError::outcome_unknown(end.text())
+            .readable()
+            .into_owned()
+    };
     match end {
         End::Killed => Some((
             MysqlError::connection_killed(),
             MysqlError::query_interrupted(),
         )),
-        End::Drained | End::Retired => Some((
-            MysqlError::server_shutdown(),
-            MysqlError::outcome_unknown(end.text())
-                .readable()
-                .into_owned(),
-        )),
+        End::Drained | End::Retired => Some((MysqlError::server_shutdown(), unknown())),
+        End::Idle => Some((MysqlError::idle_for_long(), unknown())),
         _ => None,
     }
 }

@@ -37,6 +37,7 @@ mod mailbox;
 mod named;
 mod nodes;
 mod outstanding;
+mod overdue;
 mod own_writes;
 mod quota;
 mod reader;

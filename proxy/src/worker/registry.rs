@@ -121,6 +121,8 @@ pub(super) struct Entry {
     bell: Bell,
     /// Its node was told to stop what it was executing.
     pub(super) stopped: Cell<bool>,
+    /// When the statement began that took too long last.
+    pub(super) overdue_since_ns: Cell<u64>,
     /// Dropped with the entry: who waits for its end has the other halves.
     gone: RefCell<Vec<oneshot::Sender<()>>>,
     /// Who waits for the server to be asked for stale variables.
@@ -158,6 +160,7 @@ impl Entry {
             end: Cell::new(None),
             bell: Bell::default(),
             stopped: Cell::new(false),
+            overdue_since_ns: Cell::new(0),
             gone: RefCell::default(),
             reader: RefCell::default(),
             switch: RefCell::default(),
@@ -299,6 +302,17 @@ impl Entry {
                 AnsweredBy::Node,
                 spliced.began_at_ns,
             )
+        }
+    }
+
+    /// When the last command began, and when it ended, if it has.
+    pub(super) fn times(&self) -> (u64, Option<u64>) {
+        let session = self.session.borrow();
+        let known = &session.command;
+        let spliced = self.slot().and_then(|slot| slot.command());
+        match spliced.filter(|spliced| is_newer(spliced, known)) {
+            Some(spliced) => (spliced.began_at_ns, spliced.ended_at_ns()),
+            None => (known.began_at_ns, known.ended_at_ns),
         }
     }
 

@@ -28,11 +28,12 @@ use tokio::{
 use super::{
     Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate, configure,
     cover::{self, Cover},
-    daemon, drain,
+    daemon,
     keeper::Keeper,
     linger,
     mailbox::{self, Mail},
     nodes::{self, Nodes},
+    overdue,
     registry::Registry,
     rounds,
 };
@@ -261,7 +262,7 @@ fn work(
     let tasks = LocalSet::new();
     let accepting = tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
     worker.accepting.set(Some(accepting.abort_handle()));
-    tasks.spawn_local(drain::enforce(Rc::clone(&worker)));
+    tasks.spawn_local(overdue::enforce(Rc::clone(&worker)));
     tasks.spawn_local(nodes::follow(Rc::clone(&worker)));
     if index == 0 {
         let process = Arc::clone(&worker.process);
