@@ -12,14 +12,15 @@ use sluice_tests::{
     },
     offload::{self, Offload},
     path::Path,
-    server::{self, PASSWORD, USER},
+    server::{self, PASSWORD, USER, USER_ROOT},
     stage::{Front, Setting, Stage},
     topology::{Hosts, Topology},
     wait,
     wire::{Connection, Login, command},
 };
+use socket2::SockRef;
 use std::{
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Read as _},
     net::SocketAddr,
     process::Command,
     sync::Arc,
@@ -35,6 +36,9 @@ pub(crate) const CASES: &[Case] = &[
         .only(Path::Wire)
         .tool("bpftool"),
     Case::new("killed_in_an_answer", killed_in_an_answer).only(Path::Wire),
+    Case::new("killed_behind_a_session", killed_behind_a_session)
+        .only(Path::Wire)
+        .except(is_no_sidecar, SMALL_BUFFERS),
     Case::new("large_answers", large_answers)
         .only(Path::Wire)
         .except(is_no_node_side, NODE_ELSEWHERE),
@@ -48,6 +52,13 @@ const DEADLINE: Duration = Duration::from_secs(15);
 
 const NODE_ELSEWHERE: &str =
     "the node is on another host, about whose order this one can do little";
+
+const SMALL_BUFFERS: &str =
+    "the daemon's socket keeps too little of an answer where segments are small";
+
+fn is_no_sidecar(setting: Setting) -> bool {
+    setting.topology != Topology::Sidecar
+}
 
 fn is_no_node_side(setting: Setting) -> bool {
     setting.topology != Topology::NodeSide
@@ -223,6 +234,47 @@ fn killed_in_an_answer(stage: &Stage) -> Result<()> {
         "the client's connection is open: {end:#}"
     );
     stage.gone_from_node(&id)
+}
+
+/// The same behind a session that has ended, while its client has yet to read what the daemon's socket has of an answer: what it still reads is the answer's, and
+/// then comes the end.
+fn killed_behind_a_session(stage: &Stage) -> Result<()> {
+    const PERIOD: &[u8] = b"0123456789a";
+    // Relayed, as it names a variable.
+    const SQL: &[u8] = b"SELECT @a, REPEAT('0123456789a', 7300) AS t";
+    const BYTES: usize = 7300 * PERIOD.len();
+    let front = stage.private(stage.node(), &[])?;
+    let mut killer = front.open(&format!("{USER_ROOT}@sys"), "")?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    let id = connection.greeting().thread_id;
+    for _ in 0..3 {
+        connection.run("SELECT 1")?;
+    }
+    let before = attribute::splice_of(&mut killer, id)?;
+    ensure!(before.number("spliced_bytes_to_client")? > 0, "{before:?}");
+    SockRef::from(connection.stream()).set_recv_buffer_size(4096)?;
+    connection.send_command(&command::query(SQL))?;
+    wait::until_true("the daemon's socket has the answer", DEADLINE, || {
+        let now = attribute::splice_of(&mut killer, id)?;
+        Ok(now.grown(&before, "relayed_bytes_to_client")? > BYTES as u64)
+    })?;
+    killer.run(&format!("KILL {id}"))?;
+    front.daemon()?.closing_line(id)?;
+    front.daemon()?.kill()?;
+    let mut read = Vec::new();
+    let end = connection.stream().read_to_end(&mut read);
+    ensure!(
+        !end.is_err_and(|error| error.kind() == ErrorKind::WouldBlock),
+        "the client's connection is open"
+    );
+    let text = read.windows(PERIOD.len()).position(|part| part == PERIOD);
+    let text = read.get(text.context("no text")?..).unwrap_or_default();
+    let mut pairs = text.iter().zip(PERIOD.iter().cycle()).take(BYTES);
+    ensure!(
+        pairs.all(|(read, wanted)| read == wanted),
+        "other bytes than the answer's"
+    );
+    Ok(())
 }
 
 /// A host that goes without a word: the daemon's own keep-alive finds out, though it has seen no segment of the session for long.

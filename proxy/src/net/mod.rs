@@ -4,12 +4,14 @@ mod calls;
 pub mod facts;
 mod leg;
 pub mod outbox;
+mod parting;
 pub mod path;
 pub mod tls;
 
 pub use calls::{Calls, calls};
 pub(crate) use leg::is_transient;
 pub use leg::{Leg, READ_CHUNK, Watch};
+pub use parting::Parting;
 
 use std::io;
 use std::net::SocketAddr;

@@ -67,10 +67,8 @@ impl<'a> Bound<'a> {
 
     /// Says how this node's connection is to be closed ([`way::settle`]).
     pub(super) fn settle(&self, leg: &Leg) {
-        if let Whose::Place(place, seat) = &self.whose
-            && let Some(slot) = &place.slot
-        {
-            way::settle(self.worker, slot, Side::Node(*seat), leg);
+        if let Whose::Place(place, seat) = &self.whose {
+            way::settle(self.worker, place, Side::Node(*seat), leg);
         }
     }
 }

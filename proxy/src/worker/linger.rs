@@ -8,7 +8,7 @@ use sluice_ebpf::{record::Seat, wire::Side};
 use tokio::time::Instant;
 
 use super::{SharedWorker, Worker, registry::Place};
-use crate::kernel::record::Slot;
+use crate::{kernel::record::Slot, net::Parting};
 
 /// How long a session that has ended keeps its record at most: the time of TIME-WAIT.
 const AGE_MAX: Duration = Duration::from_mins(1);
@@ -21,6 +21,8 @@ struct Lingering {
     place: Place,
     /// Its connections, as its peers see them.
     tuples: Vec<(SocketAddr, SocketAddr)>,
+    /// The client's, if it has yet to read.
+    parting: Option<Parting>,
     /// The session has ended; else only its reader's connection has.
     has_ended: bool,
     since: Instant,
@@ -36,11 +38,21 @@ impl Lingering {
                 wire.leg(Side::Node(Seat::Reader)).is_over()
             }
         };
-        self.place.slot.as_ref().is_none_or(is_over) || self.since.elapsed() > AGE_MAX
+        self.parting.is_none() && self.place.slot.as_ref().is_none_or(is_over)
+            || self.since.elapsed() > AGE_MAX
+    }
+
+    /// Closes the client's connection once it has read all.
+    fn look(&mut self) {
+        if let Some(parting) = self.parting.take_if(|parting| parting.is_done()) {
+            parting.close();
+        }
     }
 
     /// Nothing of it is translated any more.
     fn end(self, worker: &Worker) {
+        // A reset is translated yet.
+        drop(self.parting);
         if let Some(bindings) = &worker.bindings {
             let mut bindings = bindings.borrow_mut();
             for (local, remote) in self.tuples {
@@ -65,6 +77,11 @@ impl Lingerers {
         lingering.since = Instant::now();
     }
 
+    /// The session in this place ends, but its client has yet to read.
+    pub(super) fn add_parting(&mut self, place: &Place, parting: Parting) {
+        self.find(place).parting = Some(parting);
+    }
+
     /// Whether a connection of the session in this place lingers.
     pub(super) fn has(&self, place: &Place) -> bool {
         let is_its = |lingering: &Lingering| lingering.place.number == place.number;
@@ -85,6 +102,7 @@ impl Lingerers {
             self.0.push(Lingering {
                 place: place.clone(),
                 tuples: Vec::new(),
+                parting: None,
                 has_ended: false,
                 since: Instant::now(),
             });
@@ -118,7 +136,10 @@ pub(super) async fn sweep(worker: SharedWorker) {
             .lingerers
             .borrow_mut()
             .0
-            .extract_if(.., |lingering| lingering.is_over())
+            .extract_if(.., |lingering| {
+                lingering.look();
+                lingering.is_over()
+            })
             .collect();
         for lingering in over {
             lingering.end(&worker);

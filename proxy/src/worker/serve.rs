@@ -589,9 +589,10 @@ pub(super) fn payload_length(bytes: &[u8]) -> usize {
 impl Drop for Serving<'_> {
     /// However it ends, also when it is dropped for a KILL: the kernel stops before the sockets close.
     fn drop(&mut self) {
-        if let Some(slot) = self.entry.slot() {
+        let place = self.entry.place();
+        if let Some(slot) = &place.slot {
             slot.stop(self.entry.gate.get().generation());
-            way::settle(self.worker, &slot, Side::Client, &self.client);
+            way::settle(self.worker, &place, Side::Client, &self.client);
             self.bound.settle(&self.node);
         }
     }

@@ -107,13 +107,26 @@ pub(super) async fn arrived(slot: &Slot) {
 
 /// How one of a session's connections is closed, once its regime is over: in order, but where bytes are under way that bypassed. Who sent them may
 /// be gone, and the peer would wait for them, and for the FIN behind them, for ever.
-pub(super) fn settle(worker: &Worker, slot: &Slot, side: Side, leg: &Leg) {
+pub(super) fn settle(worker: &Worker, place: &Place, side: Side, leg: &Leg) {
+    let Some(slot) = place.slot.as_ref().filter(|slot| slot.is_joined()) else {
+        return;
+    };
     // A daemon that stops translates no last segments: a reset needs none.
-    if !slot.is_joined() || worker.process.is_stopping.load(Ordering::Relaxed) {
+    if worker.process.is_stopping.load(Ordering::Relaxed) {
+        return;
+    }
+    let is_owed = is_owed(slot, side);
+    if side == Side::Client
+        && !is_owed
+        && place.is_used_below()
+        && let Ok(Some(parting)) = leg.part()
+    {
+        // A client may take its time with what it has not read, and is not understood without us.
+        worker.lingerers.borrow_mut().add_parting(place, parting);
         return;
     }
     // A socket that is closed already takes no options.
-    let _ = leg.reset_on_close(is_owed(slot, side));
+    let _ = leg.reset_on_close(is_owed);
 }
 
 /// Whether bytes that bypassed towards this side's peer are not acknowledged.
