@@ -326,6 +326,15 @@ fn unknown_keys_are_named_with_the_known_ones() {
 }
 
 #[test]
+fn statements_are_stopped_by_the_monitor_only() {
+    let cluster = "[[cluster]]\nname = \"x\"\nkind = \"mysql\"\nnodes = [\"a:1\"]";
+    check_error(
+        &format!("query_timeout = \"30s\"\n{cluster}"),
+        "line 1: query_timeout = \"30s\": nobody could stop a statement at cluster x; give it a monitor account",
+    );
+}
+
+#[test]
 fn clusters_must_fit_together() {
     let nodes = "nodes = [\"a:1\"]";
     for (text, expected) in [
@@ -389,10 +398,6 @@ fn clusters_must_fit_together() {
         (
             format!("[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}\nmax_lag = \"5s\""),
             "line 1: cluster.max_lag = \"5s\": nobody would ask a replica how far it is behind; give the cluster a monitor account",
-        ),
-        (
-            format!("query_timeout = \"30s\"\n[[cluster]]\nname = \"x\"\nkind = \"mysql\"\n{nodes}"),
-            "line 1: query_timeout = \"30s\": nobody could stop a statement at cluster x; give it a monitor account",
         ),
         (
             format!("[[cluster]]\nkind = \"mysql\"\n{nodes}"),

@@ -18,7 +18,6 @@ use tokio::{io::Interest, net::TcpStream, time::timeout};
 
 use super::calls;
 use super::outbox::{Outbox, Post};
-use super::parting::Parting;
 use super::tls::{Socket, Tls};
 use crate::config::KEEPALIVE_IDLE_DEFAULT;
 
@@ -147,14 +146,6 @@ impl Leg {
     /// Those of `setsockopt`.
     pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
         SockRef::from(&self.stream).set_linger(reset.then_some(Duration::ZERO))
-    }
-
-    /// Ends it in order where its peer has yet to read: it is over when what is returned says so. None: nothing is left to be read, and it may simply be closed.
-    ///
-    /// # Errors
-    /// As [`Parting::begin`].
-    pub fn part(&self) -> io::Result<Option<Parting>> {
-        Parting::begin(&self.stream)
     }
 
     /// What others may know of it.

@@ -10,7 +10,6 @@ use std::{
 
 use rustix::ioctl::{Getter, Opcode, ioctl};
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 /// The terminals' number is the sockets' too.
 #[expect(
@@ -24,15 +23,15 @@ const SIOCOUTQ: Opcode = libc::TIOCOUTQ as Opcode;
 pub struct Parting(OwnedFd);
 
 impl Parting {
-    /// Ends the stream towards the peer. None: the peer has acknowledged everything, and the socket may simply be closed.
+    /// Ends a connection's stream towards the peer. None: the peer has acknowledged everything, and the socket may simply be closed.
     ///
     /// # Errors
     /// Those of `ioctl`, `dup`, `setsockopt` and `shutdown`.
-    pub(super) fn begin(stream: &TcpStream) -> io::Result<Option<Self>> {
-        if unacknowledged(stream)? == 0 {
+    pub fn begin(socket: impl AsFd) -> io::Result<Option<Self>> {
+        if unacknowledged(&socket)? == 0 {
             return Ok(None);
         }
-        let socket = stream.as_fd().try_clone_to_owned()?;
+        let socket = socket.as_fd().try_clone_to_owned()?;
         let options = SockRef::from(&socket);
         options.set_linger(Some(Duration::ZERO))?;
         options.shutdown(Shutdown::Write)?;

@@ -14,7 +14,7 @@ use crate::{
     config::PathChoice,
     kernel::{capture::tuple, interfaces::LOOPBACK, record::Slot},
     net::{
-        Leg,
+        Leg, Parting,
         facts::{Facts, joint},
         path::is_local,
     },
@@ -119,7 +119,7 @@ pub(super) fn settle(worker: &Worker, place: &Place, side: Side, leg: &Leg) {
     if side == Side::Client
         && !is_owed
         && place.is_used_below()
-        && let Ok(Some(parting)) = leg.part()
+        && let Ok(Some(parting)) = Parting::begin(leg)
     {
         // A client may take its time with what it has not read, and is not understood without us.
         worker.lingerers.borrow_mut().add_parting(place, parting);
