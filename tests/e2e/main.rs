@@ -38,6 +38,7 @@ mod driver;
 mod failover;
 mod failover_dropped;
 mod failover_ids;
+mod failover_refused;
 mod fixtures;
 mod fleet;
 mod foreign_sockets;
@@ -172,6 +173,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("failover", failover::CASES),
     ("failover_dropped", failover_dropped::CASES),
     ("failover_ids", failover_ids::CASES),
+    ("failover_refused", failover_refused::CASES),
     ("drain", drain::CASES),
     ("narrow_path", narrow_path::CASES),
     ("network", network::CASES),
