@@ -4,6 +4,7 @@ use crate::case::Case;
 use anyhow::{Context as _, Result, bail, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
+    path::Path,
     place,
     server::{PASSWORD, USER, USER_OPEN, USER_PLAIN, USER_ROOT},
     stage::{Front, Stage},
@@ -18,6 +19,10 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("change_user", change_user).daemon().local(),
     Case::new("changes_at_once", changes_at_once)
         .daemon()
+        .local(),
+    Case::new("of_memory", of_memory)
+        .daemon()
+        .only(Path::Spliced)
         .local(),
     Case::new("only_who_is_let_in_counts", only_who_is_let_in)
         .daemon()
@@ -178,6 +183,27 @@ fn changes_at_once(stage: &Stage) -> Result<()> {
     counted(&mut operator, "app#east", "3", "4")?;
     let _fourth = site.front.open(USER, PASSWORD)?;
     assert_eq!(site.refused(USER, PASSWORD)?, NO_MORE_OF_APP);
+    Ok(())
+}
+
+/// The records of its sessions alone are more than the least that a daemon can be told; who is there stays, and can raise it again.
+fn of_memory(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage, &[])?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    let mut session = site.front.open(USER, PASSWORD)?;
+    let number = |operator: &mut Connection, name: &str| -> Result<u64> {
+        let rows = operator.run(&format!("SHOW PROXYSTAT LIKE '{name}'"))?;
+        let row = rows.texts()?.into_iter().next().context("no counter")?;
+        Ok(row.get(1).cloned().flatten().context("NULL")?.parse()?)
+    };
+    ensure!(number(&mut operator, "resident_bytes")? > 16 << 20);
+    operator.run("ALTER PROXYCONFIG SET max_memory = '16MiB'")?;
+    let refused = site.refused(USER, PASSWORD)?;
+    ensure!(refused.contains("1041"), "{refused}");
+    assert_eq!(number(&mut operator, "refused_by_memory_limit")?, 1);
+    session.run("SELECT 1")?;
+    operator.run("ALTER PROXYCONFIG SET max_memory = '1TiB'")?;
+    site.front.open(USER, PASSWORD)?.run("SELECT 1")?;
     Ok(())
 }
 

@@ -263,6 +263,8 @@ pub(super) fn daemon() -> &'static Daemon {
             retires_at_ms: None,
             client_count: 3,
             refused_for_total: 4,
+            refused_for_memory: 0,
+            resident_bytes: 70_000_000,
             occupancy: occupancy(),
             certificate_expires_in_s: Some(86_400),
             nodes: nodes(),

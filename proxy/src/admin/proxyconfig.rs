@@ -131,11 +131,12 @@ mod tests {
                 "max_connections | 500 | Client sessions at once; one more is answered error 1203. | false | USER | [1, 262143] | LEVEL_GLOBAL",
                 "max_tenant_connections | 0 | Client sessions of one tenant at once; one more is answered error 1040. 0: any number. | false | USER | [0, 262143] | LEVEL_GLOBAL",
                 "max_user_connections | 40 | Client sessions of one user at once; one more is answered error 1203. 0: any number. | false | USER | [0, 262143] | LEVEL_GLOBAL",
+                "max_memory | 0 | Memory that the daemon may have (its resident set, records in shared memory included) before new clients are answered error 1041. 0: any. | false | USER | 0, [16MiB, 1TiB] | LEVEL_GLOBAL",
                 "max_login_failures | 0 | Wrong passwords in a row of one user from one address, after which he must wait, from a second up to a minute, as error 1045. 0: any number. | false | USER | [0, 1000] | LEVEL_GLOBAL",
             ]
         );
         assert_eq!(names("SHOW PROXYCONFIG"), names("show proxyconfig all;"));
-        assert_eq!(names("SHOW PROXYCONFIG").len(), 42 + 2 * 14);
+        assert_eq!(names("SHOW PROXYCONFIG").len(), 43 + 2 * 14);
     }
 
     #[test]

@@ -73,7 +73,9 @@ fn all(totals: &Totals, snapshot: &Snapshot<'_>) -> Vec<(Cow<'static, str>, u64)
             "max_client_connections",
             daemon.settings.max_connections.into(),
         ),
+        ("resident_bytes", daemon.resident_bytes),
         ("refused_by_total_limit", daemon.refused_for_total),
+        ("refused_by_memory_limit", daemon.refused_for_memory),
         (
             "refused_by_tenant_limit",
             daemon.occupancy.refused_for_tenant,

@@ -58,6 +58,10 @@ pub struct Daemon {
     pub client_count: usize,
     /// Connections that were refused for the limit of all.
     pub refused_for_total: u64,
+    /// Connections that were refused for want of memory.
+    pub refused_for_memory: u64,
+    /// Bytes of memory that the daemon has; 0 where that is not known.
+    pub resident_bytes: u64,
     /// How many sessions tenants and users have.
     pub occupancy: Occupancy,
     /// Seconds until the certificate that clients are shown expires, if there is one.

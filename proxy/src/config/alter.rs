@@ -213,6 +213,11 @@ monitor = { user = \"m\", password = \"hunter2\" }
                 "login_timeout: \"10\" is no time from 1ms to 1h; write 10s or 500ms",
             ),
             (
+                "max_memory",
+                "1MiB",
+                "max_memory: \"1MiB\" is no size from 16MiB to 1TiB, and not 0; write 2GiB",
+            ),
+            (
                 "log.level",
                 "loud",
                 "log.level: \"loud\" is none of error, warn, info, debug, trace",

@@ -12,8 +12,8 @@ use super::proxy_protocol::ProxyProtocolTable;
 use super::tls::{ClientTls, NodeTls, TlsTable};
 use super::value::{
     ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, LoginFailures, MaxConnections,
-    Name, Namespaces, NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout, TlsMode,
-    Workers,
+    MemoryLimit, Name, Namespaces, NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout,
+    TlsMode, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) max_connections: Option<MaxConnections>,
     pub(super) max_tenant_connections: Option<GroupLimit>,
     pub(super) max_user_connections: Option<GroupLimit>,
+    pub(super) max_memory: Option<MemoryLimit>,
     pub(super) login_timeout: Option<Timeout>,
     pub(super) connect_timeout: Option<Timeout>,
     pub(super) max_login_failures: Option<LoginFailures>,

@@ -26,8 +26,8 @@ pub use reload::{Reload, reload};
 pub use tls::{ClientTls, NodeTls};
 pub use value::{
     ByteCount, ClusterKind, Failures, GroupLimit, HeaderVersion, LogFormat, LogLevel,
-    LoginFailures, MaxConnections, Namespaces, NodeAddress, NodeRole, PathChoice, Patience, Policy,
-    ProxyId, ReaderChoice, Splice, Timeout, TlsMode, Workers,
+    LoginFailures, MaxConnections, MemoryLimit, Namespaces, NodeAddress, NodeRole, PathChoice,
+    Patience, Policy, ProxyId, ReaderChoice, Splice, Timeout, TlsMode, Workers,
 };
 
 /// Everything that can be set, checked, with defaults filled in.
@@ -49,6 +49,8 @@ pub struct Settings {
     pub max_tenant_connections: Option<u32>,
     /// Those of one user. None: any number.
     pub max_user_connections: Option<u32>,
+    /// Bytes of memory that the daemon may have before it lets nobody in any more. None: any number.
+    pub max_memory: Option<u64>,
     /// From accept to the end of the login; a client that takes longer is dropped.
     pub login_timeout: Duration,
     /// For a TCP connection to a node.
@@ -184,7 +186,6 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
     let file = file::parse(text)?;
     let clusters = file.clusters(text, line.server)?;
     let default_cluster = file.default_cluster(text, &clusters)?;
-    let query_timeout = file.query_timeout(text, &clusters)?;
     let admin = file.admin(text)?;
     let fleet = file.fleet(text, admin.is_some())?;
     let tls = file.tls(text)?;
@@ -207,6 +208,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .map_or(MAX_CONNECTIONS_DEFAULT, MaxConnections::get),
         max_tenant_connections: limit(file.max_tenant_connections),
         max_user_connections: limit(file.max_user_connections),
+        max_memory: file.max_memory.and_then(MemoryLimit::get),
         login_timeout: line
             .login_timeout
             .or(file.login_timeout)
@@ -220,7 +222,7 @@ pub fn settings(text: &str, line: Overrides) -> Result<Settings, ConfigError> {
             .map(LoginFailures::get)
             .filter(|limit| *limit > 0),
         idle_timeout: file.idle_timeout.map_or(Duration::ZERO, Patience::get),
-        query_timeout,
+        query_timeout: file.query_timeout(text, &clusters)?,
         drain_timeout: file.drain_timeout.map_or(Duration::ZERO, Patience::get),
         shutdown_timeout: file.shutdown_timeout.map_or(Duration::ZERO, Patience::get),
         keepalive_idle: file

@@ -316,6 +316,32 @@ impl FromStr for ByteCount {
     }
 }
 
+/// Bytes of memory that the daemon may have: 16 MiB to 1 TiB, written `2GiB`; or `0`, any number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MemoryLimit(u64);
+
+impl MemoryLimit {
+    /// The number of bytes; none: any.
+    pub const fn get(self) -> Option<u64> {
+        if self.0 == 0 { None } else { Some(self.0) }
+    }
+}
+
+impl FromStr for MemoryLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let range = bytesize::MIB * 16..=bytesize::TIB;
+        let bytes = text.parse().ok().map(|bytesize::ByteSize(bytes)| bytes);
+        bytes
+            .filter(|bytes| *bytes == 0 || range.contains(bytes))
+            .map(Self)
+            .ok_or_else(|| {
+                format!("\"{text}\" is no size from 16MiB to 1TiB, and not 0; write 2GiB")
+            })
+    }
+}
+
 /// Where clients connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Listen(SocketAddr);
@@ -440,4 +466,12 @@ impl FromStr for Name {
     }
 }
 
-deserialize_from_text!(Timeout, Patience, ByteCount, Listen, NodeAddress, Name);
+deserialize_from_text!(
+    Timeout,
+    Patience,
+    ByteCount,
+    MemoryLimit,
+    Listen,
+    NodeAddress,
+    Name
+);

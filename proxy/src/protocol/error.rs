@@ -49,6 +49,8 @@ macro_rules! codes {
 codes! {
     /// `ER_CON_COUNT_ERROR`.
     TOO_MANY_CONNECTIONS = 1040, "08004";
+    /// `ER_OUT_OF_RESOURCES`.
+    OUT_OF_RESOURCES = 1041, "HY000";
     /// `ER_HANDSHAKE_ERROR`.
     BAD_HANDSHAKE = 1043, "08S01";
     /// `ER_ACCESS_DENIED_ERROR`.
@@ -226,6 +228,14 @@ impl MysqlError {
     /// The daemon's limit of sessions is reached.
     pub fn too_many_sessions() -> Self {
         Self::new(TOO_MANY_SESSIONS, "Too many sessions")
+    }
+
+    /// The daemon has more memory than it may.
+    pub fn out_of_memory() -> Self {
+        Self::new(
+            OUT_OF_RESOURCES,
+            "Out of memory: the proxy has more than max_memory",
+        )
     }
 
     /// The statement needs a privilege that the user lacks.

@@ -73,9 +73,12 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     let Ok(leg) = Leg::accepted(stream, client) else {
         return;
     };
-    let Some(Admitted { cs_id, is_reserve }) = worker.process.admit() else {
-        refuse(&leg, &MysqlError::too_many_sessions()).await;
-        return;
+    let Admitted { cs_id, refusal } = match worker.process.admit() {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            refuse(&leg, &error).await;
+            return;
+        }
     };
     let session = Session::new(Accepted {
         cs_id,
@@ -91,7 +94,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         Ok(rest) => {
             // Not before a header has been read: what the kernel counts on the wire begins behind it.
             let _bound = Bound::client(&worker, &entry, &leg);
-            live(&worker, &entry, leg, rest, is_reserve).await
+            live(&worker, &entry, leg, rest, refusal).await
         }
         Err(end) => end,
     };
@@ -111,7 +114,7 @@ async fn live(
     entry: &Rc<Entry>,
     client: Leg,
     client_rest: BytesMut,
-    is_reserve: bool,
+    refusal: Option<MysqlError>,
 ) -> (End, String) {
     let process = &worker.process;
     let settings = process.settings();
@@ -152,8 +155,8 @@ async fn live(
     let target = async |name: &LoginName, proof: &Proof| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
-        } else if is_reserve {
-            return Err(MysqlError::too_many_sessions().into());
+        } else if let Some(error) = &refusal {
+            return Err(error.clone().into());
         } else {
             process.may_guess(&login_of(name), address)?;
             Destination::Node {

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{Process, clock};
+use super::{Process, clock, memory};
 use crate::{
     admin::{Daemon, Host},
     kernel::probe,
@@ -45,6 +45,7 @@ impl Process {
     pub(super) fn daemon(&self) -> Daemon {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let (client_count, refused_for_total) = (ids.live.len(), ids.refused);
+        let refused_for_memory = ids.refused_for_memory;
         drop(ids);
         Daemon {
             settings: self.settings(),
@@ -58,6 +59,8 @@ impl Process {
                 .then(|| self.retires_at_ms.load(Ordering::Relaxed)),
             client_count,
             refused_for_total,
+            refused_for_memory,
+            resident_bytes: memory::resident().unwrap_or_default(),
             occupancy: self.occupancy().clone(),
             certificate_expires_in_s: self.certificate.as_ref().map(Certificate::expires_in),
             uptime_ms: self.now_ms(),

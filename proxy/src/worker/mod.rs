@@ -34,6 +34,7 @@ mod kill;
 mod linger;
 mod login;
 mod mailbox;
+mod memory;
 mod named;
 mod nodes;
 mod outstanding;
@@ -93,6 +94,7 @@ use crate::{
         tls::{Certificate, Trust},
     },
     node::{Health, Monitor},
+    protocol::error::MysqlError,
     route::{load::Load, occupancy::Occupancy},
     session::{CsId, IdSequence, SsId, Totals, accounts::Accounts, back_off::BackOff},
 };
@@ -183,6 +185,8 @@ struct Ids {
     live: std::collections::HashSet<CsId>,
     /// Clients for whom there was no place.
     refused: u64,
+    /// Those for whom there was no memory.
+    refused_for_memory: u64,
 }
 
 impl Ids {
@@ -191,16 +195,17 @@ impl Ids {
             sequence,
             live: std::collections::HashSet::new(),
             refused: 0,
+            refused_for_memory: 0,
         }
     }
 }
 
 /// A client that is let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Admitted {
     cs_id: CsId,
-    /// It has the one place beyond the limit, which is for the proxy's administrator: who raises the limit must get in.
-    is_reserve: bool,
+    /// What everybody is told but the proxy's administrator: who raises a limit must get in.
+    refusal: Option<MysqlError>,
 }
 
 impl Process {
@@ -237,24 +242,41 @@ impl Process {
         self.health.login_failed(node, cause, limit);
     }
 
-    /// A new client session's place; none where the limit of sessions is reached.
-    fn admit(&self) -> Option<Admitted> {
+    /// A new client session's place. Beyond a limit there is one only for the proxy's administrator.
+    ///
+    /// # Errors
+    /// Error 1203 or 1041, for the client.
+    fn admit(&self) -> Result<Admitted, MysqlError> {
         let settings = self.settings();
         let max_connections = settings.max_connections as usize;
+        let is_out_of_memory = settings
+            .max_memory
+            .is_some_and(|max| memory::resident().is_some_and(|bytes| bytes > max));
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let Ids {
             sequence,
             live,
             refused,
+            refused_for_memory,
         } = &mut *ids;
-        let is_reserve = live.len() >= max_connections;
-        if is_reserve && (settings.admin.is_none() || live.len() > max_connections) {
-            *refused += 1;
-            return None;
+        let (refusal, count) = if live.len() >= max_connections {
+            (Some(MysqlError::too_many_sessions()), refused)
+        } else if is_out_of_memory {
+            (Some(MysqlError::out_of_memory()), refused_for_memory)
+        } else {
+            (None, refused)
+        };
+        if let Some(error) = &refusal
+            && (settings.admin.is_none() || live.len() > max_connections)
+        {
+            *count += 1;
+            return Err(error.clone());
         }
-        let cs_id = sequence.next(|id| live.contains(&id))?;
+        let cs_id = sequence
+            .next(|id| live.contains(&id))
+            .ok_or_else(MysqlError::too_many_sessions)?;
         live.insert(cs_id);
-        Some(Admitted { cs_id, is_reserve })
+        Ok(Admitted { cs_id, refusal })
     }
 
     /// The session with this id is gone.

@@ -163,6 +163,16 @@ pub const KEYS: &[Key] = &[
         is_given: |_| false,
     },
     Key {
+        name: "max_memory",
+        flag: None,
+        default: "0",
+        range: "0, [16MiB, 1TiB]",
+        help: "Memory that the daemon may have (its resident set, records in shared memory included) before new clients are answered error 1041. 0: any.",
+        change: live!(max_memory, NEW_LOGINS),
+        value: |settings| settings.max_memory.map_or_else(|| "0".to_owned(), size),
+        is_given: |_| false,
+    },
+    Key {
         name: "max_login_failures",
         flag: None,
         default: "0",
