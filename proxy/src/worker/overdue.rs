@@ -8,6 +8,9 @@ use tokio::time::timeout;
 use super::{SharedWorker, Worker, clock, close, close::End, drain, registry::Entry};
 use crate::protocol::command;
 
+/// Between two looks at least, however short the limits are.
+const PAUSE: Duration = Duration::from_millis(10);
+
 /// Has deadlines kept. Never ends.
 pub(super) async fn enforce(worker: SharedWorker) {
     let mut changes = worker.process.health.changes();
@@ -47,7 +50,7 @@ fn look(worker: &Worker) -> Option<Duration> {
             worker.registry.end(entry.cs_id, End::Idle, None);
         }
     }
-    Some(next)
+    Some(next.max(PAUSE))
 }
 
 /// Has the node stop the statement that it executes for a session, once.
