@@ -335,7 +335,8 @@ fn times(few: u32, many: u32) -> u32 {
     if endures() { many } else { few }
 }
 
-fn endures() -> bool {
+/// Whether this is the run that counts that far.
+pub(crate) fn endures() -> bool {
     env::var_os("SLUICE_TEST_ENDURANCE").is_some_and(|value| value != "0")
 }
 

@@ -98,12 +98,17 @@ use anyhow::Result;
 use case::Case;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sluice_tests::{
-    place,
+    overrun, place,
     rights::{self as harness_rights, Rights},
     server::Kind,
     stage::{self, Setting, Stage},
+    wait,
 };
-use std::{collections::BTreeMap, env, process::ExitCode};
+use std::{collections::BTreeMap, env, process::ExitCode, time::Duration};
+
+/// Far more than any test takes, but for those that count to a million.
+const LIMIT: Duration = Duration::from_mins(10);
+const LIMIT_OF_ENDURANCE: Duration = Duration::from_hours(12);
 
 /// Most tests wait more than they compute.
 const THREADS: usize = 4;
@@ -242,7 +247,15 @@ fn settings(module: &str) -> Vec<Setting> {
 
 fn trial(name: String, case: Case, setting: Setting, kind: Kind) -> Trial {
     Trial::test(name, move || {
-        let run = || -> Result<()> { Stage::get(setting, kind)?.play(case.run) };
-        run().map_err(|error| Failed::from(format!("{error:#}")))
+        let limit = if liars::endures() {
+            LIMIT_OF_ENDURANCE
+        } else {
+            LIMIT
+        };
+        overrun::within(wait::in_time(limit), move || {
+            Stage::get(setting, kind)?.play(case.run)
+        })
+        .flatten()
+        .map_err(|error| Failed::from(format!("{error:#}")))
     })
 }

@@ -18,6 +18,7 @@ pub mod mysql;
 pub mod netns;
 pub mod network;
 pub mod offload;
+pub mod overrun;
 mod packet;
 pub mod path;
 pub mod pattern;
