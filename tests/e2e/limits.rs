@@ -24,6 +24,10 @@ pub(crate) const CASES: &[Case] = &[
         .daemon()
         .only(Path::Spliced)
         .local(),
+    Case::new("all_but_the_administrator", all_but_the_administrator)
+        .daemon()
+        .only(Path::Spliced)
+        .local(),
     Case::new("only_who_is_let_in_counts", only_who_is_let_in)
         .daemon()
         .local(),
@@ -186,16 +190,40 @@ fn changes_at_once(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
+/// A number of `SHOW PROXYSTAT`.
+fn number(operator: &mut Connection, name: &str) -> Result<u64> {
+    let rows = operator.run(&format!("SHOW PROXYSTAT LIKE '{name}'"))?;
+    let row = rows.texts()?.into_iter().next().context("no counter")?;
+    Ok(row.get(1).cloned().flatten().context("NULL")?.parse()?)
+}
+
+/// Where there is an administrator, everybody else is told at the login.
+fn all_but_the_administrator(stage: &Stage) -> Result<()> {
+    let site = Site::new(
+        stage,
+        &["admin.password = \"open sesame\"", "max_connections = 1"],
+    )?;
+    let mut session = site.front.open(USER, PASSWORD)?;
+    let refused = site.refused(USER, PASSWORD)?;
+    ensure!(refused.contains("1203"), "{refused}");
+    let mut root = site.open_soon("root@proxysys", "open sesame")?;
+    // The administrator may have come before the one that was refused was gone.
+    ensure!(number(&mut root, "refused_by_total_limit")? > 0);
+    root.run("ALTER PROXYCONFIG SET max_memory = '16MiB'")?;
+    root.run("ALTER PROXYCONFIG SET max_connections = 100")?;
+    let refused = site.refused(USER, PASSWORD)?;
+    ensure!(refused.contains("1041"), "{refused}");
+    drop(site.front.open("root@proxysys", "open sesame")?);
+    assert_eq!(number(&mut root, "refused_by_memory_limit")?, 1);
+    session.run("SELECT 1")?;
+    Ok(())
+}
+
 /// The records of its sessions alone are more than the least that a daemon can be told; who is there stays, and can raise it again.
 fn of_memory(stage: &Stage) -> Result<()> {
     let site = Site::new(stage, &[])?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let mut session = site.front.open(USER, PASSWORD)?;
-    let number = |operator: &mut Connection, name: &str| -> Result<u64> {
-        let rows = operator.run(&format!("SHOW PROXYSTAT LIKE '{name}'"))?;
-        let row = rows.texts()?.into_iter().next().context("no counter")?;
-        Ok(row.get(1).cloned().flatten().context("NULL")?.parse()?)
-    };
     ensure!(number(&mut operator, "resident_bytes")? > 16 << 20);
     operator.run("ALTER PROXYCONFIG SET max_memory = '16MiB'")?;
     let refused = site.refused(USER, PASSWORD)?;

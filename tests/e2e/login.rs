@@ -13,7 +13,7 @@ use sluice_tests::{
     config::{Cluster, Config},
     mariadb::USER_ED25519,
     python,
-    server::{Kind, PASSWORD, USER, USER_MONITOR, USER_OPEN},
+    server::{Kind, PASSWORD, USER, USER_MONITOR, USER_OPEN, USER_ROOT},
     stage::Stage,
     wait,
     wire::{Connection, Login, Outcome},
@@ -29,6 +29,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("ed25519", ed25519),
     Case::new("caching_sha2", caching_sha2).with(&[Kind::MySql]),
     Case::new("tenant_and_cluster", tenant_and_cluster).daemon(),
+    Case::new("member_of_a_set", member_of_a_set).daemon(),
     Case::new("known_account", known_account).daemon(),
     Case::new("changed_password", changed_password).daemon(),
     Case::new("configured_password", configured_password).daemon(),
@@ -260,6 +261,31 @@ fn configured_password(stage: &Stage) -> Result<()> {
     assert_eq!(first.switches(), 0);
     let wrong = Login::new(USER, "wrong");
     assert_eq!(refusal(front.address(), &wrong)?.code(), 1045);
+    Ok(())
+}
+
+/// `#cluster:id` is one member of a primary and standby set, and nobody else.
+fn member_of_a_set(stage: &Stage) -> Result<()> {
+    let standby = stage.start_server(&[])?;
+    let config = Config::new()
+        .cluster(Cluster::mysql("east", &[stage.node()]))
+        .cluster(Cluster::mysql("east:2", &[standby.address()]));
+    let front = stage.private_with_config(&config, &[])?;
+    for (cluster, node) in [("east", stage.node()), ("east:2", standby.address())] {
+        let mut client = front.open(&format!("{USER}@shop#{cluster}"), PASSWORD)?;
+        let port = client.run("SELECT @@port")?.text()?;
+        assert_eq!(port, node.port().to_string(), "{cluster}");
+    }
+    let unknown = Login::new(&format!("{USER}@shop#east:3"), PASSWORD);
+    let refused = refusal(front.address(), &unknown)?;
+    assert_eq!(refused.code(), 4669);
+    let mut operator = front.open(USER_ROOT, "")?;
+    let shown = operator.run("SHOW PROXYCLUSTER")?.texts()?;
+    let ids: Vec<_> = shown
+        .iter()
+        .filter_map(|row| Some((row.first()?.as_deref()?, row.get(1)?.as_deref())))
+        .collect();
+    assert_eq!(ids, [("east", None), ("east", Some("2"))]);
     Ok(())
 }
 

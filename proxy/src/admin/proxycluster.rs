@@ -44,9 +44,14 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
                 format!("{role}{drain}")
             });
             let roles: Vec<_> = roles.collect();
+            // A member of a primary and standby set has its number in its name.
+            let (name, id) = match cluster.name.split_once(':') {
+                Some((name, id)) => (name, Value::text(id)),
+                None => (&*cluster.name, Value::Null),
+            };
             [
-                Value::text(&cluster.name),
-                Value::Null,
+                Value::text(name),
+                id,
                 Value::Null,
                 Value::Text(nodes.join(";")),
                 Value::Text(roles.join(";")),

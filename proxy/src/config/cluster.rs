@@ -7,7 +7,8 @@ use serde::Deserialize;
 use super::node::Node;
 use super::tls::NodeTls;
 use super::value::{
-    ClusterKind, HeaderVersion, Name, NodeAddress, Patience, Policy, ReaderChoice, Timeout, TlsMode,
+    ClusterKind, ClusterName, HeaderVersion, Name, NodeAddress, Patience, Policy, ReaderChoice,
+    Timeout, TlsMode,
 };
 
 /// [`Cluster::reader_idle_timeout`] where the file does not say it: as long as OceanBase's proxy keeps connections of its pool.
@@ -135,7 +136,7 @@ impl Cluster {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClusterTable {
-    name: Name,
+    name: ClusterName,
     kind: ClusterKind,
     #[serde(default)]
     tenants: Vec<Name>,
@@ -238,4 +239,43 @@ fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
         rest = behind;
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Overrides, settings};
+
+    /// The clusters' names, or what is wrong with this one's.
+    fn names(name: &str) -> Result<Vec<String>, String> {
+        let text = format!(
+            "[[cluster]]\nname = \"east\"\nkind = \"mysql\"\nnodes = [\"a:1\"]\n\
+             [[cluster]]\nname = \"{name}\"\nkind = \"mysql\"\nnodes = [\"b:1\"]"
+        );
+        let settings = settings(&text, Overrides::default()).map_err(|error| error.to_string())?;
+        let names = settings.clusters.into_iter().map(|cluster| cluster.name);
+        Ok(names.collect())
+    }
+
+    #[test]
+    fn members_of_a_set_have_numbers() {
+        assert_eq!(names("east:02").unwrap(), ["east", "east:2"]);
+        for (name, message) in [
+            (
+                "east:two",
+                "\"east:two\" is no cluster's name: behind the : give a number, which logins may give as #east:number",
+            ),
+            (
+                "east:",
+                "\"east:\" is no cluster's name: behind the : give a number, which logins may give as #east:number",
+            ),
+            (
+                ":2",
+                "\"\" is no name: give one letter or more, but no @, # or : nor a blank",
+            ),
+            ("east", "\"east\": a cluster above has this name"),
+        ] {
+            let error = names(name).unwrap_err();
+            assert!(error.contains(message), "{error}");
+        }
+    }
 }

@@ -11,9 +11,9 @@ use super::fleet::{Fleet, FleetTable};
 use super::proxy_protocol::ProxyProtocolTable;
 use super::tls::{ClientTls, NodeTls, TlsTable};
 use super::value::{
-    ByteCount, Failures, GroupLimit, Listen, LogFormat, LogLevel, LoginFailures, MaxConnections,
-    MemoryLimit, Name, Namespaces, NodeAddress, PathChoice, Patience, ProxyId, Splice, Timeout,
-    TlsMode, Workers,
+    ByteCount, ClusterName, Failures, GroupLimit, Listen, LogFormat, LogLevel, LoginFailures,
+    MaxConnections, MemoryLimit, Name, Namespaces, NodeAddress, PathChoice, Patience, ProxyId,
+    Splice, Timeout, TlsMode, Workers,
 };
 use super::{CLUSTER_DEFAULT, ConfigError};
 
@@ -46,7 +46,7 @@ pub(super) struct File {
     pub(super) proxy_id: Option<ProxyId>,
     pub(super) zone: Option<Name>,
     pub(super) default_tenant: Option<Name>,
-    default_cluster: Option<Spanned<Name>>,
+    default_cluster: Option<Spanned<ClusterName>>,
     pub(super) health: HealthTable,
     pub(super) log: LogTable,
     admin: Option<Spanned<AdminTable>>,

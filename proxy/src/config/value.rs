@@ -466,6 +466,37 @@ impl FromStr for Name {
     }
 }
 
+/// The name of a cluster, with `:id` behind it where it is one member of a primary and standby set.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct ClusterName(String);
+
+impl ClusterName {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((name, id)) = text.split_once(':') else {
+            return Ok(Self(text.parse::<Name>()?.into_string()));
+        };
+        let name = name.parse::<Name>()?.into_string();
+        // As logins are read: `east:02` is `east:2`.
+        let id: u64 = id
+            .bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| id.parse().ok())
+            .flatten()
+            .ok_or_else(|| {
+                format!("\"{text}\" is no cluster's name: behind the : give a number, which logins may give as #{name}:number")
+            })?;
+        Ok(Self(format!("{name}:{id}")))
+    }
+}
+
 deserialize_from_text!(
     Timeout,
     Patience,
@@ -473,5 +504,6 @@ deserialize_from_text!(
     MemoryLimit,
     Listen,
     NodeAddress,
-    Name
+    Name,
+    ClusterName
 );

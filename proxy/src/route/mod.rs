@@ -79,11 +79,17 @@ mod tests {
             name = "west"
             kind = "mysql"
             nodes = ["c:3306"]
+            [[cluster]]
+            name = "west:2"
+            kind = "mysql"
+            nodes = ["d:3306"]
         "#;
         let settings = settings(text, Overrides::default()).unwrap();
         for (tenant, cluster, expected) in [
             ("shop", "east", "a:2881"),
             ("any", "west", "c:3306"),
+            ("any", "west:2", "d:3306"),
+            ("any", "west:3", "Unknown cluster 'west:3'"),
             ("bank", "east", "Unknown tenant 'bank' in cluster 'east'"),
             ("Shop", "east", "Unknown tenant 'Shop' in cluster 'east'"),
             ("sys", "north", "Unknown cluster 'north'"),

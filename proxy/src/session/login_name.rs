@@ -42,10 +42,8 @@ pub struct LoginName {
     pub user: Bytes,
     /// The tenant, typed or assumed.
     pub tenant: String,
-    /// The cluster, typed or assumed.
+    /// The cluster, typed or assumed; behind it `:id`, where the name asks for one member of a primary and standby set.
     pub cluster: String,
-    /// The member of a primary and standby set, where the name asks for one.
-    pub cluster_id: Option<u64>,
 }
 
 impl LoginName {
@@ -68,8 +66,10 @@ impl LoginName {
             full: full.clone(),
             user: full.slice_ref(parts.user),
             tenant: or_default(parts.tenant, rules.tenant),
-            cluster: or_default(parts.cluster, rules.cluster),
-            cluster_id: parts.cluster_id,
+            cluster: match parts.cluster_id {
+                Some(id) => format!("{}:{id}", or_default(parts.cluster, rules.cluster)),
+                None => or_default(parts.cluster, rules.cluster),
+            },
         }
     }
 
@@ -175,40 +175,36 @@ mod tests {
 
     #[test]
     fn the_forms_of_odp() {
-        for (full, user, tenant, cluster, id) in [
-            ("root", "root", "sys", "default", None),
-            ("root@t1", "root", "t1", "default", None),
-            ("root#c1", "root", "sys", "c1", None),
-            ("root@t1#c1", "root", "t1", "c1", None),
-            ("root@t1#c1:3", "root", "t1", "c1", Some(3)),
-            ("root@t1#c1:x", "root", "t1", "c1:x", None),
-            ("root@proxysys", "root", "proxysys", "default", None),
+        for (full, user, tenant, cluster) in [
+            ("root", "root", "sys", "default"),
+            ("root@t1", "root", "t1", "default"),
+            ("root#c1", "root", "sys", "c1"),
+            ("root@t1#c1", "root", "t1", "c1"),
+            ("root@t1#c1:3", "root", "t1", "c1:3"),
+            ("root@t1#c1:03", "root", "t1", "c1:3"),
+            ("root@t1#:3", "root", "t1", "default:3"),
+            ("root@t1#c1:x", "root", "t1", "c1:x"),
+            ("root@proxysys", "root", "proxysys", "default"),
             // The last separators count.
-            ("me@example.com@t1#c1", "me@example.com", "t1", "c1", None),
-            ("a#b@t1#c1", "a#b", "t1", "c1", None),
-            ("a#b@t1", "a#b", "t1", "default", None),
-            ("c1:t1:root", "root", "t1", "c1", None),
-            ("c1:t1:root:3", "root", "t1", "c1", Some(3)),
-            ("c1:t1:ro:ot", "ro:ot", "t1", "c1", None),
+            ("me@example.com@t1#c1", "me@example.com", "t1", "c1"),
+            ("a#b@t1#c1", "a#b", "t1", "c1"),
+            ("a#b@t1", "a#b", "t1", "default"),
+            ("c1:t1:root", "root", "t1", "c1"),
+            ("c1:t1:root:3", "root", "t1", "c1:3"),
+            ("c1:t1:ro:ot", "ro:ot", "t1", "c1"),
             // One separator is part of a user name, and so are those that are not configured.
-            ("a:b", "a:b", "sys", "default", None),
-            ("my-app-user", "my-app-user", "sys", "default", None),
+            ("a:b", "a:b", "sys", "default"),
+            ("my-app-user", "my-app-user", "sys", "default"),
             // Empty parts are parts left out.
-            ("", "", "sys", "default", None),
-            ("@", "", "sys", "default", None),
-            ("root@#", "root", "sys", "default", None),
-            ("::root", "root", "sys", "default", None),
+            ("", "", "sys", "default"),
+            ("@", "", "sys", "default"),
+            ("root@#", "root", "sys", "default"),
+            ("::root", "root", "sys", "default"),
         ] {
             let name = parse(full);
-            let expected = (user.as_bytes(), tenant, cluster, id);
             assert_eq!(
-                (
-                    &name.user[..],
-                    name.tenant.as_str(),
-                    name.cluster.as_str(),
-                    name.cluster_id
-                ),
-                expected,
+                (&name.user[..], name.tenant.as_str(), name.cluster.as_str()),
+                (user.as_bytes(), tenant, cluster),
                 "{full}"
             );
         }

@@ -10,8 +10,9 @@ use tokio::{
 };
 
 use super::{
-    Admitted, Process, SharedWorker, Worker, accounts,
+    Process, SharedWorker, Worker, accounts,
     admin_session::AdminSession,
+    admission::{Admitted, Shortage},
     bound::{Bound, Capture},
     clock,
     close::{self, End},
@@ -73,7 +74,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     let Ok(leg) = Leg::accepted(stream, client) else {
         return;
     };
-    let Admitted { cs_id, refusal } = match worker.process.admit() {
+    let Admitted { cs_id, shortage } = match worker.process.admit() {
         Ok(admitted) => admitted,
         Err(error) => {
             refuse(&leg, &error).await;
@@ -94,7 +95,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
         Ok(rest) => {
             // Not before a header has been read: what the kernel counts on the wire begins behind it.
             let _bound = Bound::client(&worker, &entry, &leg);
-            live(&worker, &entry, leg, rest, refusal).await
+            live(&worker, &entry, leg, rest, shortage).await
         }
         Err(end) => end,
     };
@@ -114,7 +115,7 @@ async fn live(
     entry: &Rc<Entry>,
     client: Leg,
     client_rest: BytesMut,
-    refusal: Option<MysqlError>,
+    shortage: Option<Shortage>,
 ) -> (End, String) {
     let process = &worker.process;
     let settings = process.settings();
@@ -155,8 +156,8 @@ async fn live(
     let target = async |name: &LoginName, proof: &Proof| {
         Ok(if is_of_proxy(name) {
             Destination::Proxy(ProxyDoor::find(process, name, address).await?)
-        } else if let Some(error) = &refusal {
-            return Err(error.clone().into());
+        } else if let Some(shortage) = shortage {
+            return Err(process.turn_away(shortage).into());
         } else {
             process.may_guess(&login_of(name), address)?;
             Destination::Node {

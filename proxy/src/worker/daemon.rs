@@ -4,7 +4,7 @@ use std::{
     env,
     net::SocketAddr,
     process,
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -43,10 +43,10 @@ pub(super) fn now() -> u64 {
 impl Process {
     /// The daemon at this moment.
     pub(super) fn daemon(&self) -> Daemon {
-        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let (client_count, refused_for_total) = (ids.live.len(), ids.refused);
-        let refused_for_memory = ids.refused_for_memory;
-        drop(ids);
+        let admissions = self.admissions();
+        let client_count = admissions.count();
+        let (refused_for_total, refused_for_memory) = admissions.refused();
+        drop(admissions);
         Daemon {
             settings: self.settings(),
             defaults: self.defaults.all(),

@@ -4,6 +4,7 @@
 mod accept;
 mod accounts;
 mod admin_session;
+mod admission;
 mod alone;
 mod answer;
 mod ask;
@@ -79,6 +80,7 @@ use tokio::{
 };
 
 use self::{
+    admission::Admissions,
     linger::Lingerers,
     mailbox::Mail,
     nodes::{LastSeen, Nodes},
@@ -94,9 +96,8 @@ use crate::{
         tls::{Certificate, Trust},
     },
     node::{Health, Monitor},
-    protocol::error::MysqlError,
     route::{load::Load, occupancy::Occupancy},
-    session::{CsId, IdSequence, SsId, Totals, accounts::Accounts, back_off::BackOff},
+    session::{SsId, Totals, accounts::Accounts, back_off::BackOff},
 };
 
 /// Bytes that a worker reads at once. One buffer a worker, not one a session: it is never held across an await.
@@ -150,7 +151,7 @@ struct Process {
     lacks_wire: bool,
     /// IPv4 packets may be put back into lo.
     can_loop: bool,
-    ids: Mutex<Ids>,
+    admissions: Mutex<Admissions>,
     session_count: AtomicU64,
     server_session_count: AtomicU64,
     /// How many sessions tenants and users have.
@@ -177,35 +178,6 @@ struct Process {
     accounts: Mutex<Accounts>,
     /// What the default node has greeted with last.
     last_seen: Mutex<LastSeen>,
-}
-
-/// Ids of client sessions.
-struct Ids {
-    sequence: IdSequence,
-    live: std::collections::HashSet<CsId>,
-    /// Clients for whom there was no place.
-    refused: u64,
-    /// Those for whom there was no memory.
-    refused_for_memory: u64,
-}
-
-impl Ids {
-    fn new(sequence: IdSequence) -> Self {
-        Self {
-            sequence,
-            live: std::collections::HashSet::new(),
-            refused: 0,
-            refused_for_memory: 0,
-        }
-    }
-}
-
-/// A client that is let in.
-#[derive(Clone, Debug)]
-struct Admitted {
-    cs_id: CsId,
-    /// What everybody is told but the proxy's administrator: who raises a limit must get in.
-    refusal: Option<MysqlError>,
 }
 
 impl Process {
@@ -240,52 +212,6 @@ impl Process {
     fn login_failed(&self, node: &NodeAddress, cause: &str) {
         let limit = self.settings().health.failures;
         self.health.login_failed(node, cause, limit);
-    }
-
-    /// A new client session's place. Beyond a limit there is one only for the proxy's administrator.
-    ///
-    /// # Errors
-    /// Error 1203 or 1041, for the client.
-    fn admit(&self) -> Result<Admitted, MysqlError> {
-        let settings = self.settings();
-        let max_connections = settings.max_connections as usize;
-        let is_out_of_memory = settings
-            .max_memory
-            .is_some_and(|max| memory::resident().is_some_and(|bytes| bytes > max));
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ids {
-            sequence,
-            live,
-            refused,
-            refused_for_memory,
-        } = &mut *ids;
-        let (refusal, count) = if live.len() >= max_connections {
-            (Some(MysqlError::too_many_sessions()), refused)
-        } else if is_out_of_memory {
-            (Some(MysqlError::out_of_memory()), refused_for_memory)
-        } else {
-            (None, refused)
-        };
-        if let Some(error) = &refusal
-            && (settings.admin.is_none() || live.len() > max_connections)
-        {
-            *count += 1;
-            return Err(error.clone());
-        }
-        let cs_id = sequence
-            .next(|id| live.contains(&id))
-            .ok_or_else(MysqlError::too_many_sessions)?;
-        live.insert(cs_id);
-        Ok(Admitted { cs_id, refusal })
-    }
-
-    /// The session with this id is gone.
-    fn dismiss(&self, id: CsId) {
-        self.ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .live
-            .remove(&id);
     }
 
     /// A number that no other session of this process has or had.

@@ -26,7 +26,9 @@ use tokio::{
 };
 
 use super::{
-    Ids, Process, RunError, SCRATCH_BYTES, Worker, accept, certificate, configure,
+    Process, RunError, SCRATCH_BYTES, Worker, accept,
+    admission::Admissions,
+    certificate, configure,
     cover::{self, Cover},
     daemon,
     keeper::Keeper,
@@ -82,7 +84,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
         can_loop: cover.can_loop(),
-        ids: Mutex::new(ids(settings)?),
+        admissions: Mutex::new(admissions(settings)?),
         session_count: AtomicU64::new(0),
         server_session_count: AtomicU64::new(0),
         occupancy: Mutex::default(),
@@ -334,10 +336,10 @@ fn wait_for_signal(keeper: Option<&mut Keeper>, process: &Process) -> Result<(),
 }
 
 /// The numbers that this proxy gives out.
-fn ids(settings: &Settings) -> Result<Ids, RunError> {
+fn admissions(settings: &Settings) -> Result<Admissions, RunError> {
     let sequence = IdSequence::new(settings.proxy_id);
     let sequence = sequence.ok_or_else(|| failed("proxy_id has more than 13 bits"))?;
-    Ok(Ids::new(sequence))
+    Ok(Admissions::new(sequence))
 }
 
 /// The kernel's half when everything stands.

@@ -1,6 +1,6 @@
 //! Tests that do not end: each has its time, and one that takes longer is a failure that says what it waits for.
 
-use crate::server;
+use crate::{server, wait};
 use anyhow::{Result, bail};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,10 +28,13 @@ pub fn within<T: Send + 'static>(
 ) -> Result<T> {
     let (sender, ended) = channel();
     // Who has given up does not want the result: then it is dropped.
-    thread::spawn(move || drop(sender.send(body())));
+    let thread = thread::spawn(move || drop(sender.send(body())));
     match ended.recv_timeout(limit) {
         Ok(value) => Ok(value),
-        Err(RecvTimeoutError::Disconnected) => bail!("it panicked"),
+        Err(RecvTimeoutError::Disconnected) => {
+            wait::joined(thread.join(), "it")?;
+            bail!("it has no result")
+        }
         Err(RecvTimeoutError::Timeout) => {
             bail!("it has not ended after {limit:?}; {}", described())
         }
