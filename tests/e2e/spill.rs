@@ -1,11 +1,11 @@
 //! A gigabyte for a reader that pauses: nobody buffers it, and every byte arrives.
 
-use crate::case::Case;
+use crate::{case::Case, driver};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     memory,
     path::Path,
-    server::{PASSWORD, USER},
+    server::{PASSWORD, USER, USER_ROOT},
     sluice::Sluice,
     stage::Stage,
     torture::text,
@@ -13,14 +13,17 @@ use sluice_tests::{
     wire::{Connection, Login, PACKET_BYTES_MAX, command},
 };
 use std::{net::TcpStream, time::Duration};
+use tokio::{io::AsyncReadExt as _, time::timeout};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("gigabyte_with_pauses", gigabyte_with_pauses),
     Case::new("huge_row_with_pause", huge_row_with_pause),
     Case::new("reader_goes_on_after_spill", reader_goes_on_after_spill).only(Path::Spliced),
     Case::new("rows_after_spill", rows_after_spill).only(Path::Spliced),
+    Case::new("told_by_edges", told_by_edges).only(Path::Spliced),
 ];
 
+const DEADLINE: Duration = Duration::from_secs(20);
 /// What the daemon may hold more than before, in any state of the reader.
 const DAEMON_GROWTH_MAX: u64 = 64 << 20;
 /// What may wait in the reader's own socket: its receive buffer and the bound of the splice, with room.
@@ -183,5 +186,38 @@ fn rows_after_spill(stage: &Stage) -> Result<()> {
     }
     let splice = crate::attribute::splice(&mut connection)?;
     ensure!(splice.number("spills")? > 10, "{splice:?}");
+    Ok(())
+}
+
+/// A reader as tokio's: it asks epoll(7) for edges, and takes a read that fills less than its buffer for the last that there is. What has moved in the
+/// kernel and what the daemon has relayed wait for it at once.
+fn told_by_edges(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &["--splice-limit", "65536"])?;
+    for length in [70_000, 100_000, 150_000, 300_000, 1_500_000, 6_000_000].repeat(3) {
+        let mut connection = Connection::open(front.address(), &Login::new(USER, PASSWORD))?;
+        connection.run("SELECT 'armed'")?;
+        let sql = format!("SELECT REPEAT('e', {length})");
+        connection.send_command(&command::query(sql.as_bytes()))?;
+        pause(&connection, None)?;
+        let stream = connection.stream().try_clone()?;
+        stream.set_nonblocking(true)?;
+        let mut all: Vec<u8> = Vec::new();
+        driver::run(async {
+            let mut stream = tokio::net::TcpStream::from_std(stream)?;
+            let mut buffer = vec![0; 50_000];
+            while all.len() < length {
+                let read = timeout(DEADLINE, stream.read(&mut buffer)).await;
+                let read = read.with_context(|| format!("{} of {length} bytes", all.len()))??;
+                ensure!(read > 0, "the end");
+                all.extend(buffer.iter().take(read));
+            }
+            Ok(())
+        })?;
+        let id = connection.greeting().thread_id;
+        let spills = format!("SHOW PROXYSESSION ATTRIBUTE {id} LIKE 'spills'");
+        let shown = front.open(USER_ROOT, "")?.run(&spills)?.texts()?;
+        let spills = shown.first().and_then(|row| row.get(1)).cloned().flatten();
+        assert_eq!(spills.as_deref(), Some("1"), "{length} bytes");
+    }
     Ok(())
 }

@@ -158,13 +158,16 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
             Ok(start.elapsed() >= span || making.is_finished() && options.troubles.is_any())
         });
         is_over.store(true, Ordering::Relaxed);
-        let made = wait::joined(making.join(), "the maker of troubles")?;
-        for client in clients {
-            wait::joined(client.join(), "a client")?;
-        }
+        let made = wait::joined(making.join(), "the maker of troubles");
+        let played: Vec<_> = clients
+            .into_iter()
+            .map(|client| wait::joined(client.join(), "a client"))
+            .collect();
+        // The watch ends whatever has become of the others.
         are_gone.store(true, Ordering::Relaxed);
         wait::joined(watching.join(), "the watch")??;
-        made.context("troubles")?;
+        played.into_iter().collect::<Result<()>>()?;
+        made?.context("troubles")?;
         waited
     })?;
     if options.faults > 0 && world.topology() != Topology::Local {
