@@ -7,25 +7,51 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
+    host::Host,
+    mariadb,
+    network::Network,
     server::{PASSWORD, USER, USER_MONITOR, USER_OPEN},
-    stage::{Front, Stage},
+    stage::{Front, Setting, Stage},
+    topology::{Hosts, Topology},
     wait,
     wire::{Connection, command},
 };
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("lists", lists).daemon(),
     Case::new("kill_at_another", kill_at_another).daemon(),
     Case::new("kill_query_at_another", kill_query_at_another).daemon(),
     Case::new("peer_down", peer_down).daemon(),
+    Case::new("found_under_a_name", found_under_a_name)
+        .daemon()
+        .root()
+        .except(
+            is_between_two,
+            "two on one host, both proxies are on one or each on its own",
+        ),
 ];
+
+fn is_between_two(setting: Setting) -> bool {
+    matches!(setting.topology, Topology::Sidecar | Topology::NodeSide)
+}
 
 /// The proxy's administrator, and his password in the whole fleet.
 const ADMINISTRATOR: &str = "root@proxysys";
 const SECRET: &str = "open sesame";
 /// The operator in front of MariaDB.
 const ROOT: &str = "root";
+
+/// The configuration of a proxy of this number that knows these others.
+fn configured(id: u32, peers: &[String], node: SocketAddr) -> Config {
+    Config::new()
+        .line(&format!("proxy_id = {id}"))
+        .line(&format!(
+            "fleet = {{ peers = {peers:?}, timeout = \"5s\" }}"
+        ))
+        .line(&format!("admin = {{ password = {SECRET:?} }}"))
+        .cluster(Cluster::mysql("east", &[node]).monitor(USER_MONITOR, PASSWORD))
+}
 
 /// A proxy of this number that knows these others.
 fn proxy(
@@ -35,13 +61,7 @@ fn proxy(
     listen: Option<SocketAddr>,
 ) -> Result<Front> {
     let peers: Vec<_> = peers.iter().map(ToString::to_string).collect();
-    let config = Config::new()
-        .line(&format!("proxy_id = {id}"))
-        .line(&format!(
-            "fleet = {{ peers = {peers:?}, timeout = \"5s\" }}"
-        ))
-        .line(&format!("admin = {{ password = {SECRET:?} }}"))
-        .cluster(Cluster::mysql("east", &[stage.node()]).monitor(USER_MONITOR, PASSWORD));
+    let config = configured(id, &peers, stage.node());
     let listen = listen.map(|address| address.to_string());
     let flags: Vec<_> = listen.iter().flat_map(|at| ["--listen", at]).collect();
     stage.private_with_config(&config, &flags)
@@ -70,10 +90,19 @@ fn column(connection: &mut Connection, sql: &str, name: &str) -> Result<Vec<Opti
 
 fn lists(stage: &Stage) -> Result<()> {
     let [one, two] = two(stage)?;
+    list_all(&one, &two)?;
+    // The stock client shows it.
+    let printed = one.client(ROOT, "").execute("SHOW PROXYSESSION GLOBAL")?;
+    assert_eq!(printed.errors()?, [""; 0]);
+    Ok(())
+}
+
+/// At each of the two, a session of either is listed to whom it concerns, once.
+fn list_all(one: &Front, two: &Front) -> Result<()> {
     let mut at_one = one.open(USER, PASSWORD)?;
     let mut at_two = two.open(USER, PASSWORD)?;
     let ids = [id(&at_one).to_string(), id(&at_two).to_string()];
-    for front in [&one, &two] {
+    for front in [one, two] {
         for (user, password) in [(ROOT, ""), (ADMINISTRATOR, SECRET)] {
             let mut root = front.open(user, password)?;
             for (list, column_of_id) in [
@@ -104,9 +133,6 @@ fn lists(stage: &Stage) -> Result<()> {
             Ok(column(app, "SHOW FULL PROCESSLIST GLOBAL", "User")? == users)
         })?;
     }
-    // The stock client shows it.
-    let printed = one.client(ROOT, "").execute("SHOW PROXYSESSION GLOBAL")?;
-    assert_eq!(printed.errors()?, [""; 0]);
     Ok(())
 }
 
@@ -174,4 +200,68 @@ fn peer_down(stage: &Stage) -> Result<()> {
         "{text}"
     );
     Ok(())
+}
+
+/// The name that all proxies of a fleet have.
+const NAME: &str = "e2e-fleet";
+
+/// Two proxies, a node, and the host from which clients come: with all on one host the proxies have an address each, and the same port.
+fn named(stage: &Stage) -> Result<[Host; 4]> {
+    let hosts = match stage.setting().topology {
+        Topology::Local => {
+            let host = Host::alone()?;
+            let other = host.at(Ipv4Addr::new(10, 77, 0, 2).into());
+            let netns = host.netns().context("no network")?;
+            netns.add(other.address())?;
+            [host.clone(), other, host.clone(), host]
+        }
+        remote => {
+            let hosts = Hosts::private(remote, Network::new()?);
+            let [to, via] = [hosts.proxy.address(), hosts.proxy_for_node].map(|ip| ip.to_string());
+            let network = hosts.network()?;
+            network.node().ip(&["route", "add", &to, "via", &via])?;
+            [hosts.proxy, hosts.node.clone(), hosts.node, hosts.client]
+        }
+    };
+    let [one, two, ..] = &hosts;
+    for proxy in [one, two] {
+        let netns = proxy.netns().context("no network")?;
+        for address in [one.address(), two.address()] {
+            netns.name(address, NAME);
+        }
+    }
+    Ok(hosts)
+}
+
+/// The configuration has nothing but one name, whose addresses are theirs.
+fn found_under_a_name(stage: &Stage) -> Result<()> {
+    let [one, two, node, client] = named(stage)?;
+    let node = mariadb::start(&[], &node)?;
+    let port = two.free_address()?.port();
+    let start = |id: u32, host: &Host| {
+        let config = configured(id, &[format!("{NAME}:{port}")], node.address());
+        let listen = SocketAddr::new(host.address(), port).to_string();
+        Front::start_with_config(stage.setting(), host, &config, &["--listen", &listen])
+    };
+    let fronts = [start(1, &one)?, start(2, &two)?];
+    client.enter(|| -> Result<()> {
+        let [one, two] = &fronts;
+        list_all(one, two)?;
+        for [near, far] in [[one, two], [two, one]] {
+            let mut killer = near.open(USER, PASSWORD)?;
+            for by_connection in [false, true] {
+                let mut victim = far.open(USER, PASSWORD)?;
+                let target = if by_connection {
+                    node_id(&mut victim)?
+                } else {
+                    id(&victim).to_string()
+                };
+                let kill = format!("KILL {target}");
+                killer.run(&kill)?;
+                assert_eq!(last_words(&mut victim)?, Some(connection_killed()));
+                assert_eq!(killer.query(&kill)?.outcome.code(), 1094);
+            }
+        }
+        Ok(())
+    })?
 }

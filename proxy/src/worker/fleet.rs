@@ -41,8 +41,8 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
             }
         };
         for address in addresses {
-            let is_self = address.port() == process.host.listen.port() && is_local(address.ip());
-            if is_self || asked.iter().any(|(known, _)| *known == address) {
+            let is_known = asked.iter().any(|(known, _)| *known == address);
+            if is_known || is_self(process.host.listen, address) {
                 continue;
             }
             let ask = |statement| process.monitor.ask_peer(address, &account, statement);
@@ -72,6 +72,13 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
         });
     }
     peers
+}
+
+/// Whether a proxy that listens there is the one at this address: on one host several may have the same port, at an address each.
+fn is_self(listen: SocketAddr, address: SocketAddr) -> bool {
+    let (own, other) = (listen.ip().to_canonical(), address.ip().to_canonical());
+    let is_there = own == other || own.is_unspecified() && is_local(other);
+    is_there && listen.port() == address.port()
 }
 
 /// TLS towards peers: they are configured as this one is.
