@@ -238,7 +238,7 @@ fn learn_both(client: &mut Connection) -> Result<()> {
 
 /// Where reads go to a replica, both nodes are asked.
 fn at_a_replica(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     learn_both(&mut client)?;
     for _round in 0..3 {
@@ -258,7 +258,7 @@ fn at_a_replica(stage: &Stage) -> Result<()> {
 
 /// A text that would mean something else at the replica is the primary's.
 fn a_replica_of_another_mode(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     stage.hosts().node.enter(|| {
         site.cluster
             .open(1)?
@@ -279,7 +279,7 @@ fn a_replica_of_another_mode(stage: &Stage) -> Result<()> {
 
 /// A read at the replica is the last thing that the session has done when its mode at the primary changes, and no status flag says that it has.
 fn mode_changes_behind_a_read(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     stage.hosts().node.enter(|| {
         site.cluster.open(0)?.run(
             "CREATE FUNCTION shop.clears() RETURNS INT READS SQL DATA BEGIN SET SESSION sql_mode = ''; RETURN 1; END",

@@ -77,12 +77,25 @@ fn client(site: &Site) -> Result<Connection> {
     Ok(client)
 }
 
-/// Has the primary be left within this time.
-fn drain(site: &Site, patience: &str) -> Result<()> {
-    watchful(site.cluster.configured("east").node(0, "drain = true"))
+/// Has these nodes be left within this time.
+fn drain(site: &Site, nodes: &[usize], patience: &str) -> Result<()> {
+    let cluster = nodes
+        .iter()
+        .fold(site.cluster.configured("east"), |cluster, node| {
+            cluster.node(*node, "drain = true")
+        });
+    watchful(cluster)
         .line(&format!("drain_timeout = \"{patience}\""))
         .write_to(&site.file)?;
     site.front.daemon()?.signal(libc::SIGHUP)
+}
+
+/// Waits until the session is at this node.
+fn is_at(site: &Site, client: &mut Connection, at: usize) -> Result<()> {
+    let wanted = site.cluster.address(at)?.port();
+    wait::until_true("the session has moved", DEADLINE, || {
+        Ok(port(client)? == wanted)
+    })
 }
 
 /// A statement of which the daemon knows all goes along with the types of its parameters, and ties nobody.
@@ -102,7 +115,7 @@ fn statements_leave(stage: &Stage) -> Result<()> {
         .command(&command::execute(cursor.id, 1, &[]))?
         .outcome
         .ok()?;
-    drain(&site, LONG)?;
+    drain(&site, &[0], LONG)?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let tied = (USER, "prepared statement", true);
     listed(&mut operator, &[tied])?;
@@ -111,19 +124,21 @@ fn statements_leave(stage: &Stage) -> Result<()> {
     reads.read_rows(&mut rows)?.ok()?;
     // And the end.
     assert_eq!(rows.len(), 9 + 1);
-    wait::until_true("the session has moved", DEADLINE, || {
-        Ok(port(&mut moves)? == site.cluster.address(1)?.port())
-    })?;
+    is_at(&site, &mut moves, 1)?;
     assert_eq!(moves.command(&bare)?.packets, before);
     moves.execute(&plain, &[])?.outcome.ok()?;
-    moves.send_command(&command::close(plain.id))?;
-    moves.send_command(&command::close(typed.id))?;
     reads.send_command(&command::close(cursor.id))?;
     for client in [&mut moves, &mut reads] {
-        wait::until_true("the session has moved", DEADLINE, || {
-            Ok(port(client)? == site.cluster.address(1)?.port())
-        })?;
+        is_at(&site, client, 1)?;
     }
+    listed(&mut operator, &[])?;
+    // So it is at the next one.
+    drain(&site, &[0, 1], LONG)?;
+    for client in [&mut moves, &mut reads] {
+        is_at(&site, client, 2)?;
+    }
+    assert_eq!(moves.command(&bare)?.packets, before);
+    moves.execute(&plain, &[])?.outcome.ok()?;
     listed(&mut operator, &[])
 }
 
@@ -136,7 +151,7 @@ fn listed_and_ended(stage: &Stage) -> Result<()> {
     busy.run("SELECT COUNT(*) FROM mysql.user")?;
     let mut moves = client(&site)?;
     let cs_id = pinned.greeting().thread_id;
-    drain(&site, LONG)?;
+    drain(&site, &[0], LONG)?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     listed(
         &mut operator,
@@ -149,7 +164,7 @@ fn listed_and_ended(stage: &Stage) -> Result<()> {
     listed(&mut operator, &[(USER, "temporary table", true)])?;
     assert_eq!(port(&mut busy)?, site.cluster.address(1)?.port());
     pinned.run("SELECT * FROM kept")?;
-    drain(&site, "1ms")?;
+    drain(&site, &[0], "1ms")?;
     let (code, message) = told(&mut pinned)?;
     assert_eq!(code, 1053, "{message}");
     let line = site.front.daemon()?.closing_line(cs_id)?;

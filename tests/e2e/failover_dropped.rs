@@ -40,7 +40,7 @@ fn is_beside_the_node(setting: Setting) -> bool {
     }
 }
 
-/// A primary and a replica on one host, by addresses of their own.
+/// A primary, by an address of its own, and two replicas on one host.
 struct Site {
     cluster: Cluster,
     front: Front,
@@ -59,9 +59,9 @@ impl Site {
             .network()?
             .node()
             .ip(&["address", "add", &address, "dev", NODE_INTERFACE])?;
-        let cluster = Cluster::start(&hosts.node, 1)?;
+        let cluster = Cluster::start(&hosts.node, 2)?;
         let primary = SocketAddr::new(PRIMARY.parse()?, cluster.address(0)?.port());
-        let nodes = [primary, cluster.address(1)?];
+        let nodes = [primary, cluster.address(1)?, cluster.address(2)?];
         let configured = config::Cluster::mysql("east", &nodes).monitor(USER_MONITOR, PASSWORD);
         let config = watchful(configured);
         let front = Front::start_with_config(stage.setting(), &hosts.proxy, &config, &[])?;
@@ -72,7 +72,9 @@ impl Site {
             setup.run("INSERT INTO test.t VALUES (7)")?;
             cluster.catch_up(1, 0)
         })??;
-        hosts.client.enter(|| known(&front, "primary;replica"))??;
+        hosts
+            .client
+            .enter(|| known(&front, "primary;replica;replica"))??;
         Ok(Self {
             cluster,
             front,

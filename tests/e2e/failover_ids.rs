@@ -1,4 +1,5 @@
-//! Prepared statements of a session that has lost its server session, where the node does not count statements from 1.
+//! Prepared statements of a session that has lost its server session, where the node does not count statements from 1. The session stays at its node, so one
+//! other is enough; `split_ids` has the ids of three.
 
 use crate::{case::Case, failover::Site, nodes::port};
 use anyhow::{Context as _, Result, ensure};
@@ -76,7 +77,7 @@ fn lose(stage: &Stage, site: &Site, client: &mut Connection) -> Result<()> {
 
 /// MariaDB's connections go on counting where one before them in the same thread has stopped: a statement whose id is yet to come gets it.
 fn of_reused_threads(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     used_threads(stage.hosts(), &site.cluster, 0, 3)?;
     for _ in 0..5 {
         let (mut client, id) = bereft(stage, &site, 400)?;
@@ -116,7 +117,7 @@ fn prepare(client: &mut Connection, wanted: u32) -> Result<Prepared> {
 
 /// Statements whose ids have been given already have others, and nobody notices.
 fn given_to_others(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut client = site.front.open(USER, PASSWORD)?;
     let mut statements = Vec::new();
     for id in 1..=3 {
@@ -190,7 +191,7 @@ fn other_commands(client: &mut Connection, statement: &Prepared) -> Result<()> {
 
 /// A statement has a low id at the node, and the client's is given to another one in the end.
 fn given_to_others_later(stage: &Stage) -> Result<()> {
-    let site = Site::with(stage, &["--thread-cache-size=0"])?;
+    let site = Site::of(stage, 1, &["--thread-cache-size=0"])?;
     let (mut client, id) = bereft(stage, &site, 1500)?;
     let kept = |client: &mut Connection| {
         let found = text(&client.command(&command::execute(id, 0, &[]))?)?;

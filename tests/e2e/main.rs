@@ -83,6 +83,7 @@ mod split_legs;
 mod split_mysql;
 mod split_own_writes;
 mod split_prepared;
+mod split_replicas;
 mod spoofed;
 mod stalled;
 mod statements;
@@ -175,6 +176,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split_mysql", split_mysql::CASES),
     ("split_own_writes", split_own_writes::CASES),
     ("split_prepared", split_prepared::CASES),
+    ("split_replicas", split_replicas::CASES),
     ("failover", failover::CASES),
     ("failover_dropped", failover_dropped::CASES),
     ("failover_ids", failover_ids::CASES),

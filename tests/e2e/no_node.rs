@@ -24,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// In the status flags.
 const IN_TRANSACTION: u16 = 1;
 
-/// Kills both nodes.
+/// Kills both nodes. With more of them there would be no other choice either.
 fn lose_all(site: &Site) -> Result<()> {
     site.cluster.server(0)?.kill()?;
     site.cluster.server(1)?.kill()
@@ -39,7 +39,7 @@ fn no_node(client: &mut Connection) -> Result<()> {
 }
 
 fn own_statements(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let mut plain = site.front.open(USER_PLAIN, PASSWORD)?;
     let mut victim = site.front.open(USER_PLAIN, PASSWORD)?;
@@ -98,7 +98,7 @@ fn own_statements(stage: &Stage) -> Result<()> {
 }
 
 fn in_transaction(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut client = site.front.open(USER, PASSWORD)?;
     client.run("BEGIN")?;
     client.run("SELECT COUNT(*) FROM mysql.user")?;
@@ -121,7 +121,7 @@ fn in_transaction(stage: &Stage) -> Result<()> {
 /// Each answer is that of its own command.
 fn unanswered(stage: &Stage) -> Result<()> {
     // A reused thread might have given the statement's id away: then the session ends.
-    let site = Site::with(stage, &["--thread-cache-size=0"])?;
+    let site = Site::of(stage, 1, &["--thread-cache-size=0"])?;
     let mut client = site.front.open(USER, PASSWORD)?;
     let kept = client.prepare("SELECT 'kept'")?;
     let closed = client.prepare("SELECT 'closed'")?;

@@ -239,7 +239,7 @@ fn denied(stage: &Stage) -> Result<()> {
 }
 
 /// A node's role, whether it follows its primary, and how far it is behind.
-fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 3]> {
+pub(crate) fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 3]> {
     let rows = operator.run("SHOW PROXYCONGESTION ALL")?.texts()?;
     let address = Some(node.to_string());
     let row = rows.into_iter().find(|row| row.get(4) == Some(&address));

@@ -1,5 +1,5 @@
 //! Prepared statements that the kernel has executed, in a session that gets another node: that one is told what was said of their parameters, and until
-//! then they keep nobody where he is.
+//! then they keep nobody where he is. Where a case is about what the kernel does before, the session has one node to go to.
 
 use crate::{
     attribute,
@@ -19,8 +19,7 @@ use sluice_tests::{
 use std::time::Duration;
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("types_follow_from_a_drained_node", types_follow_drain).daemon(),
-    Case::new("types_follow_from_a_killed_node", types_follow_kill).daemon(),
+    Case::new("types_follow", types_follow).daemon(),
     Case::new("types_that_change_are_spliced", changing_types).daemon(),
     Case::new("what_keeps_a_session", what_keeps).daemon(),
     Case::new("closes_in_front_are_spliced", closes_in_front).daemon(),
@@ -123,10 +122,12 @@ fn is_at(site: &Site, client: &mut Connection, at: usize) -> Result<()> {
     })
 }
 
-/// Sessions with statements that were executed, with types and without; `leave` has them leave the first node.
-fn types_follow(site: &Site, leave: impl FnOnce(&Site) -> Result<()>) -> Result<()> {
+/// Statements that were executed, with types and without, by a session that leaves a node that is drained for the second one, and goes on at the third when
+/// that one is killed.
+fn types_follow(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
     let mut client = site.front.open(USER, PASSWORD)?;
-    is_at(site, &mut client, 0)?;
+    is_at(&site, &mut client, 0)?;
     let eight_of_them = prepare(&mut client, 8)?;
     let ten = prepare(&mut client, 10)?;
     let ten_parameters = |round| {
@@ -146,21 +147,29 @@ fn types_follow(site: &Site, leave: impl FnOnce(&Site) -> Result<()>) -> Result<
     let after = attribute::splice(&mut client)?;
     assert_eq!(after.trapped(&before)?, 0, "{after:?}");
     assert_eq!(after.text("sticky_reason")?, "");
-    leave(site)?;
-    is_at(site, &mut client, 1)?;
-    let before = attribute::splice(&mut client)?;
-    for round in 2..9 {
-        says(&mut client, &eight_of_them, &eight(round), false)?;
-        says(&mut client, &ten, &ten_parameters(round), false)?;
-        says(&mut client, &named_again, &[string(STRING, "z")], false)?;
-        says(&mut client, &named_again, &[number(7)], true)?;
-        says(&mut client, &named_again, &[number(8)], false)?;
-        says(&mut client, &named_again, &[string(STRING, "z")], true)?;
+    for at in [1, 2] {
+        if at == 1 {
+            drain(&site)?;
+        } else {
+            site.cluster.server(1)?.kill()?;
+            site.cluster.promote(2)?;
+        }
+        is_at(&site, &mut client, at)?;
+        let before = attribute::splice(&mut client)?;
+        for round in 2..9 {
+            says(&mut client, &eight_of_them, &eight(round), false)?;
+            says(&mut client, &ten, &ten_parameters(round), false)?;
+            says(&mut client, &named_again, &[string(STRING, "z")], false)?;
+            says(&mut client, &named_again, &[number(7)], true)?;
+            says(&mut client, &named_again, &[number(8)], false)?;
+            says(&mut client, &named_again, &[string(STRING, "z")], true)?;
+        }
+        // One each told it all, and the rest is spliced again.
+        let after = attribute::splice(&mut client)?;
+        assert!(after.trapped(&before)? <= 3, "{at}: {after:?}");
+        is_at(&site, &mut client, at)?;
     }
-    // One each told it all, and the rest is spliced again.
-    let after = attribute::splice(&mut client)?;
-    assert!(after.trapped(&before)? <= 3, "{after:?}");
-    is_at(site, &mut client, 1)
+    Ok(())
 }
 
 /// Waits until the session has said what keeps it.
@@ -174,20 +183,9 @@ fn kept_by(operator: &mut Connection, cs_id: u32, wanted: &str) -> Result<()> {
     .with_context(|| format!("{last:?} instead of {wanted:?}"))
 }
 
-fn types_follow_drain(stage: &Stage) -> Result<()> {
-    types_follow(&Site::new(stage)?, drain)
-}
-
-fn types_follow_kill(stage: &Stage) -> Result<()> {
-    types_follow(&Site::new(stage)?, |site| {
-        site.cluster.server(0)?.kill()?;
-        site.cluster.promote(1)
-    })
-}
-
 /// A driver that names types with every execution, as its values have them, leaves the kernel as little as one that never does.
 fn changing_types(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut client = site.front.open(USER, PASSWORD)?;
     is_at(&site, &mut client, 0)?;
     let statement = prepare(&mut client, 6)?;
@@ -224,7 +222,7 @@ fn changing_types(stage: &Stage) -> Result<()> {
 
 /// Drivers close one statement in front of the next one's execution, which is noted then.
 fn closes_in_front(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut client = site.front.open(USER, PASSWORD)?;
     is_at(&site, &mut client, 0)?;
     let statement = prepare(&mut client, 1)?;
@@ -253,7 +251,7 @@ fn closes_in_front(stage: &Stage) -> Result<()> {
 /// Long data, a cursor, types that are not known: a session stays as long as they are there, and no longer.
 fn what_keeps(stage: &Stage) -> Result<()> {
     const KEPT: &str = "prepared statement";
-    let site = Site::new(stage)?;
+    let site = Site::of(stage, 1, &[])?;
     let mut operator = site.front.open(USER_ROOT, "")?;
     let mut client = site.front.open(USER, PASSWORD)?;
     is_at(&site, &mut client, 0)?;

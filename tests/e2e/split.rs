@@ -1,5 +1,4 @@
-//! Reads at a replica, everything else at the primary: which node a statement reaches, what a session takes along, and what becomes of it when the
-//! replica goes.
+//! Reads at a replica, everything else at the primary: which node a statement reaches, and what a session takes along.
 
 use crate::{
     attribute,
@@ -9,51 +8,66 @@ use crate::{
 use anyhow::{Result, ensure};
 use sluice_tests::{
     cluster::Cluster,
-    config,
+    config::{self, Config},
     path::Path,
+    place,
     server::{PASSWORD, USER},
     stage::{Front, Stage},
     topology::Hosts,
     wait,
     wire::{Connection, command, frame},
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("reads_and_writes", reads_and_writes).daemon(),
     Case::new("state_follows", state_follows).daemon(),
     Case::new("ties_keep_reads_at_the_primary", ties).daemon(),
-    Case::new("about_the_last_statement", about_the_last).daemon(),
     Case::new("pipelined", pipelined).daemon(),
-    Case::new("a_replica_goes", a_replica_goes).daemon(),
-    Case::new("a_replica_falls_behind", falls_behind).daemon(),
     Case::new("kills", kills).daemon(),
     Case::new("hints", hints).daemon(),
     Case::new("read_consistency", read_consistency).daemon(),
-    Case::new("zones", zones).daemon(),
-    Case::new("least_connections", least_connections).daemon(),
     Case::new("most_is_spliced", most_is_spliced).splicing(),
     Case::new("turns_are_spliced", turns_are_spliced).only(Path::Wire),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const POLICY: &str = "policy = \"read-write-split\"";
 
-/// A read that tells which node has answered: 1 is the primary, 2 its replica.
+/// A read that tells which node has answered: 1 is the primary, 2 and 3 are its replicas.
 const NODE: &str = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
 
-/// A primary and a replica with a table, and a daemon in front of them that splits reads from writes.
+/// Nodes with a table, and a daemon in front of them that splits reads from writes.
 pub(crate) struct Site {
     pub(crate) cluster: Cluster,
     pub(crate) front: Front,
+    /// The daemon's configuration.
+    pub(crate) file: PathBuf,
+}
+
+/// The proxy's zone in front of [`near`] nodes.
+pub(crate) const ZONE: &str = "zone = \"near\"";
+
+/// Of three nodes the second takes reads as long as it can, then the third.
+pub(crate) fn near(cluster: config::Cluster) -> config::Cluster {
+    let far = "zone = \"far\"";
+    cluster.node(0, ZONE).node(1, ZONE).node(2, far)
 }
 
 impl Site {
+    /// A primary and two replicas, [`near`] and far.
     pub(crate) fn new(stage: &Stage) -> Result<Self> {
         Self::with(stage, "")
     }
 
+    /// The same, with a line of the cluster's.
     pub(crate) fn with(stage: &Stage, line: &str) -> Result<Self> {
-        Self::of(stage, 1, "", |cluster| cluster.line(line))
+        Self::of(stage, 2, ZONE, |cluster| near(cluster).line(line))
+    }
+
+    /// A primary and one replica, for what is about these two only: whoever else could read makes no difference.
+    pub(crate) fn pair(stage: &Stage) -> Result<Self> {
+        Self::of(stage, 1, "", |cluster| cluster)
     }
 
     /// So many replicas, a line of the proxy's own, and a cluster of which `say` says more.
@@ -64,12 +78,32 @@ impl Site {
         say: impl FnOnce(config::Cluster) -> config::Cluster,
     ) -> Result<Self> {
         let cluster = Self::cluster(stage.hosts(), replicas)?;
-        let configured = cluster
-            .configured("east")
-            .line("policy = \"read-write-split\"");
-        let front = stage.private_with_config(&patient(say(configured)).line(line), &[])?;
-        known(&front, &format!("primary{}", ";replica".repeat(replicas)))?;
-        Ok(Self { cluster, front })
+        let configured = cluster.configured("east").line(POLICY);
+        Self::behind(stage, cluster, &patient(say(configured)).line(line))
+    }
+
+    /// These servers behind a daemon of this configuration.
+    pub(crate) fn behind(stage: &Stage, cluster: Cluster, config: &Config) -> Result<Self> {
+        let file = place::fresh("config")?.join("sluice.toml");
+        config.write_to(&file)?;
+        let front = stage.private_of_file(&file.display().to_string(), &[])?;
+        let replicas = ";replica".repeat(cluster.servers() - 1);
+        known(&front, &format!("primary{replicas}"))?;
+        Ok(Self {
+            cluster,
+            front,
+            file,
+        })
+    }
+
+    /// Has a session's reads go to this replica from now on, as a hint does that names it.
+    pub(crate) fn reads_from(&self, client: &mut Connection, replica: usize) -> Result<String> {
+        let address = self.cluster.address(replica)?;
+        let wanted = (replica + 1).to_string();
+        let found = hinted(client, &format!("ROUTE({address})"))?;
+        ensure!(found == wanted, "routed to node {found}, not {wanted}");
+        at(client, &wanted)?;
+        Ok(wanted)
     }
 
     /// The servers on these hosts.
@@ -101,7 +135,7 @@ impl Site {
 }
 
 /// Which node answers a read.
-fn node(client: &mut Connection) -> Result<String> {
+pub(crate) fn node(client: &mut Connection) -> Result<String> {
     client.run(NODE)?.text()
 }
 
@@ -114,23 +148,24 @@ pub(crate) fn at(client: &mut Connection, wanted: &str) -> Result<()> {
 fn reads_and_writes(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
-    for _ in 0..3 {
-        at(&mut client, "2")?;
+    at(&mut client, "2")?;
+    for replica in [1, 2, 1] {
+        let reader = site.reads_from(&mut client, replica)?;
         client.run("INSERT INTO shop.t (a) VALUES (1)")?;
-        at(&mut client, "2")?;
-        at(&mut client, "2")?;
+        at(&mut client, &reader)?;
+        at(&mut client, &reader)?;
         client.run("BEGIN")?;
         at(&mut client, "1")?;
         client.run("UPDATE shop.t SET a = a + 1")?;
         at(&mut client, "1")?;
         client.run("COMMIT")?;
-        at(&mut client, "2")?;
+        at(&mut client, &reader)?;
         client.run("SET autocommit = 0")?;
         at(&mut client, "1")?;
         client.run("ROLLBACK")?;
         at(&mut client, "1")?;
         client.run("SET autocommit = 1")?;
-        at(&mut client, "2")?;
+        at(&mut client, &reader)?;
         // What reads but locks, or may write, is the primary's.
         let locked = client.run("SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID' FOR UPDATE")?;
         assert_eq!(locked.text()?, "1");
@@ -166,11 +201,17 @@ fn state_follows(stage: &Stage) -> Result<()> {
     client.run("SET time_zone = '+05:00'")?;
     assert_eq!(client.run(read)?.text()?, "2001-09-09 06:46:40");
     at(&mut client, "2")?;
+    // To a node that the session has not been at, and back.
+    site.reads_from(&mut client, 2)?;
+    assert_eq!(client.run(read)?.text()?, "2001-09-09 06:46:40");
     client.run("SET time_zone = '+01:00', sql_mode = 'PIPES_AS_CONCAT'")?;
-    assert_eq!(
-        client.run("SELECT at || 'x' FROM t")?.text()?,
-        "2001-09-09 02:46:40x"
-    );
+    for replica in [2, 1] {
+        site.reads_from(&mut client, replica)?;
+        assert_eq!(
+            client.run("SELECT at || 'x' FROM t")?.text()?,
+            "2001-09-09 02:46:40x"
+        );
+    }
     at(&mut client, "2")?;
     // Each node has tables of its own about itself.
     client.run("USE mysql")?;
@@ -194,39 +235,49 @@ fn state_follows(stage: &Stage) -> Result<()> {
 fn ties(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
-    for (tie, untie) in [
-        (
-            "CREATE TEMPORARY TABLE shop.mine (a INT)",
-            "DROP TEMPORARY TABLE shop.mine",
-        ),
-        ("SELECT GET_LOCK('a', 1)", "SELECT RELEASE_LOCK('a')"),
-        ("LOCK TABLES shop.t READ", "UNLOCK TABLES"),
-    ] {
-        at(&mut client, "2")?;
-        client.run(tie)?;
-        if !tie.starts_with("LOCK") {
-            at(&mut client, "1")?;
+    for replica in [1, 2] {
+        let reader = site.reads_from(&mut client, replica)?;
+        for (tie, untie) in [
+            (
+                "CREATE TEMPORARY TABLE shop.mine (a INT)",
+                "DROP TEMPORARY TABLE shop.mine",
+            ),
+            ("SELECT GET_LOCK('a', 1)", "SELECT RELEASE_LOCK('a')"),
+            ("LOCK TABLES shop.t READ", "UNLOCK TABLES"),
+        ] {
+            at(&mut client, &reader)?;
+            client.run(tie)?;
+            if !tie.starts_with("LOCK") {
+                at(&mut client, "1")?;
+            }
+            client.run(untie)?;
+            at(&mut client, &reader)?;
         }
-        client.run(untie)?;
-        at(&mut client, "2")?;
+        // Prepared statements tie no reads.
+        let prepared = client.prepare(NODE)?;
+        at(&mut client, &reader)?;
+        let execution = command::execute(prepared.id, 0, &[]);
+        client.command(&execution)?.outcome.ok()?;
+        at(&mut client, &reader)?;
+        about_the_last(stage, &site, &mut client, replica)?;
     }
-    // Prepared statements tie no reads.
-    let prepared = client.prepare(NODE)?;
-    at(&mut client, "2")?;
-    let execution = command::execute(prepared.id, 0, &[]);
-    client.command(&execution)?.outcome.ok()?;
-    at(&mut client, "2")
+    Ok(())
 }
 
-fn about_the_last(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
-    let mut client = site.client()?;
-    at(&mut client, "2")?;
+/// What is asked of the statement before is asked of the node that had it, a replica or the primary.
+fn about_the_last(
+    stage: &Stage,
+    site: &Site,
+    client: &mut Connection,
+    replica: usize,
+) -> Result<()> {
+    let reader = (replica + 1).to_string();
     client.run("INSERT INTO shop.t (a) VALUES (7)")?;
     let id = client.run("SELECT LAST_INSERT_ID()")?.text()?;
-    at(&mut client, "2")?;
+    at(client, &reader)?;
     assert_eq!(client.run("SELECT LAST_INSERT_ID()")?.text()?, id);
-    stage.hosts().node.enter(|| site.cluster.catch_up(1, 0))??;
+    let caught_up = || site.cluster.catch_up(replica, 0);
+    stage.hosts().node.enter(caught_up)??;
     // The replica has warned, and counted.
     client.run("SELECT CAST('x' AS SIGNED)")?;
     assert_eq!(client.run("SHOW WARNINGS")?.texts()?.len(), 1);
@@ -234,13 +285,16 @@ fn about_the_last(stage: &Stage) -> Result<()> {
     assert_eq!(client.run("SELECT FOUND_ROWS()")?.text()?, "1");
     client.run("UPDATE shop.t SET a = 8 WHERE a = 7")?;
     assert_eq!(client.run("SELECT ROW_COUNT()")?.text()?, "1");
-    Ok(())
+    at(client, &reader)
+}
+
+fn with_hint(hint: &str) -> String {
+    NODE.replacen("SELECT ", &format!("SELECT /*+ {hint} */ "), 1)
 }
 
 /// Which node answers a read with this hint.
 fn hinted(client: &mut Connection, hint: &str) -> Result<String> {
-    let text = NODE.replacen("SELECT ", &format!("SELECT /*+ {hint} */ "), 1);
-    client.run(&text)?.text()
+    client.run(&with_hint(hint))?.text()
 }
 
 fn hints(stage: &Stage) -> Result<()> {
@@ -287,58 +341,8 @@ fn hints(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn zones(stage: &Stage) -> Result<()> {
-    let site = Site::of(stage, 2, "zone = \"near\"", |cluster| {
-        cluster
-            .node(1, "zone = \"far\", weight = 100")
-            .node(2, "zone = \"near\"")
-    })?;
-    let mut clients = Vec::new();
-    for _ in 0..4 {
-        clients.push(site.client()?);
-    }
-    for client in &mut clients {
-        at(client, "3")?;
-    }
-    let shown = site
-        .client()?
-        .run("SHOW PROXYSESSION ATTRIBUTE LIKE 'idc_name'")?
-        .texts()?;
-    let zone = shown.first().and_then(|row| row.get(1)?.as_deref());
-    assert_eq!(zone, Some("near"));
-    // Another zone's is better than none.
-    site.cluster.server(2)?.kill()?;
-    for client in &mut clients {
-        wait::until_true("another replica reads", DEADLINE, || {
-            Ok(node(client)? == "2")
-        })?;
-    }
-    Ok(())
-}
-
-fn least_connections(stage: &Stage) -> Result<()> {
-    let site = Site::of(stage, 2, "", |cluster| {
-        cluster.line("reader_choice = \"least-connections\"")
-    })?;
-    let mut clients = Vec::new();
-    for count in 1..=6 {
-        let mut client = site.client()?;
-        node(&mut client)?;
-        clients.push(client);
-        let mut third = 0;
-        for client in &mut clients {
-            third += usize::from(node(client)? == "3");
-        }
-        ensure!(
-            third.abs_diff(count - third) <= 1,
-            "{third} of {count} sessions read at one replica"
-        );
-    }
-    Ok(())
-}
-
 fn read_consistency(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     at(&mut client, "2")?;
     client.run("ALTER PROXYSESSION SET read_consistency = strong")?;
@@ -363,15 +367,16 @@ fn read_consistency(stage: &Stage) -> Result<()> {
     at(&mut client, "2")
 }
 
-/// Commands for both nodes in one go: the answers come in their order.
+/// Commands for all nodes in one go: the answers come in their order.
 fn pipelined(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
     client.run("INSERT INTO shop.t (a) VALUES (0)")?;
     let rounds = 20;
-    for round in 0..rounds {
+    let replicas = [site.cluster.address(1)?, site.cluster.address(2)?];
+    for (round, (replica, reader)) in (0..rounds).zip(replicas.iter().zip(["2", "3"]).cycle()) {
         let texts = [
-            NODE.to_owned(),
+            with_hint(&format!("ROUTE({replica})")),
             "UPDATE shop.t SET a = a + 1".to_owned(),
             NODE.to_owned(),
             NODE.to_owned(),
@@ -392,15 +397,15 @@ fn pipelined(stage: &Stage) -> Result<()> {
             answers.push(client.read_response(&[])?);
         }
         for (answer, wanted) in answers.iter().zip([
-            Some("2".to_owned()),
+            Some(reader.to_owned()),
             None,
-            Some("2".to_owned()),
-            Some("2".to_owned()),
+            Some(reader.to_owned()),
+            Some(reader.to_owned()),
             Some(round.to_string()),
             None,
             Some("1".to_owned()),
             None,
-            Some("2".to_owned()),
+            Some(reader.to_owned()),
         ]) {
             match wanted {
                 Some(text) => assert_eq!(answer.text()?, text, "round {round}"),
@@ -413,68 +418,31 @@ fn pipelined(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-fn a_replica_goes(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
-    let (mut reads, mut writes) = (site.client()?, site.client()?);
-    at(&mut reads, "2")?;
-    at(&mut writes, "2")?;
-    writes.run("INSERT INTO shop.t (a) VALUES (1)")?;
-    site.cluster.server(1)?.kill()?;
-    // Neither was at a command: neither hears of it.
-    at(&mut reads, "1")?;
-    at(&mut writes, "1")?;
-    writes.run("INSERT INTO shop.t (a) VALUES (2)")?;
-    assert_eq!(reads.run("SELECT COUNT(*) FROM shop.t")?.text()?, "2");
-    let shown = attribute::splice(&mut reads)?.text("reads_at")?.to_owned();
-    ensure!(shown.starts_with("own node: "), "{shown}");
-    Ok(())
-}
-
-fn falls_behind(stage: &Stage) -> Result<()> {
-    let site = Site::with(stage, "max_lag = \"10s\"")?;
-    let mut client = site.client()?;
-    let mut until = |wanted: &str| {
-        wait::until_true(&format!("node {wanted} reads"), DEADLINE, || {
-            Ok(node(&mut client)? == wanted)
-        })
-    };
-    until("2")?;
-    // One that stands still may be any far behind.
-    stage
-        .hosts()
-        .node
-        .enter(|| site.cluster.open(1)?.run("STOP SLAVE"))??;
-    until("1")?;
-    stage
-        .hosts()
-        .node
-        .enter(|| site.cluster.open(1)?.run("START SLAVE"))??;
-    until("2")
-}
-
+/// What is asked for is done at the replica that reads.
 fn kills(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut victim = site.client()?;
     let mut other = site.client()?;
-    at(&mut victim, "2")?;
     let id = crate::kill::id(&victim);
-    // What runs at the replica is stopped there.
     let long = "SELECT COUNT(*) FROM information_schema.COLUMNS a, information_schema.COLUMNS b, information_schema.COLUMNS c, information_schema.COLUMNS d";
-    victim.send_command(&command::query(long.as_bytes()))?;
-    wait::until_true("it runs at the replica", DEADLINE, || {
-        stage.hosts().node.enter(|| {
-            let running = site
-                .cluster
-                .open(1)?
-                .run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT COUNT(*) FROM information_schema.COLUMNS a%'")?
-                .text()?;
-            Ok(running == "1")
-        })?
-    })?;
-    other.run(&format!("KILL QUERY {id}"))?;
-    victim.expect_answer(1);
-    assert_eq!(victim.read_response(&[])?.outcome.code(), 1317);
-    at(&mut victim, "2")?;
+    for replica in [1, 2] {
+        let reader = site.reads_from(&mut victim, replica)?;
+        victim.send_command(&command::query(long.as_bytes()))?;
+        wait::until_true("it runs at the replica", DEADLINE, || {
+            stage.hosts().node.enter(|| {
+                let running = site
+                    .cluster
+                    .open(replica)?
+                    .run("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'SELECT COUNT(*) FROM information_schema.COLUMNS a%'")?
+                    .text()?;
+                Ok(running == "1")
+            })?
+        })?;
+        other.run(&format!("KILL QUERY {id}"))?;
+        victim.expect_answer(1);
+        assert_eq!(victim.read_response(&[])?.outcome.code(), 1317);
+        at(&mut victim, &reader)?;
+    }
     other.run(&format!("KILL {id}"))?;
     let gone = victim.run(NODE);
     ensure!(gone.is_err(), "alive after KILL: {gone:?}");
@@ -483,7 +451,7 @@ fn kills(stage: &Stage) -> Result<()> {
 
 /// Runs of statements for one node trap once.
 fn most_is_spliced(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     at(&mut client, "2")?;
     client.run("INSERT INTO shop.t (a) VALUES (1)")?;
@@ -521,7 +489,7 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
 /// Reads and writes in turn: on the wire a regime goes on from node to node. So it does where a client does not wait for its answers, or they are
 /// relayed, but never out of order.
 fn turns_are_spliced(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let rounds = 40;
     client.run("INSERT INTO shop.t (a) VALUES (0)")?;

@@ -42,22 +42,24 @@ fn is_no_gateway(setting: Setting) -> bool {
     setting.topology != Topology::Gateway
 }
 
-/// A session that has used up more ids than the replica.
+/// A session that has used up more ids than the replicas, each of which has counted on for itself.
 fn other_ids(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
+    used_threads(stage.hosts(), &site.cluster, 2, 50)?;
     let mut client = site.client()?;
     use_up(&mut client, 1100)?;
     let statement = client.prepare(NODE)?;
     let other = client.prepare(NODE)?;
     ensure!(statement.id > 1024, "{}", statement.id);
-    for round in 0..5 {
-        says(&mut client, &statement, "one", "2")?;
+    for (round, replica) in (0..6).zip([1, 1, 2, 2, 1, 2]) {
+        let reader = site.reads_from(&mut client, replica)?;
+        says(&mut client, &statement, "one", &reader)?;
         client.run("BEGIN")?;
         says(&mut client, &statement, "one", "1")?;
         client.run("COMMIT")?;
-        says(&mut client, &other, &round.to_string(), "2")?;
+        says(&mut client, &other, &round.to_string(), &reader)?;
         let untyped = executed(&mut client, &statement, None, b"\x01x")?;
-        ensure!(untyped == "2/x", "{untyped}");
+        ensure!(untyped == format!("{reader}/x"), "{untyped}");
     }
     Ok(())
 }
@@ -76,7 +78,7 @@ const ROUNDS: u64 = 10;
 
 /// Whichever of the nodes has counted on before the session came, and whichever statement is executed first.
 fn most_is_spliced(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     for (used_by_others, used_up) in [(0, 0), (50, 0), (0, 1500)] {
         used_threads(stage.hosts(), &site.cluster, 1, used_by_others)?;
         let mut client = site.client()?;

@@ -106,7 +106,7 @@ fn turn_about(front: &Front, number: usize) -> Result<u64> {
     attribute::splice(&mut client)?.number("spliced_commands")
 }
 
-/// A session that has used its reader loses it, and gets another one: at that node again, by a new connection.
+/// A session that has used its reader loses it, and gets another one by a new connection: at the nearest replica, whichever it was at.
 fn another_reader(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
@@ -114,8 +114,8 @@ fn another_reader(stage: &Stage) -> Result<()> {
     for round in 0..4 {
         for _ in 0..3 {
             client.run("INSERT INTO shop.t (a) VALUES (1)")?;
-            at(&mut client, "2")?;
-            at(&mut client, "2")?;
+            let reader = site.reads_from(&mut client, 1 + round / 2)?;
+            at(&mut client, &reader)?;
         }
         // Used last, or standing aside.
         let group = if round % 2 == 0 {
@@ -144,7 +144,7 @@ const ROWS: (usize, usize) = (200_000, 100);
 /// Answers of which at least one must stay on the wire until it is read in part.
 const ATTEMPTS: usize = 20;
 
-/// The replica is killed while it answers: the client reads what is right, then an error or the end of its connection. Other sessions read elsewhere.
+/// The replica is killed while it answers: the client reads what is right, then an error or the end of its connection. Other sessions read at the other one.
 fn killed_in_an_answer(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut other = site.client()?;
@@ -190,15 +190,17 @@ fn killed_in_an_answer(stage: &Stage) -> Result<()> {
         ensure!((1000..ROWS.0).contains(&number), "{number} rows");
         break;
     }
-    at(&mut other, "1")?;
+    at(&mut other, "3")?;
     other.run("INSERT INTO shop.t (a) VALUES (1)")?;
+    stage.hosts().node.enter(|| site.cluster.catch_up(2, 0))??;
     assert_eq!(other.run("SELECT COUNT(*) FROM shop.t")?.text()?, "1");
-    at(&mut site.client()?, "1")
+    at(&mut site.client()?, "3")
 }
 
 /// A client that sends nothing for a while keeps no connection to the replica, and reads there as before when it does.
 fn idle_reader(stage: &Stage) -> Result<()> {
-    let site = Site::with(stage, "reader_idle_timeout = \"200ms\"")?;
+    let own = "reader_idle_timeout = \"200ms\"";
+    let site = Site::of(stage, 1, "", |cluster| cluster.line(own))?;
     let mut client = site.client()?;
     client.run("SET time_zone = '+05:00'")?;
     let statement = client.prepare("SELECT CONCAT(VARIABLE_VALUE, '/') FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'")?;

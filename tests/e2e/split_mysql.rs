@@ -7,7 +7,7 @@ use crate::{
     driver,
     failover_ids::text,
     nodes::{known, patient},
-    split::Site,
+    split::{Site, ZONE, near},
     split_prepared::executed,
 };
 use anyhow::{Result, bail, ensure};
@@ -44,7 +44,7 @@ pub(crate) const CASES: &[Case] = &[
 const MYSQL: &[Kind] = &[Kind::MySql];
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A read that tells which node has answered, by a table that is no part of replication: 1 is the primary, 2 its replica.
+/// A read that tells which node has answered, by a table that is no part of replication: 1 is the primary, 2 and 3 are its replicas.
 const NODE: &str = "SELECT number FROM shop.node";
 /// The same, and what it makes of a parameter.
 const NODE_AND: &str = "SELECT CONCAT(number, '/', ?) FROM shop.node";
@@ -54,25 +54,34 @@ const STRING: u8 = 0xFD;
 
 /// A primary and a replica with a table, and a daemon in front of them that splits reads from writes.
 fn site(stage: &Stage, line: &str) -> Result<Site> {
-    let cluster = Cluster::mysql(&stage.hosts().node, 1)?;
+    of(stage, 1, line)
+}
+
+/// With so many replicas.
+fn of(stage: &Stage, replicas: usize, line: &str) -> Result<Site> {
+    let cluster = Cluster::mysql(&stage.hosts().node, replicas)?;
     Site::fill(stage.hosts(), &cluster)?;
-    stage.hosts().node.enter(|| {
-        cluster.set_read_only(1, false)?;
-        for at in [0, 1] {
+    stage.hosts().node.enter(|| -> Result<()> {
+        for at in 0..=replicas {
+            cluster.set_read_only(at, false)?;
             let mut direct = cluster.open(at)?;
             direct.run("SET sql_log_bin = 0")?;
             direct.run("CREATE TABLE shop.node AS SELECT @@server_id AS number")?;
+            cluster.set_read_only(at, at > 0)?;
         }
-        cluster.set_read_only(1, true)
+        Ok(())
     })??;
     let configured = cluster
         .configured("east")
         .user(USER, PASSWORD)
         .line("policy = \"read-write-split\"")
         .line(line);
-    let front = stage.private_with_config(&patient(configured), &[])?;
-    known(&front, "primary;replica")?;
-    Ok(Site { cluster, front })
+    let configured = if replicas > 1 {
+        near(configured)
+    } else {
+        configured
+    };
+    Site::behind(stage, cluster, &patient(configured).line(ZONE))
 }
 
 fn client(site: &Site, capabilities: u32) -> Result<Connection> {
@@ -419,7 +428,7 @@ fn own_writes(stage: &Stage) -> Result<()> {
 
 /// `super_read_only` says who is a replica, `SHOW REPLICA STATUS` whether it follows.
 fn roles_follow(stage: &Stage) -> Result<()> {
-    let site = site(stage, "max_lag = \"10s\"")?;
+    let site = of(stage, 2, "max_lag = \"10s\"")?;
     let mut client = client(&site, capability::DEPRECATE_EOF)?;
     let statement = client.prepare(NODE_AND)?;
     says(&mut client, &statement, "x", "2")?;
@@ -428,28 +437,30 @@ fn roles_follow(stage: &Stage) -> Result<()> {
             Ok(client.run(NODE)?.text()? == wanted)
         })
     };
-    let replica = |sql: &str| -> Result<()> {
-        let run = || site.cluster.open(1)?.run(sql).map(drop);
+    let replica = |number: usize, sql: &str| -> Result<()> {
+        let run = || site.cluster.open(number)?.run(sql).map(drop);
         stage.hosts().node.enter(run)?
     };
-    replica("STOP REPLICA")?;
+    replica(1, "STOP REPLICA")?;
+    until(&mut client, "3")?;
+    replica(2, "SET GLOBAL offline_mode = ON")?;
     until(&mut client, "1")?;
-    replica("START REPLICA")?;
+    replica(2, "SET GLOBAL offline_mode = OFF")?;
+    until(&mut client, "3")?;
+    replica(1, "START REPLICA")?;
+    replica(2, "STOP REPLICA")?;
     until(&mut client, "2")?;
-    replica("SET GLOBAL offline_mode = ON")?;
-    until(&mut client, "1")?;
-    replica("SET GLOBAL offline_mode = OFF")?;
-    until(&mut client, "2")?;
-    // A switch-over: each node takes the other one's part.
+    // A switch-over: two nodes take each other's part, the third follows the new primary.
     client.run("SET @kept = 7")?;
     client.run("INSERT INTO shop.t (a) VALUES (1)")?;
     stage.hosts().node.enter(|| {
         site.cluster.set_read_only(0, true)?;
         site.cluster.catch_up(1, 0)?;
         site.cluster.promote(1)?;
-        site.cluster.follow(0, 1)
+        site.cluster.follow(0, 1)?;
+        site.cluster.follow(2, 1)
     })??;
-    known(&site.front, "replica;primary")?;
+    known(&site.front, "replica;primary;replica")?;
     wait::until_true("the new primary takes writes", DEADLINE, || {
         let outcome = client.query("INSERT INTO shop.t (a) VALUES (2)")?.outcome;
         ensure!([0, 1290].contains(&outcome.code()), "{outcome}");
@@ -467,9 +478,9 @@ fn roles_follow(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Its replica is promoted, and sessions go on there with what they had.
+/// A replica is promoted, and sessions go on there with what they had. The other one follows it, and reads.
 fn the_primary_goes(stage: &Stage) -> Result<()> {
-    let site = site(stage, "")?;
+    let site = of(stage, 2, "")?;
     let mut idle = client(&site, capability::DEPRECATE_EOF)?;
     idle.run("SET sort_buffer_size = 65536, @text = 'it''s'")?;
     idle.run("USE shop")?;
@@ -486,22 +497,28 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
     }
     stage.hosts().node.enter(|| {
         site.cluster.catch_up(1, 0)?;
+        site.cluster.catch_up(2, 0)?;
         site.cluster.server(0)?.kill()?;
-        site.cluster.promote(1)
+        site.cluster.promote(1)?;
+        site.cluster.follow(2, 1)
     })??;
-    known(&site.front, "primary;primary")?;
+    known(&site.front, "primary;primary;replica")?;
     let row = "SELECT @@server_id, DATABASE(), @@sort_buffer_size, @text";
     let wanted = ["2", "shop", "65536", "it's"].map(|cell| Some(cell.to_owned()));
     assert_eq!(idle.run(row)?.texts()?, [wanted.to_vec()]);
     let outcome = told.query("COMMIT")?.outcome;
     ensure!(outcome.code() == 1213, "{outcome}");
     assert_eq!(told.run("SELECT COUNT(*) FROM shop.t")?.text()?, "5");
+    wait::until_true("the other replica reads", DEADLINE, || {
+        Ok(executes.run(NODE)?.text()? == "3")
+    })?;
     for _ in 0..5 {
         // The types of before.
         let bare = [&command::execute(write.id, 0, &[])[..], b"\0\0\x016"].concat();
         executes.command(&bare)?.outcome.ok()?;
-        says(&mut executes, &statement, "behind", "2")?;
+        says(&mut executes, &statement, "behind", "3")?;
     }
+    stage.hosts().node.enter(|| site.cluster.catch_up(2, 1))??;
     assert_eq!(told.run("SELECT COUNT(*) FROM shop.t")?.text()?, "10");
     Ok(())
 }

@@ -23,7 +23,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// How many rows there are, and which node says so: 1 is the primary, 2 its replica.
+/// How many rows there are, and which node says so: 1 is the primary, 2 and 3 are its replicas.
 const ROWS: &str = "SELECT COUNT(*), (SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID') FROM shop.t";
 const WRITE: &str = "INSERT INTO shop.t (a) VALUES (1)";
 
@@ -47,7 +47,7 @@ fn sees(client: &mut Connection, count: u32, node: &str) -> Result<()> {
     Ok(())
 }
 
-/// A replica that stands still, until this connection lets it go on.
+/// The first replica stands still, until this connection lets it go on.
 pub(crate) fn held(stage: &Stage, site: &Site) -> Result<Connection> {
     stage.hosts().node.enter(|| {
         let mut holder = site.cluster.open(1)?;
@@ -82,6 +82,13 @@ fn replica_behind(stage: &Stage) -> Result<()> {
     sees(&mut other, 0, "2")?;
     client.run("ALTER PROXYSESSION SET wait_for_my_writes = off")?;
     sees(&mut client, 0, "2")?;
+    // The other replica has it, or will soon.
+    client.run("ALTER PROXYSESSION SET wait_for_my_writes = '1m'")?;
+    site.reads_from(&mut client, 2)?;
+    sees(&mut client, 2, "3")?;
+    client.run("ALTER PROXYSESSION SET wait_for_my_writes = off")?;
+    site.reads_from(&mut client, 1)?;
+    sees(&mut client, 0, "2")?;
     client.run("ALTER PROXYSESSION SET wait_for_my_writes = '0s'")?;
     sees(&mut client, 2, "1")?;
     // A session that is reset has said nothing.
@@ -100,15 +107,16 @@ fn replica_behind(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Each read is the replica's, and none is older than the write before it.
+/// Each read is a replica's, and none is older than the write before it.
 fn waited_for(stage: &Stage) -> Result<()> {
     let site = Site::with(stage, "wait_for_my_writes = \"1m\"")?;
     let mut client = site.client()?;
-    for round in 0..20 {
-        sees(&mut client, 3 * round, "2")?;
+    for (round, replica) in (0..20).zip([1, 1, 2, 2].into_iter().cycle()) {
+        let reader = site.reads_from(&mut client, replica)?;
+        sees(&mut client, 3 * round, &reader)?;
         client.run(WRITE)?;
-        sees(&mut client, 3 * round + 1, "2")?;
-        sees(&mut client, 3 * round + 1, "2")?;
+        sees(&mut client, 3 * round + 1, &reader)?;
+        sees(&mut client, 3 * round + 1, &reader)?;
         client.run("BEGIN")?;
         client.run(WRITE)?;
         client.run(WRITE)?;
@@ -116,13 +124,14 @@ fn waited_for(stage: &Stage) -> Result<()> {
         client.run("COMMIT")?;
     }
     let reads_at = attribute::splice(&mut client)?.text("reads_at")?.to_owned();
-    assert_eq!(reads_at, site.cluster.address(1)?.to_string());
+    assert_eq!(reads_at, site.cluster.address(2)?.to_string());
     Ok(())
 }
 
-/// A session whose connection for writes is another one waits for what the first one has written.
+/// A session whose connection for writes is another one waits for what the first one has written. There is one replica only: nobody else could have it.
 fn another_writer(stage: &Stage) -> Result<()> {
-    let site = Site::with(stage, "wait_for_my_writes = \"0s\"")?;
+    let own = "wait_for_my_writes = \"0s\"";
+    let site = Site::of(stage, 1, "", |cluster| cluster.line(own))?;
     let mut client = site.client()?;
     sees(&mut client, 0, "2")?;
     let _holder = held(stage, &site)?;

@@ -26,7 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("types_follow", types_follow).daemon(),
     Case::new("what_stays", what_stays).daemon(),
     Case::new("about_the_last_statement", about_the_last).daemon(),
-    Case::new("closed_at_both", closed_at_both).daemon(),
+    Case::new("closed_at_all", closed_at_all).daemon(),
     Case::new("closed_before_one_that_stays", closed_before_one_that_stays).daemon(),
     Case::new("refused_by_the_replica", refused).daemon(),
     Case::new("the_replica_goes", the_replica_goes).daemon(),
@@ -43,7 +43,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Reads which node answers, 1 for the primary and 2 for its replica, and what it makes of a parameter.
+/// Reads which node answers, 1 for the primary, 2 and 3 for its replicas, and what it makes of a parameter.
 pub(crate) const NODE: &str = "SELECT CONCAT(VARIABLE_VALUE, '/', ?) FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
 /// `MYSQL_TYPE_LONG`, and `MYSQL_TYPE_VAR_STRING`.
 const LONG: u8 = 3;
@@ -98,24 +98,25 @@ fn executions(stage: &Stage) -> Result<()> {
     let mut client = site.client()?;
     let statement = client.prepare(NODE)?;
     let write = client.prepare("INSERT INTO shop.t (a) VALUES (?)")?;
-    for _ in 0..3 {
+    for replica in [1, 2, 1] {
+        let reader = site.reads_from(&mut client, replica)?;
         for round in 0..3 {
-            says(&mut client, &statement, &round.to_string(), "2")?;
+            says(&mut client, &statement, &round.to_string(), &reader)?;
         }
         client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
-        says(&mut client, &statement, "behind a write", "2")?;
+        says(&mut client, &statement, "behind a write", &reader)?;
         client.run("BEGIN")?;
         says(&mut client, &statement, "in a transaction", "1")?;
         client.execute(&write, &[Some(b"1")])?.outcome.ok()?;
         says(&mut client, &statement, "in a transaction", "1")?;
         client.run("COMMIT")?;
-        says(&mut client, &statement, "behind it", "2")?;
+        says(&mut client, &statement, "behind it", &reader)?;
         client.run("SET autocommit = 0")?;
         says(&mut client, &statement, "without autocommit", "1")?;
         client.run("COMMIT")?;
         client.run("SET autocommit = 1")?;
-        at(&mut client, "2")?;
-        says(&mut client, &statement, "x", "2")?;
+        at(&mut client, &reader)?;
+        says(&mut client, &statement, "x", &reader)?;
     }
     // A new one, among others that the replica has.
     let other = client.prepare(NODE)?;
@@ -138,7 +139,8 @@ fn types_follow(stage: &Stage) -> Result<()> {
     let mut client = site.client()?;
     let statement = client.prepare(NODE)?;
     let number = |number: u32| number.to_le_bytes();
-    for _ in 0..2 {
+    for replica in [1, 2, 1] {
+        let reader = site.reads_from(&mut client, replica)?;
         for (step, kind, value, wanted) in [
             ("", Some(STRING), &b"\x01x"[..], "2/x"),
             ("", None, b"\x02xy", "2/xy"),
@@ -159,9 +161,15 @@ fn types_follow(stage: &Stage) -> Result<()> {
             if !step.is_empty() {
                 client.run(step)?;
             }
+            // It may be the third that reads.
+            let wanted = wanted.replacen('2', &reader, 1);
             let found = executed(&mut client, &statement, kind, value)?;
             ensure!(found == wanted, "{found}, not {wanted}");
         }
+        // The other replica is told what the session's nodes before it have been.
+        let other = site.reads_from(&mut client, 3 - replica)?;
+        let found = executed(&mut client, &statement, None, &number(5))?;
+        ensure!(found == format!("{other}/5"), "{found} at {other}");
     }
     // What was never named nobody knows, and the server says so.
     let unnamed = client.prepare(NODE)?;
@@ -177,7 +185,7 @@ fn types_follow(stage: &Stage) -> Result<()> {
 
 /// Executions that only the primary may answer, and those that use what is at the primary.
 fn what_stays(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let statement = client.prepare(NODE)?;
     let locking = client.prepare(&format!("{NODE} FOR UPDATE"))?;
@@ -222,7 +230,7 @@ fn what_stays(stage: &Stage) -> Result<()> {
 
 /// Each statement prepared, executed and closed: what is asked of the one before is asked of its node.
 fn about_the_last(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     for rows in [3, 1, 2] {
         let read = client.prepare(&format!(
@@ -269,15 +277,19 @@ fn open_at(stage: &Stage, site: &Site, node: usize) -> Result<usize> {
     })?
 }
 
-/// Drivers that prepare each statement for one execution leave none behind, at either node.
-fn closed_at_both(stage: &Stage) -> Result<()> {
+/// Drivers that prepare each statement for one execution leave none behind, at any node.
+fn closed_at_all(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
     let kept = client.prepare(NODE)?;
     says(&mut client, &kept, "kept", "2")?;
+    let mut reader = "2".to_owned();
     for round in 0..100 {
         let statement = client.prepare(NODE)?;
-        says(&mut client, &statement, &round.to_string(), "2")?;
+        if round % 25 == 10 {
+            reader = site.reads_from(&mut client, 1 + round / 25 % 2)?;
+        }
+        says(&mut client, &statement, &round.to_string(), &reader)?;
         if round % 3 == 0 {
             client.run("INSERT INTO shop.t (a) VALUES (1)")?;
         }
@@ -287,20 +299,20 @@ fn closed_at_both(stage: &Stage) -> Result<()> {
             assert_eq!(answer.outcome.code(), 1243);
         }
     }
-    says(&mut client, &kept, "kept", "2")?;
+    says(&mut client, &kept, "kept", &reader)?;
     let last = client.prepare(NODE)?;
-    says(&mut client, &last, "last", "2")?;
+    says(&mut client, &last, "last", &reader)?;
     wait::until_true("closed statements are gone", DEADLINE, || {
-        Ok(open_at(stage, &site, 0)? <= 2)
+        Ok(open_at(stage, &site, 0)? <= 2 && open_at(stage, &site, 1)? == 0)
     })?;
-    let open = open_at(stage, &site, 1)?;
+    let open = open_at(stage, &site, 2)?;
     ensure!(open <= 3, "{open} open at the replica");
     Ok(())
 }
 
 /// Nor does one that is closed right before a statement that the replica is not asked to prepare.
 fn closed_before_one_that_stays(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     for _ in 0..10 {
         client.run("USE shop")?;
@@ -322,7 +334,7 @@ fn closed_before_one_that_stays(stage: &Stage) -> Result<()> {
 
 /// What the replica cannot prepare the primary executes, and no client hears of it.
 fn refused(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let before = client.prepare(NODE)?;
     says(&mut client, &before, "before", "2")?;
@@ -345,7 +357,7 @@ fn refused(stage: &Stage) -> Result<()> {
 }
 
 fn the_replica_goes(stage: &Stage) -> Result<()> {
-    let site = Site::of(stage, 2, "", |cluster| cluster.node(2, "weight = 0"))?;
+    let site = Site::new(stage)?;
     let mut client = site.client()?;
     let first = client.prepare(NODE)?;
     let second = client.prepare(NODE)?;
@@ -355,14 +367,22 @@ fn the_replica_goes(stage: &Stage) -> Result<()> {
         "2/9"
     );
     assert_eq!(executed(&mut client, &first, None, &[8, 0, 0, 0])?, "2/8");
-    site.cluster.server(1)?.kill()?;
-    assert_eq!(executed(&mut client, &first, None, &[7, 0, 0, 0])?, "1/7");
-    says(&mut client, &second, "second", "1")?;
-    assert_eq!(executed(&mut client, &first, None, &[6, 0, 0, 0])?, "1/6");
+    for (replica, next) in [(1, "3"), (2, "1")] {
+        site.cluster.server(replica)?.kill()?;
+        let mut number = |number: u8| -> Result<()> {
+            let found = executed(&mut client, &first, None, &[number, 0, 0, 0])?;
+            ensure!(found == format!("{next}/{number}"), "{found} at {next}");
+            Ok(())
+        };
+        number(7)?;
+        number(6)?;
+        says(&mut client, &second, "second", next)?;
+    }
     Ok(())
 }
 
-/// The next primary is told the types that only the nodes before it were, and has given the statement's id to another one.
+/// The next primary is told the types that only the nodes before it were, and has given the statement's id to another one. The replica that is left follows it,
+/// and reads.
 fn the_primary_goes(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
@@ -381,8 +401,9 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
     used_threads(stage.hosts(), &site.cluster, 1, 3)?;
     site.cluster.server(0)?.kill()?;
     site.cluster.promote(1)?;
+    site.cluster.follow(2, 1)?;
     // What has become known of nodes concerns the session before its next command.
-    known(&site.front, "primary;primary")?;
+    known(&site.front, "primary;primary;replica")?;
     if let Err(error) = client.run("BEGIN") {
         let line = site
             .front
@@ -394,12 +415,19 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
         assert_eq!(number(&mut client, None, round)?, format!("2/{round}"));
     }
     client.run("COMMIT")?;
-    assert_eq!(number(&mut client, None, 2)?, "2/2");
-    says(&mut client, &statement, "text", "2")
+    // Once it is known that it follows.
+    wait::until_true("the other replica reads", DEADLINE, || {
+        Ok(number(&mut client, None, 2)? == "3/2")
+    })?;
+    says(&mut client, &statement, "text", "3")?;
+    client.run("INSERT INTO shop.t (a) VALUES (7)")?;
+    site.cluster.catch_up(2, 1)?;
+    assert_eq!(client.run("SELECT a FROM shop.t")?.text()?, "7");
+    at(&mut client, "3")
 }
 
 fn reset(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let before = client.prepare(NODE)?;
     says(&mut client, &before, "before", "2")?;
@@ -417,7 +445,7 @@ fn reset(stage: &Stage) -> Result<()> {
 
 /// Executions at either node are spliced, with types as without, as soon as that node knows them.
 fn most_is_spliced(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let write = client.prepare("UPDATE shop.t SET a = a + ?")?;
     let closed = client.prepare("SELECT 'closed'")?;
@@ -491,7 +519,7 @@ fn most_is_spliced(stage: &Stage) -> Result<()> {
 
 /// A driver that names types where they change only.
 fn connector_j(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let program = include_str!("java/Split.java");
     let printed = java::run(program, site.front.address(), &[USER, PASSWORD])?;
     assert_eq!(printed, "all was right");
@@ -500,7 +528,7 @@ fn connector_j(stage: &Stage) -> Result<()> {
 
 /// A driver that keeps its statements, and one that does not.
 fn a_driver(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let address = site.front.address();
     for kept in [32, 0] {
         let options = driver::options(address, USER, PASSWORD).stmt_cache_size(kept);
@@ -531,7 +559,7 @@ fn a_driver(stage: &Stage) -> Result<()> {
 
 /// `MariaDB`'s id of the statement prepared last, as a direct connection has it.
 fn prepared_last(stage: &Stage) -> Result<()> {
-    let site = Site::new(stage)?;
+    let site = Site::pair(stage)?;
     let mut client = site.client()?;
     let last = |client: &mut Connection, value: &str| -> Result<String> {
         let named = Some(value.as_bytes());

@@ -44,7 +44,9 @@ impl Cluster {
             } else {
                 "--read-only=ON"
             };
-            let own = [&id, "--log-bin=b", "--relay-log=r", read_only];
+            // Whichever becomes the primary, the others can go on from it.
+            let log = ["--log-bin=b", "--relay-log=r", "--log-slave-updates=ON"];
+            let own = [&log[..], &[&id, read_only]].concat();
             mariadb::start(&[&own, options].concat(), host)
         };
         Self::of(Kind::MariaDb, host, replicas, start)
