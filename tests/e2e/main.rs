@@ -82,6 +82,7 @@ mod split_ids;
 mod split_legs;
 mod split_mysql;
 mod split_own_writes;
+mod split_parked;
 mod split_prepared;
 mod split_replicas;
 mod spoofed;
@@ -175,6 +176,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split_legs", split_legs::CASES),
     ("split_mysql", split_mysql::CASES),
     ("split_own_writes", split_own_writes::CASES),
+    ("split_parked", split_parked::CASES),
     ("split_prepared", split_prepared::CASES),
     ("split_replicas", split_replicas::CASES),
     ("failover", failover::CASES),

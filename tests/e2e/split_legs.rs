@@ -125,8 +125,10 @@ fn another_reader(stage: &Stage) -> Result<()> {
             "pool"
         };
         let rows = client.run("SHOW PROXYSESSION SERVER")?.texts()?;
+        // The last one that was opened: those before it are parked.
         let row = rows
             .into_iter()
+            .rev()
             .find(|row| row.iter().flatten().any(|cell| cell == group))
             .context("no reader")?;
         let id = row.into_iter().flatten().next().context("no id")?;

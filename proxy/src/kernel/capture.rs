@@ -92,6 +92,26 @@ impl Bindings {
             .map_err(|error| KernelError::Map("ENDS", error))
     }
 
+    /// Says that this connection with a node, which is there already, belongs to a session from now on. Its app socket, if it is captured, knows its session
+    /// by itself.
+    ///
+    /// # Errors
+    /// Where the map is full.
+    pub fn assign(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        binding: Binding,
+    ) -> Result<(), KernelError> {
+        let connection = Connection {
+            binding,
+            ..Connection::default()
+        };
+        self.map
+            .insert(tuple(local, remote), connection, 0)
+            .map_err(|error| KernelError::Map("BINDINGS", error))
+    }
+
     /// Forgets a connection if it is this session's still: the tuple may be another's by now.
     pub fn remove_of(&mut self, session: u64, local: SocketAddr, remote: SocketAddr) {
         let found = self.map.get(&tuple(local, remote), 0);

@@ -65,6 +65,26 @@ enum Spliced {
     Noted,
 }
 
+/// What a reader that is parked knows of a statement.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AtParked {
+    reader: AtReader,
+    /// The types that it was told last, where these were the statement's.
+    types: Option<Box<[u8]>>,
+}
+
+impl AtParked {
+    /// The statement's id there.
+    pub const fn id(&self) -> Option<u32> {
+        self.reader.id()
+    }
+
+    /// Whether that one was asked for it at all.
+    pub fn is_of_use(&self) -> bool {
+        self.reader != AtReader::Unknown
+    }
+}
+
 /// What a statement is at the reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum AtReader {
@@ -74,6 +94,15 @@ enum AtReader {
     Prepared(u32),
     /// It cannot be had there.
     Refused,
+}
+
+impl AtReader {
+    const fn id(self) -> Option<u32> {
+        match self {
+            Self::Prepared(id) => Some(id),
+            Self::Unknown | Self::Refused => None,
+        }
+    }
 }
 
 impl Tracked {
@@ -183,10 +212,7 @@ impl Tracked {
 
     /// Its id at the reader, where that has it.
     pub const fn at_reader(&self) -> Option<u32> {
-        match self.reader {
-            AtReader::Prepared(id) => Some(id),
-            AtReader::Unknown | AtReader::Refused => None,
-        }
+        self.reader.id()
     }
 
     /// The reader was asked to prepare it, and gave it this id, or did not.
@@ -199,6 +225,21 @@ impl Tracked {
     pub const fn reader_is_new(&mut self) {
         self.reader = AtReader::Unknown;
         self.set_typed(Seat::Reader, false);
+    }
+
+    /// The reader is parked. What it knows of the statement, which no reader does for now.
+    pub fn park_reader(&mut self) -> AtParked {
+        let types = self.types.clone().filter(|_| self.is_typed(Seat::Reader));
+        let reader = self.reader;
+        self.reader_is_new();
+        AtParked { reader, types }
+    }
+
+    /// A reader that was parked is the session's again, and knows this of the statement.
+    pub fn reader_is_back(&mut self, known: &AtParked) {
+        self.reader = known.reader;
+        let is_typed = known.types.is_some() && known.types == self.types;
+        self.set_typed(Seat::Reader, is_typed);
     }
 
     /// The session has another writer, which has prepared the statement.
@@ -352,6 +393,39 @@ mod tests {
         let writes = Tracked::new(Place::Writer, 1);
         assert_eq!(writes.place_of(&typed), Place::Writer);
         assert!(!writes.is_repeatable(&typed));
+    }
+
+    #[test]
+    fn a_reader_that_was_parked_knows_what_it_was_told() {
+        let (typed, bare) = (execution(Some(1), 0), execution(None, 0));
+        let mut tracked = read_only();
+        tracked.prepared_at_reader(Some(9));
+        tracked.executed(Seat::Reader, &typed);
+        let first = tracked.park_reader();
+        assert_eq!((first.id(), first.is_of_use()), (Some(9), true));
+        assert_eq!(tracked.at_reader(), None);
+        // The next one has to be told all.
+        tracked.prepared_at_reader(Some(3));
+        assert_eq!(tracked.executed(Seat::Reader, &bare), Some(&[1, 0][..]));
+        let second = tracked.park_reader();
+        tracked.reader_is_back(&first);
+        assert_eq!(tracked.at_reader(), Some(9));
+        assert_eq!(tracked.executed(Seat::Reader, &bare), None);
+        // Types that were named elsewhere meanwhile.
+        tracked.park_reader();
+        tracked.executed(Seat::Writer, &execution(Some(3), 0));
+        tracked.reader_is_back(&second);
+        assert_eq!(tracked.at_reader(), Some(3));
+        assert_eq!(tracked.executed(Seat::Reader, &bare), Some(&[3, 0][..]));
+        tracked.lose_types();
+        tracked.reader_is_back(&first);
+        assert_eq!(tracked.place_of(&bare), Place::Writer);
+        tracked.prepared_at_reader(None);
+        let refused = tracked.park_reader();
+        assert!(refused.is_of_use() && refused.id().is_none());
+        tracked.reader_is_back(&refused);
+        assert_eq!(tracked.place_of(&typed), Place::Writer);
+        assert!(tracked.park_reader().id().is_none() && !read_only().park_reader().is_of_use());
     }
 
     #[test]

@@ -239,6 +239,11 @@ impl Session {
         self.servers.iter_mut().find(|server| server.ss_id == ss_id)
     }
 
+    /// What the node of the server session with this id is to the session.
+    pub fn seat_of(&self, ss_id: SsId) -> Option<Seat> {
+        self.server(ss_id)?.seat
+    }
+
     /// How new what it reads must be where no hint says it.
     pub fn consistency(&self) -> Consistency {
         self.read_consistency
@@ -297,7 +302,7 @@ impl Session {
 
     /// The session uses the one of its server sessions that has this seat in its record.
     pub fn use_seat(&mut self, seat: Seat) {
-        let its = self.servers.iter().find(|server| server.seat == seat);
+        let its = self.servers.iter().find(|server| server.seat == Some(seat));
         if let Some(ss_id) = its
             .map(|server| server.ss_id)
             .filter(|ss_id| self.bound != Some(*ss_id))

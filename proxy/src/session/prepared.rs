@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use sluice_ebpf::classify::LAST_PREPARED;
 
-use super::{Versions, activity::Head, execution::Tracked, writer_ids::WriterIds};
+use super::{
+    SsId, Versions,
+    activity::Head,
+    execution::{AtParked, Tracked},
+    writer_ids::WriterIds,
+};
 
 /// Statements of one session that are remembered.
 const STATEMENTS_MAX: usize = 1024;
@@ -53,6 +58,18 @@ pub struct Prepared {
     closing: Vec<u32>,
     /// What the writer calls them. It does not forget.
     at_writer: WriterIds,
+    /// Readers that are parked.
+    parked: Vec<Parked>,
+}
+
+/// What a reader that is parked knows of the session's statements.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Parked {
+    ss_id: SsId,
+    /// By the client's ids.
+    known: BTreeMap<u32, AtParked>,
+    /// Statements of its own, by its ids, that are closed, and it does not know.
+    closing: Vec<u32>,
 }
 
 impl Prepared {
@@ -90,8 +107,8 @@ impl Prepared {
         self.text_bytes += bytes_of(&known);
         self.known.insert(id, known);
         if self.known.len() > STATEMENTS_MAX {
-            if let Some((_, oldest)) = self.known.pop_first() {
-                self.take_out(&oldest);
+            if let Some((id, oldest)) = self.known.pop_first() {
+                self.take_out(id, &oldest);
             }
             self.has_forgotten = true;
         }
@@ -116,17 +133,20 @@ impl Prepared {
 
     fn drop_known(&mut self, id: u32) {
         if let Some(known) = self.known.remove(&id) {
-            self.take_out(&known);
+            self.take_out(id, &known);
         }
     }
 
-    fn take_out(&mut self, known: &Known) {
+    fn take_out(&mut self, id: u32, known: &Known) {
         self.text_bytes -= bytes_of(known);
         let at_reader = known
             .tracked
             .as_ref()
             .and_then(|tracked| tracked.at_reader());
         self.closing.extend(at_reader);
+        for Parked { known, closing, .. } in &mut self.parked {
+            closing.extend(known.remove(&id).and_then(|parked| parked.id()));
+        }
     }
 
     /// The daemon knows of all executions of this statement, which has just been prepared.
@@ -157,6 +177,40 @@ impl Prepared {
         for tracked in self.all_tracked() {
             tracked.reader_is_new();
         }
+    }
+
+    /// The reader with this id is parked: the session has none for now.
+    pub fn park_reader(&mut self, ss_id: SsId) {
+        self.forget_parked(ss_id);
+        let tracked = self
+            .known
+            .iter_mut()
+            .filter_map(|(id, known)| Some((*id, known.tracked.as_deref_mut()?.park_reader())));
+        self.parked.push(Parked {
+            ss_id,
+            known: tracked.filter(|(_, parked)| parked.is_of_use()).collect(),
+            closing: std::mem::take(&mut self.closing),
+        });
+    }
+
+    /// The reader with this id, which was parked, is the session's again.
+    pub fn reader_is_back(&mut self, ss_id: SsId) {
+        self.reader_is_new();
+        let at = self.parked.iter().position(|parked| parked.ss_id == ss_id);
+        let Some(Parked { known, closing, .. }) = at.map(|at| self.parked.swap_remove(at)) else {
+            return;
+        };
+        self.closing = closing;
+        for (id, parked) in known {
+            if let Some(tracked) = self.tracked_mut(id) {
+                tracked.reader_is_back(&parked);
+            }
+        }
+    }
+
+    /// A reader that was parked is gone.
+    pub fn forget_parked(&mut self, ss_id: SsId) {
+        self.parked.retain(|parked| parked.ss_id != ss_id);
     }
 
     /// The session has another writer, which was asked to prepare its statements: the client's ids, and what the writer has given each if it has.
@@ -317,6 +371,44 @@ mod tests {
         prepared.forget(3);
         prepared.forget_all();
         assert!(prepared.take_closing().is_empty());
+    }
+
+    #[test]
+    fn a_parked_reader_is_told_what_was_closed_when_it_is_back() {
+        let mut prepared = Prepared::default();
+        for id in 1..=3 {
+            prepared.remember(id, Head::new(b"x"), Some(whole(1)));
+            let mut tracked = Tracked::new(Place::Reader, 0);
+            tracked.prepared_at_reader((id != 3).then_some(id + 10));
+            prepared.track(id, tracked);
+        }
+        let at_reader = |prepared: &Prepared, id| prepared.tracked(id).unwrap().at_reader();
+        prepared.forget(1);
+        prepared.park_reader(SsId(5));
+        assert_eq!(at_reader(&prepared, 2), None);
+        assert!(prepared.take_closing().is_empty());
+        let next = |prepared: &mut Prepared, id| {
+            let tracked = prepared.tracked_mut(id).unwrap();
+            tracked.prepared_at_reader(Some(id + 20));
+        };
+        next(&mut prepared, 2);
+        prepared.park_reader(SsId(6));
+        prepared.forget(2);
+        // The client's id may be another statement's by now.
+        prepared.remember(2, Head::new(b"y"), Some(whole(1)));
+        prepared.track(2, Tracked::new(Place::Reader, 0));
+        prepared.reader_is_back(SsId(5));
+        assert_eq!(prepared.take_closing(), [11, 12]);
+        assert_eq!(at_reader(&prepared, 2), None);
+        next(&mut prepared, 2);
+        prepared.park_reader(SsId(5));
+        prepared.reader_is_back(SsId(6));
+        assert_eq!(prepared.take_closing(), [22]);
+        assert_eq!(at_reader(&prepared, 2), None);
+        prepared.forget_parked(SsId(5));
+        prepared.reader_is_back(SsId(5));
+        assert_eq!(at_reader(&prepared, 2), None);
+        assert!(prepared.take_closing().is_empty() && prepared.parked.is_empty());
     }
 
     #[test]

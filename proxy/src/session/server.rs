@@ -15,8 +15,8 @@ pub struct ServerSession {
     pub node: SocketAddr,
     /// The node's id of the connection.
     pub connection_id: ConnectionId,
-    /// What its node is to the session.
-    pub seat: Seat,
+    /// What its node is to the session; nothing for now where the session has more than its record has room for.
+    pub seat: Option<Seat>,
     /// Where the connection is in its life.
     pub state: ServerState,
     /// The versions of the client session's state that this connection has been brought to.
@@ -38,7 +38,7 @@ impl ServerSession {
             ss_id,
             node,
             connection_id,
-            seat: Seat::Writer,
+            seat: Some(Seat::Writer),
             state: ServerState::Init,
             versions: Versions::default(),
             status: Status::default(),

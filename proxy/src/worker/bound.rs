@@ -7,7 +7,7 @@ use std::{
 };
 
 use sluice_ebpf::{
-    record::{Role, Seat},
+    record::{Binding, Role, Seat},
     wire::Side,
 };
 
@@ -37,8 +37,10 @@ pub(super) struct Bound<'a> {
 enum Whose<'a> {
     /// Wherever it has moved to: the client's connection goes along.
     Session(&'a Entry),
-    /// There, as long as the connection lives: that with this node.
+    /// There: the connection with this node.
     Place(Place, Seat),
+    /// Nowhere: the programs let it alone.
+    Nobody,
 }
 
 impl<'a> Bound<'a> {
@@ -65,6 +67,32 @@ impl<'a> Bound<'a> {
         }
     }
 
+    /// Has the programs let this node's connection alone.
+    pub(super) fn leave(&mut self) {
+        if let Whose::Place(place, _) = &self.whose {
+            remove(self.worker, place, self.local, self.remote);
+            self.whose = Whose::Nobody;
+        }
+    }
+
+    /// This node's connection is the reader's at another place from now on.
+    ///
+    /// # Errors
+    /// The kernel cannot be told. It stays where it was.
+    pub(super) fn be_readers(&mut self, place: Place) -> Result<(), KernelError> {
+        if let (Some(bindings), Some(slot)) = (&self.worker.bindings, &place.slot) {
+            let binding = Binding {
+                session: place.number,
+                slot: slot.index(),
+                role: Role::ReaderLeftAlone as u32,
+            };
+            let mut bindings = bindings.borrow_mut();
+            bindings.assign(self.local, self.remote, binding)?;
+        }
+        self.whose = Whose::Place(place, Seat::Reader);
+        Ok(())
+    }
+
     /// Says how this node's connection is to be closed ([`way::settle`]).
     pub(super) fn settle(&self, leg: &Leg) {
         if let Whose::Place(place, seat) = &self.whose {
@@ -78,6 +106,7 @@ impl Drop for Bound<'_> {
         let (place, side) = match &self.whose {
             Whose::Session(entry) => (entry.place(), Side::Client),
             Whose::Place(place, seat) => (place.clone(), Side::Node(*seat)),
+            Whose::Nobody => return,
         };
         let is_used = match side {
             // A session may go on without its reader.

@@ -9,11 +9,14 @@ use super::{close::End, serve::Serving};
 use crate::session::SsId;
 
 impl Serving<'_> {
-    /// Whether this is the reader's id; if so it is ended, and another opened when one is needed.
+    /// Whether this is the reader's id, or that of one which is parked; if so it is ended, and another opened when one is needed.
     ///
     /// # Errors
     /// As [`Serving::turn`].
     pub(super) async fn end_reader(&mut self, ss_id: SsId) -> Result<bool, End> {
+        if self.end_parked(ss_id) {
+            return Ok(true);
+        }
         let id = match self.reading.seat {
             Seat::Reader => self.entry.session.borrow().bound,
             Seat::Writer => self.reading.aside.as_ref().map(|aside| aside.ss_id),
@@ -56,7 +59,7 @@ impl Serving<'_> {
         })
     }
 
-    fn reader_idle_timeout(&self) -> Duration {
+    pub(super) fn reader_idle_timeout(&self) -> Duration {
         let settings = self.worker.process.settings();
         let session = self.entry.session.borrow();
         let cluster = settings.cluster(&session.login.cluster);

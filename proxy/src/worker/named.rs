@@ -22,7 +22,7 @@ impl Serving<'_> {
         }
         if other.is_some() {
             self.turn_to_writer().await?;
-            self.drop_reader();
+            self.park_reader().await?;
             self.reading.named = other;
         }
         self.turn_to_reader().await

@@ -2,15 +2,15 @@
 //! the two change places at a command boundary, when a command comes that is for the other node. The reader is opened for the first such command,
 //! and told before each use what has changed in the session meanwhile. Where it cannot be had, or not be told, the writer reads.
 
-use std::{future::pending, mem::swap, time::Duration};
+use std::mem::swap;
 
 use bytes::BytesMut;
 use sluice_ebpf::{
     reason::RelayReason,
     record::{Seat, takes},
-    wire::{self, Side, phase},
+    wire::Side,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     accept::candidate,
@@ -19,6 +19,7 @@ use super::{
     clock,
     close::End,
     login::Target,
+    parked::Parked,
     reads::Counted,
     relay::{Got, read_into},
     serve::Serving,
@@ -30,7 +31,6 @@ use super::{
 use crate::{
     admin::ConnectionKind,
     config::{NodeAddress, Policy},
-    kernel::quiesce::quiesce,
     net::Leg,
     protocol::{capability::Capabilities, command},
     route::reader::{Choice, is_reader, readers},
@@ -43,10 +43,6 @@ use crate::{
     },
 };
 
-/// How long to wait for the end of an earlier reader's connection.
-const CLEAR_TIME: Duration = Duration::from_secs(1);
-/// How often to look for it.
-const CLEAR_LOOK: Duration = Duration::from_millis(20);
 /// `COM_RESET_CONNECTION` as a packet.
 const RESET: [u8; 5] = [1, 0, 0, 0, command::RESET_CONNECTION];
 
@@ -70,6 +66,8 @@ pub(super) struct Reading<'a> {
     pub(super) seat: Seat,
     /// The other one.
     pub(super) aside: Option<Box<Aside<'a>>>,
+    /// Those that were its reader before, in the order in which they left that seat.
+    pub(super) parked: Vec<Parked<'a>>,
     /// What has become known of nodes is yet to be looked at: a command was under way. Nothing is offered to the kernel before.
     pub(super) is_due: bool,
     /// The command under way may change what decides where reads go: nothing is offered to the kernel before it has.
@@ -81,7 +79,7 @@ pub(super) struct Reading<'a> {
     /// The replica that a hint has named, to be tried first.
     pub(super) named: Option<NodeAddress>,
     /// The session's place among those that read from its reader.
-    counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
     /// The node that was used last before a statement was prepared that asks about the one before, and how many commands had been spliced then.
     pub(super) asked_last: Option<(Seat, u64)>,
 }
@@ -101,11 +99,11 @@ impl Reading<'_> {
 /// A server session that is not used now.
 pub(super) struct Aside<'a> {
     /// First, so that it is dropped before the leg: no stale entry meets a reused port.
-    bound: Bound<'a>,
+    pub(super) bound: Bound<'a>,
     pub(super) leg: Leg,
     pub(super) rest: BytesMut,
     node_capabilities: Capabilities,
-    target: Target,
+    pub(super) target: Target,
     pub(super) ss_id: SsId,
     pub(super) way: Result<Path, RelayReason>,
     /// It has said something unasked, or has gone.
@@ -243,7 +241,11 @@ impl<'a> Serving<'a> {
         self.forget_gone_readers();
         let ready = match self.reading.aside {
             Some(_) => self.bring_up().await,
-            None => self.open_reader().await,
+            None => match self.open_reader().await {
+                // It may have been parked.
+                Ok(()) => self.bring_up().await,
+                Err(why) => Err(why),
+            },
         };
         if let Err(why) = ready {
             self.part_from_dead_reader().await?;
@@ -277,7 +279,7 @@ impl<'a> Serving<'a> {
     }
 
     /// Whether the reader that stands aside is still there; what it says unasked is that it leaves.
-    fn is_reader_alive(&mut self) -> bool {
+    pub(super) fn is_reader_alive(&mut self) -> bool {
         let worker = self.worker;
         let Some(aside) = &mut self.reading.aside else {
             return true;
@@ -299,35 +301,6 @@ impl<'a> Serving<'a> {
             self.is_dismissed = true;
             return Err(End::NodeClosed);
         }
-        Ok(())
-    }
-
-    /// Has the record forget the connection of an earlier reader: another one takes its place there.
-    async fn clear_seat(&self) -> Result<(), String> {
-        let place = self.entry.place();
-        let Some(slot) = place.slot.as_ref().filter(|slot| slot.is_joined()) else {
-            return Ok(());
-        };
-        if *slot.wire().leg(Side::Node(Seat::Reader)) == wire::Leg::default() {
-            return Ok(());
-        }
-        let is_needed = || {
-            let wire = slot.wire();
-            let is_its = wire.seat == Seat::Reader as u32 && wire.phase != phase::RELAYED;
-            is_its || self.worker.lingerers.borrow().has(&place)
-        };
-        let deadline = Instant::now() + CLEAR_TIME;
-        while is_needed() {
-            if Instant::now() > deadline {
-                return Err("the connection of its last reader has not ended".to_owned());
-            }
-            let _ = timeout(CLEAR_LOOK, pending::<()>()).await;
-        }
-        let quiet = tokio::task::spawn_blocking(quiesce).await;
-        if !matches!(quiet, Ok(Ok(()))) {
-            return Err("the record of its last reader cannot be cleared".to_owned());
-        }
-        slot.clear_reader();
         Ok(())
     }
 
@@ -374,15 +347,17 @@ impl<'a> Serving<'a> {
     /// Takes server sessions whose connection is gone out of the session.
     fn forget_gone_readers(&self) {
         let mut session = self.entry.session.borrow_mut();
-        let kept = [
-            session.bound,
-            self.reading.aside.as_ref().map(|aside| aside.ss_id),
-        ];
+        let aside = self.reading.aside.as_ref().map(|aside| aside.ss_id);
+        let kept: Vec<_> = self
+            .parked_ids()
+            .chain(session.bound)
+            .chain(aside)
+            .collect();
         let gone: Vec<_> = session
             .servers
             .iter()
             .map(|server| server.ss_id)
-            .filter(|ss_id| !kept.contains(&Some(*ss_id)))
+            .filter(|ss_id| !kept.contains(ss_id))
             .collect();
         for ss_id in gone {
             session.remove_server(ss_id);
@@ -401,8 +376,11 @@ impl<'a> Serving<'a> {
     }
 
     /// The client has reset the session.
-    pub(super) const fn reset_reader(&mut self) {
+    pub(super) fn reset_reader(&mut self) {
         self.reading.must_reset = self.reading.aside.is_some();
+        for parked in &mut self.reading.parked {
+            parked.must_reset = true;
+        }
     }
 
     /// Something has become known of nodes: whether the session's reader may go on to take reads, or one is to be looked for.
@@ -412,11 +390,12 @@ impl<'a> Serving<'a> {
     pub(super) async fn review_reader(&mut self) -> Result<(), End> {
         let before = self.reading.wish;
         self.look_at_policy();
-        let reader = self.reader();
         let process = &self.worker.process;
         let settings = process.settings();
         let login = self.entry.session.borrow().login.clone();
         let cluster = settings.cluster_of(&login.cluster, &login.tenant);
+        self.review_parked(cluster);
+        let reader = self.reader();
         let is_fit = reader.is_none_or(|node| {
             cluster.is_some_and(|cluster| is_reader(&process.health.book(), cluster, node))
         });
@@ -441,7 +420,7 @@ impl<'a> Serving<'a> {
         Ok(())
     }
 
-    /// Opens a server session at the first replica that has the session. The inner error says why there is none.
+    /// Has the session have a server session at the first replica that has it: one that was parked there, or a new one. The error says why there is none.
     async fn open_reader(&mut self) -> Result<(), String> {
         let told = self.told()?;
         let named = self.reading.named.take();
@@ -468,18 +447,19 @@ impl<'a> Serving<'a> {
                 .filter_map(|node| candidate(process, cluster, node).ok())
                 .collect::<Vec<_>>()
         };
-        let credential = self.credential().await.map_err(NoCredential::into_text)?;
         let place = self.entry.place();
-        let mut failure = None;
+        let (mut credential, mut failure) = (None, None);
         for candidate in candidates {
             self.clear_seat().await?;
-            let opened = self.open_one(
-                candidate,
-                &place,
-                Seat::Reader,
-                &credential,
-                told.as_deref(),
-            );
+            if self.take_parked(&candidate.node) {
+                return Ok(());
+            }
+            let known = match credential.take() {
+                Some(known) => known,
+                None => self.credential().await.map_err(NoCredential::into_text)?,
+            };
+            let known = credential.insert(known);
+            let opened = self.open_one(candidate, &place, Seat::Reader, known, told.as_deref());
             match opened.await {
                 Ok(fresh) => {
                     self.stand_aside(fresh);
@@ -509,7 +489,7 @@ impl<'a> Serving<'a> {
             state: ServerState::KeepAlivePooled,
             opened_at_ns: clock::now_ns(),
             versions,
-            seat: Seat::Reader,
+            seat: Some(Seat::Reader),
             ..ServerSession::new(
                 ss_id,
                 fresh.target.address,

@@ -86,6 +86,7 @@ impl Serving<'_> {
                         self.hear_aside();
                     }
                 }
+                () = self.parked_wants() => self.look_at_parked(),
                 () = entry.variables_wanted() => {
                     Box::pin(self.read_variables_idle()).await?;
                     return Ok(());

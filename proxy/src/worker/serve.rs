@@ -495,6 +495,7 @@ impl<'a> Serving<'a> {
         self.note_status(Status::of(ok.status));
         self.collation = collation;
         self.drop_reader();
+        self.drop_parked();
         self.forget();
         {
             let mut session = self.entry.session.borrow_mut();

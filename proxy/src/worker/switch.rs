@@ -150,10 +150,10 @@ impl<'a> Serving<'a> {
     /// # Errors
     /// The session has ended.
     pub(super) async fn grant(&mut self, wish: Switch) -> Result<(), End> {
-        let bound = self.entry.session.borrow().bound;
+        let seat = self.entry.session.borrow().seat_of(wish.ss_id);
         let outcome = if wish.outcome.is_closed() {
             return Ok(());
-        } else if bound == Some(wish.ss_id) && self.reading.seat == Seat::Writer {
+        } else if seat == Some(Seat::Writer) {
             self.switch(self.candidates(false)).await?.map(drop)
         } else if self.end_reader(wish.ss_id).await? {
             Ok(())
@@ -438,6 +438,7 @@ impl<'a> Serving<'a> {
     pub(super) fn adopt(&mut self, fresh: Fresh<'a>, place: Place) -> SsId {
         // Its connection belongs to the record that the session leaves.
         self.drop_reader();
+        self.drop_parked();
         self.reading.own_writes.writer_is_new();
         self.node_capabilities = fresh.greeting.capabilities;
         self.target = fresh.target;

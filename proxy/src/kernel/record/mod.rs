@@ -16,12 +16,11 @@ use sluice_ebpf::{
     notes::{self, Note},
     reason::{TrapReason, WaitReason},
     record::{
-        Aside, HEAD_BYTES, Hop, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path,
-        takes,
+        Aside, HEAD_BYTES, Joint, Offsets, STATEMENTS, Seat, Session, TRAPS, Tuple, path, takes,
     },
     response::{Status, format},
     statement,
-    wire::{Leg, Wire},
+    wire::Wire,
 };
 
 use crate::{
@@ -103,6 +102,10 @@ macro_rules! half {
         half_word!($slot, $($field)+).load(Ordering::Acquire)
     };
 }
+
+mod reader;
+
+pub use reader::ReadersLeg;
 
 /// What the kernel is offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -239,22 +242,6 @@ impl Slot {
         let client = earlier.wire().client.settled();
         // SAFETY: aligned, in the mapping; no program knows this record for the client's connection yet.
         unsafe { (&raw mut (*self.at()).wire.client).write_volatile(client) };
-    }
-
-    /// Forgets the connection that the reader has had, for another one. Only where no program knows that of the earlier one any more, nor runs that has
-    /// looked before, and where nothing that bypassed it is outstanding.
-    pub fn clear_reader(&self) {
-        let at = self.at();
-        // SAFETY: aligned, in the mapping, and there are as many as seats; as said above, no program writes it.
-        unsafe {
-            let nodes = (&raw mut (*at).wire.nodes).cast::<Leg>();
-            nodes
-                .add(Seat::Reader as usize)
-                .write_volatile(Leg::default());
-            let hops = (&raw mut (*at).hops.nodes).cast::<Hop>();
-            hops.add(Seat::Reader as usize)
-                .write_volatile(Hop::default());
-        }
     }
 
     /// The session has ended; the record goes on to translate what its connections still say.
@@ -515,12 +502,14 @@ mod tests {
 
     use super::*;
 
+    static SLOTS: AtomicU32 = AtomicU32::new(0);
+
     /// A record in memory of its own.
-    fn slot() -> Slot {
+    pub(super) fn slot() -> Slot {
         let name = format!(
-            "sluice-record-{}-{:?}",
+            "sluice-record-{}-{}",
             std::process::id(),
-            std::thread::current().id()
+            SLOTS.fetch_add(1, Ordering::Relaxed)
         );
         let path = std::env::temp_dir().join(name);
         let file = File::options()
