@@ -180,7 +180,7 @@ fn reads_and_writes(stage: &Stage) -> Result<()> {
         shown
             .iter()
             .flatten()
-            .any(|cell| cell.as_deref() == Some("2")),
+            .any(|cell| cell.as_deref() == Some("3")),
         "{shown:?}"
     );
     let reads_at = attribute::splice(&mut client)?.text("reads_at")?.to_owned();
