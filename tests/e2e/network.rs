@@ -18,7 +18,10 @@ use sluice_tests::{
 use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -33,6 +36,10 @@ pub(crate) const CASES: &[Case] = &[
         .local()
         .root(),
     Case::new("checksums_are_seen", checksums_are_seen)
+        .only(Path::Relayed)
+        .local()
+        .root(),
+    Case::new("captures_end", captures_end)
         .only(Path::Relayed)
         .local()
         .root(),
@@ -171,6 +178,27 @@ fn captured(network: &Network, send: impl FnOnce() -> Result<()>) -> Result<Arri
     let arrived = capture.end()?;
     assert_eq!(arrived.missed, 0, "{arrived:?}");
     Ok(arrived)
+}
+
+/// Though the interface is never silent.
+fn captures_end(_: &Stage) -> Result<()> {
+    let network = Network::new()?;
+    let frames = Frames::open(network.proxy(), network::PROXY_NODE_INTERFACE)?;
+    let capture = Capture::start(network.node(), network::NODE_INTERFACE)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sends = || {
+            wait::every(Duration::from_millis(5), &is_over, || {
+                ensure!(frames.send(&[0; HEADER_BYTES + 60]), "not sent");
+                Ok(())
+            })
+        };
+        let sending = scope.spawn(sends);
+        let arrived = capture.end();
+        is_over.store(true, Ordering::Relaxed);
+        wait::joined(sending.join(), "the sender")??;
+        arrived.map(drop)
+    })
 }
 
 fn checksums_are_seen(_: &Stage) -> Result<()> {

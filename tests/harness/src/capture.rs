@@ -12,11 +12,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-/// How long the interface must have been silent at the end.
+/// How long the interface is silent when everything has come.
 const SILENCE: Duration = Duration::from_millis(100);
+/// How long to wait for that: an interface at which a daemon asks nodes how they are is never silent.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// As many wrong ones are kept as texts.
 const TEXTS: usize = 10;
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum is still to be filled in.
@@ -75,12 +77,18 @@ impl Capture {
 fn look(frames: &Frames, is_over: &AtomicBool) -> Result<Arrived> {
     let mut arrived = Arrived::default();
     let mut buffer = vec![0; FRAME_BYTES_MAX];
+    let mut over_since = None;
     loop {
-        let was_over = is_over.load(Ordering::Relaxed);
+        if is_over.load(Ordering::Relaxed) {
+            over_since.get_or_insert_with(Instant::now);
+        }
         match frames.receive(&mut buffer)? {
             Some(frame) => arrived.add(frame),
-            None if was_over => break,
+            None if over_since.is_some() => break,
             None => {}
+        }
+        if over_since.is_some_and(|since| since.elapsed() > PATIENCE) {
+            break;
         }
     }
     arrived.missed = frames.missed()?.into();
