@@ -174,7 +174,7 @@ fn play(world: &World, tally: &Tally, options: Options) -> Result<()> {
         world.faults_have_happened()?;
     }
     world.nothing_is_left()?;
-    world.replica_has_only_followed()?;
+    world.replicas_have_only_followed()?;
     world.take_stock(tally)?;
     let resident = world.resident()?;
     tally.resident_last.store(resident, Ordering::Relaxed);

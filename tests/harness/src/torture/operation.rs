@@ -56,6 +56,8 @@ pub enum Turn {
     Echo(Text),
     /// A text that comes back as only the primary answers it.
     EchoAtPrimary(Text),
+    /// A text that comes back, with a hint that leads the session to the replica of this number.
+    Lead(usize, Text),
 }
 
 /// A parameter of a prepared statement.

@@ -6,6 +6,7 @@ use super::{
         Victim,
     },
     size,
+    world::REPLICAS,
 };
 use crate::{pattern::Random, wire::Pace};
 use std::time::Duration;
@@ -135,10 +136,11 @@ impl Plan {
     }
 
     fn turns(&mut self) -> Operation {
-        let turn = |plan: &mut Self| match plan.below(8) {
+        let turn = |plan: &mut Self| match plan.below(10) {
             0..3 => Turn::Node,
             3 => Turn::NodeInTransaction,
             4 | 5 => Turn::Echo(plan.part_text()),
+            6 | 7 => Turn::Lead(1 + plan.below(REPLICAS), plan.part_text()),
             _ => Turn::EchoAtPrimary(plan.part_text()),
         };
         let count = 2 + self.below(20);

@@ -68,6 +68,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Who a client is whose reads go to the replica.
 pub const USER_SPLIT: &str = "modest@sys#split";
 
+/// How many replicas there are. The troubles are the first one's.
+pub const REPLICAS: usize = 2;
+
 /// A node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -86,7 +89,7 @@ pub fn role(connection: &mut Connection) -> Result<Role> {
     let sql = "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_VARIABLES WHERE VARIABLE_NAME = 'SERVER_ID'";
     match connection.run(sql)?.text()?.as_str() {
         "1" => Ok(Role::Primary),
-        "2" => Ok(Role::Replica),
+        "2" | "3" => Ok(Role::Replica),
         other => bail!("node {other} answers"),
     }
 }
@@ -103,7 +106,7 @@ pub fn role_of_writer(connection: &mut Connection) -> Result<Role> {
     Ok(role)
 }
 
-/// The nodes, a primary and its replica, and the daemon, which knows the primary as a cluster and both as another one.
+/// The nodes, a primary and its replicas, and the daemon, which knows the primary as a cluster and all as another one.
 #[derive(Debug)]
 pub struct World {
     topology: Topology,
@@ -142,9 +145,9 @@ impl World {
             // As `World::make_curious`, for connections of a daemon that was killed.
             options.extend(["--tcp-keepalive-time=10", "--tcp-keepalive-interval=2"]);
         }
-        let nodes = Cluster::start_with(&hosts.node, 1, &options)?;
+        let nodes = Cluster::start_with(&hosts.node, REPLICAS, &options)?;
         let one = config::Cluster::mysql("torture", &[nodes.address(0)?]);
-        let both = nodes
+        let all = nodes
             .configured("split")
             .line("policy = \"read-write-split\"")
             .line("wait_for_my_writes = \"1s\"");
@@ -152,7 +155,7 @@ impl World {
         let config = Config::new()
             .line("health.timeout = \"20s\"")
             .cluster(one.monitor(USER_MONITOR, PASSWORD))
-            .cluster(both);
+            .cluster(all);
         let path = ["--splice", way.splice(), "--path", way.name()];
         let namespaces: &[&str] = match topology {
             Topology::Local => &[],
@@ -190,22 +193,24 @@ impl World {
         })
     }
 
-    /// Waits until the replica has all that the primary has.
+    /// Waits until the replicas have all that the primary has.
     ///
     /// # Errors
     ///
-    /// When one of them does not answer, or the replica stands still.
+    /// When one of them does not answer, or a replica stands still.
     pub fn catch_up(&self) -> Result<()> {
         let position = self.direct(0)?.run("SELECT @@gtid_binlog_pos")?.text()?;
-        let mut replica = self.direct_to(self.reader()?, 0)?;
         let seconds = PATIENCE.as_secs();
         let sql = format!("SELECT MASTER_GTID_WAIT('{position}', {seconds})");
-        let waited = replica.run(&sql)?.text()?;
-        ensure!(waited == "0", "the replica does not get to {position}");
+        for number in 1..=REPLICAS {
+            let mut replica = self.direct_to(self.nodes.server(number)?, 0)?;
+            let waited = replica.run(&sql)?.text()?;
+            ensure!(waited == "0", "replica {number} does not get to {position}");
+        }
         Ok(())
     }
 
-    /// Has the replica take nothing from the primary meanwhile.
+    /// Has the first replica take nothing from the primary meanwhile.
     ///
     /// # Errors
     ///
@@ -218,16 +223,23 @@ impl World {
         done
     }
 
-    /// Checks that the replica has all that the primary has, and has been written to by nobody else.
+    /// Checks that the replicas have all that the primary has, and have been written to by nobody else.
     ///
     /// # Errors
     ///
-    /// When it has been, or does not follow.
-    pub fn replica_has_only_followed(&self) -> Result<()> {
+    /// When one has been, or does not follow.
+    pub fn replicas_have_only_followed(&self) -> Result<()> {
         self.catch_up()?;
-        let mut replica = self.direct_to(self.reader()?, 0)?;
-        let own = replica.run("SELECT @@gtid_binlog_pos")?.text()?;
-        ensure!(own.is_empty(), "the replica was written to: {own}");
+        for number in 1..=REPLICAS {
+            let mut replica = self.direct_to(self.nodes.server(number)?, 0)?;
+            // The last that each server has written (domain, server, number): what it has of the primary's is in its own log, too.
+            let written = replica.run("SELECT @@gtid_binlog_state")?.text()?;
+            let mut servers = written.split(',').map(|id| id.split('-').nth(1));
+            ensure!(
+                servers.all(|server| server == Some("1")),
+                "replica {number} was written to: {written}"
+            );
+        }
         Ok(())
     }
 
@@ -250,7 +262,16 @@ impl World {
         self.nodes.server(0)
     }
 
-    /// The replica.
+    /// Where the replica of this number, from 1 on, listens.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn replica(&self, number: usize) -> Result<SocketAddr> {
+        self.nodes.address(number)
+    }
+
+    /// The first replica.
     ///
     /// # Errors
     ///
@@ -418,7 +439,9 @@ impl World {
         let sql = "SELECT id, host, command, time, state, LEFT(info, 80) FROM information_schema.processlist \
             WHERE user IN ('app', 'modest') AND id <> CONNECTION_ID() AND command <> 'Binlog Dump'";
         let mut operator = self.operator()?;
-        let mut nodes = [self.direct(0)?, self.direct_to(self.reader()?, 0)?];
+        let nodes = 0..=REPLICAS;
+        let nodes = nodes.map(|number| self.direct_to(self.nodes.server(number)?, 0));
+        let mut nodes = nodes.collect::<Result<Vec<_>>>()?;
         let mut left = String::new();
         crate::wait::until_true("no session is left", Duration::from_secs(40), || {
             let ours = operator.run("SHOW PROXYSESSION")?.texts()?;
@@ -488,8 +511,8 @@ impl World {
             }
             Err(error) => write_line(&mut text, &format!("ATTRIBUTE: {error:#}")),
         }
-        let nodes = [0, 1].map(|at| self.nodes.address(at));
-        let addresses = nodes.into_iter().flatten().chain([self.address]);
+        let nodes = (0..=REPLICAS).map(|at| self.nodes.address(at));
+        let addresses = nodes.flatten().chain([self.address]);
         let ports: Vec<_> = addresses
             .map(|address| address.port())
             .map(|port| format!("sport = :{port} or dport = :{port}"))

@@ -25,6 +25,12 @@ impl Client<'_> {
                     let value = text.letters();
                     self.round_trip(&[b"SELECT '", &value[..], b"'"].concat(), &value)?;
                 }
+                Turn::Lead(replica, text) => {
+                    let value = text.letters();
+                    let node = self.scene.world.replica(*replica)?;
+                    let hint = format!("SELECT /*+ ROUTE({node}) */ '");
+                    self.round_trip(&[hint.as_bytes(), &value[..], b"'"].concat(), &value)?;
+                }
                 Turn::EchoAtPrimary(text) => {
                     let mut value = text.letters();
                     let sql = [b"SELECT REVERSE('", &value[..], b"')"].concat();
