@@ -152,8 +152,13 @@ impl World {
             .line("policy = \"read-write-split\"")
             .line("wait_for_my_writes = \"1s\"");
         // A node that answers late, as the machine is busy, is none that hangs: sessions must not go to the replica with their writes.
-        let config = Config::new()
-            .line("health.timeout = \"20s\"")
+        let config = Config::new().line("health.timeout = \"20s\"");
+        let config = match faults {
+            0 => config,
+            // And for those of clients whose RST is lost.
+            _ => config.line("keepalive_idle = \"10s\""),
+        };
+        let config = config
             .cluster(one.monitor(USER_MONITOR, PASSWORD))
             .cluster(all);
         let path = ["--splice", way.splice(), "--path", way.name()];
