@@ -277,8 +277,7 @@ fn open_at(stage: &Stage, site: &Site, node: usize) -> Result<usize> {
     })?
 }
 
-/// Drivers that prepare each statement for one execution leave none behind, at any node: a replica is told of what was closed when it is next asked for
-/// another one.
+/// Drivers that prepare each statement for one execution leave none behind, at any node; a replica is told when it is next asked for another one.
 fn closed_at_all(stage: &Stage) -> Result<()> {
     let site = Site::new(stage)?;
     let mut client = site.client()?;
@@ -303,12 +302,10 @@ fn closed_at_all(stage: &Stage) -> Result<()> {
     says(&mut client, &kept, "kept", &reader)?;
     let last = client.prepare(NODE)?;
     says(&mut client, &last, "last", &reader)?;
-    wait::until_true("closed statements are gone", DEADLINE, || {
-        Ok(open_at(stage, &site, 0)? <= 2)
-    })?;
+    let are_gone = || Ok(open_at(stage, &site, 0)? <= 2);
+    wait::until_true("closed statements are gone", DEADLINE, are_gone)?;
     for replica in [1, 2] {
-        let open = open_at(stage, &site, replica)?;
-        ensure!(open <= 3, "{open} open at replica {replica}");
+        ensure!(open_at(stage, &site, replica)? <= 3, "open at {replica}");
     }
     Ok(())
 }
