@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
 
 /// How long all topologies are tortured, at the same time, by `cargo xtask test`.
 const SECONDS_IN_TEST: &str = "120";
-/// What befalls the daemon meanwhile, and loses no session. What each of the other troubles may do is the subject of the end-to-end tests.
+/// What befalls the daemon meanwhile, and loses no session.
 const TROUBLES_IN_TEST: &str =
     "daemon-stopped,splice-off,daemon-reloaded,path-relay,splice-limit,routes-changed";
 
@@ -28,17 +28,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     start(&arguments.arguments)
 }
 
-/// What belongs to `cargo xtask test`; the daemon has been built.
+/// What belongs to `cargo xtask test`; the daemon has been built. First long and strict, as nothing explains the loss of a session; then with everything
+/// that there is, over links that lose; then through the daemon alone.
 pub(crate) fn run_in_test() -> Result<()> {
-    let arguments = [
-        "--seconds",
-        SECONDS_IN_TEST,
-        "--clients",
-        "5",
-        "--trouble",
-        TROUBLES_IN_TEST,
-    ];
-    start(&arguments.map(str::to_owned))
+    for arguments in [
+        &["--seconds", SECONDS_IN_TEST, "--trouble", TROUBLES_IN_TEST][..],
+        &["--seconds", "30", "--rest", "4", "--faults", "1"],
+        &["--seconds", "20", "--no-troubles", "--path", "relay"],
+    ] {
+        let arguments = [&["--clients", "5"], arguments].concat();
+        start(&arguments.into_iter().map(str::to_owned).collect::<Vec<_>>())?;
+    }
+    Ok(())
 }
 
 fn start(arguments: &[String]) -> Result<()> {

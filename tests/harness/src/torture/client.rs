@@ -54,7 +54,8 @@ pub struct Since {
 #[derive(Debug)]
 pub struct Session {
     pub(super) connection: Connection,
-    opened: Instant,
+    /// When it was opened, or had survived what had befallen it.
+    since: Instant,
     /// `SELECT ?`, once it is needed.
     pub(super) echo: Option<Prepared>,
     /// `@v`.
@@ -110,6 +111,9 @@ pub struct Client<'a> {
     spoils: bool,
 }
 
+/// `COM_PING`'s payload.
+const PING: [u8; 1] = [0x0e];
+
 /// Logins are tried again for this long while something explains why they fail.
 const LOGIN: Duration = Duration::from_mins(1);
 
@@ -164,7 +168,7 @@ impl<'a> Client<'a> {
         let session = self.session.take();
         let since = session
             .as_ref()
-            .map_or(start, |session| session.opened.min(start));
+            .map_or(start, |session| session.since.min(start));
         let befallen = self.scene.troubles.befallen(since).of(self.splits);
         let tally = self.scene.tally;
         let fault = verdict::of(error);
@@ -184,17 +188,34 @@ impl<'a> Client<'a> {
     fn ready(&mut self) -> Result<()> {
         if self.splits
             && let Some(session) = &self.session
-            && self.scene.troubles.has_lost_primary(session.opened)
+            && self.scene.troubles.has_lost_primary(session.since)
         {
             // It may write at a replica now, or wherever the proxy has it.
             self.session = None;
         }
+        self.look_whether_it_survived();
         if self.session.is_none() {
             self.session = Some(self.new_session()?);
             self.watched.session(self.identity());
             self.settle()?;
         }
         Ok(())
+    }
+
+    /// A session that reads at the replica may survive its end. What befalls it after that the end does not explain.
+    fn look_whether_it_survived(&mut self) {
+        let (troubles, now) = (self.scene.troubles, Instant::now());
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if !self.splits || troubles.befallen(session.since) == troubles.befallen(now) {
+            return;
+        }
+        let answer = session.connection.command(&PING);
+        match answer.and_then(|answer| answer.outcome.ok()) {
+            Ok(()) => session.since = now,
+            Err(error) => self.judge(&error, now, false),
+        }
     }
 
     fn capabilities(&self) -> u32 {
@@ -222,7 +243,7 @@ impl<'a> Client<'a> {
         }
         Ok(Session {
             connection,
-            opened: Instant::now(),
+            since: Instant::now(),
             echo: None,
             variable: None,
             piped: None,

@@ -106,6 +106,11 @@ pub fn run(topology: Topology, options: Options) -> Result<bool> {
             "a daemon held {settled} bytes in its second to fourth minute, and {end} at its end"
         );
     }
+    let regimes = tally.of_daemons("splice_regimes");
+    ensure!(
+        (regimes > 0) == way.splices_in(topology),
+        "the kernel has spliced {regimes} times"
+    );
     let [there, elsewhere] = [&tally.at_reader, &tally.at_writer].map(tally::read);
     let are_few = options.faults > 0 && elsewhere < READS_MIN;
     ensure!(

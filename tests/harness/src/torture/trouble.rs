@@ -172,6 +172,11 @@ impl Trouble {
         }
     }
 
+    /// Whether a run in this topology can have it: one on the machine itself leaves that one's addresses alone.
+    fn can_happen(self, topology: Topology) -> bool {
+        topology != Topology::Local || !matches!(self, Self::RoutesChange(_))
+    }
+
     /// How sessions may be lost by it.
     pub fn loss(self) -> Option<Loss> {
         match self {
@@ -308,6 +313,9 @@ pub fn make(scene: Scene<'_>, options: Options, is_over: &AtomicBool) -> Result<
         if is_over.load(Ordering::Relaxed) {
             break;
         }
+        if !trouble.can_happen(world.topology()) {
+            continue;
+        }
         let loss = trouble.loss();
         if let Some(loss) = loss {
             troubles.begin(loss);
@@ -365,12 +373,10 @@ fn happen(
         }
         Trouble::SpliceLimit(kib) => set("splice_limit", &format!("{kib}KiB"))?,
         Trouble::RoutesChange(span) => {
-            if world.topology() != Topology::Local {
-                let proxy = world.hosts().network()?.proxy();
-                proxy.ip(&["address", "add", "10.78.0.9/32", "dev", "lo"])?;
-                pause(span, is_over)?;
-                proxy.ip(&["address", "del", "10.78.0.9/32", "dev", "lo"])?;
-            }
+            let proxy = world.hosts().network()?.proxy();
+            proxy.ip(&["address", "add", "10.78.0.9/32", "dev", "lo"])?;
+            pause(span, is_over)?;
+            proxy.ip(&["address", "del", "10.78.0.9/32", "dev", "lo"])?;
         }
         Trouble::DaemonDies => {
             world.take_stock(tally)?;

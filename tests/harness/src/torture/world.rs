@@ -50,6 +50,16 @@ impl Way {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Local, Self::Wire, Self::Relay];
 
+    /// Whether sessions of this topology are spliced.
+    pub fn splices_in(self, topology: Topology) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Local => topology == Topology::Local,
+            Self::Wire => topology != Topology::Local,
+            Self::Relay => false,
+        }
+    }
+
     /// `splice` that goes with it.
     pub(super) fn splice(self) -> &'static str {
         match self {
