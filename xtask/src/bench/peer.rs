@@ -26,7 +26,7 @@ pub(super) enum Kind {
     Auto,
     /// Sluice, from socket to socket in the kernel (topology local)
     Local,
-    /// Sluice, below the sockets (a remote end)
+    /// Sluice, below the sockets
     Wire,
     /// Sluice, through the daemon
     Relay,
@@ -52,7 +52,6 @@ impl Kind {
     pub(super) fn is_in(self, topology: Topology) -> bool {
         match self {
             Self::Unix | Self::Local => topology == Topology::Local,
-            Self::Wire => topology != Topology::Local,
             _ => true,
         }
     }

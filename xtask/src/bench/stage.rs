@@ -81,7 +81,10 @@ impl Place {
                 Err(error) => return Err(error).context(kind.label()),
             }
         }
-        peers.extend(named.iter().map(Peer::named));
+        // Who is named stands in front of a node of the machine itself.
+        if self.topology == Topology::Local {
+            peers.extend(named.iter().map(Peer::named));
+        }
         Ok(peers)
     }
 }

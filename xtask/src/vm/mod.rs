@@ -233,6 +233,9 @@ fn work(programs: &Programs, arguments: &Arguments, doctor: &Doctor) -> Work {
         // Two worlds are what the memory has room for. Without troubles: a daemon takes half a minute there to start again.
         let mut words = vec![&*torture, "--seconds", &seconds, "--clients", "2"];
         words.extend(["--topology", "local,gateway", "--no-troubles"]);
+        if !doctor.has_local() {
+            words.extend(["--path", "relay"]);
+        }
         work.step("torture", &words);
     }
     work
