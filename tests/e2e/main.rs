@@ -94,6 +94,7 @@ mod transaction;
 mod tunnels;
 mod unreachable_node;
 mod values;
+mod vanished;
 mod variables;
 
 use anyhow::Result;
@@ -124,6 +125,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("broken_node", broken_node::CASES),
     ("abandoned", abandoned::CASES),
     ("values", values::CASES),
+    ("vanished", vanished::CASES),
     ("prepared", prepared::CASES),
     ("prepared_follow", prepared_follow::CASES),
     ("admin_prepared", admin_prepared::CASES),

@@ -18,16 +18,70 @@ use crate::{
 /// What was found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Report {
-    /// Sessions with both ends on this host can be spliced, and the self-test's bytes came through.
+    /// Sessions with both ends on this host can be spliced, by either path, and its self-test's bytes came through.
     pub can_splice: bool,
     lines: Vec<(&'static str, String)>,
 }
 
 /// Looks at the kernel and runs the self-test. Loads the programs for its duration; sessions of a running daemon do not notice.
 pub fn report() -> Report {
+    let mut lines = host();
+    let mut loaded = self_test::load(1, false);
+    let (can_splice, here, remote) = match &mut loaded {
+        Ok(kernel) => {
+            let local = self_test::test_local(kernel);
+            lines.push(("self-test, local", outcome(local.as_ref().map(|_| ()))));
+            if let Ok(found) = &local {
+                let counts = if found.counts_unread_bytes {
+                    "counts all bytes"
+                } else {
+                    "counts spliced bytes only (a defect of this kernel)"
+                };
+                lines.push(("FIONREAD on clients", counts.to_owned()));
+            }
+            let (tested, found, more) = wire::look(kernel);
+            lines.push(("self-test, wire", outcome(tested.as_ref().copied())));
+            lines.extend(more);
+            lines.push(("capabilities, later", later(kernel.needed_later())));
+            let here = match (&local, &tested) {
+                (Ok(_), _) => "spliced between their sockets (path local)",
+                (Err(_), Ok(())) => "spliced below the sockets (path wire) by lo",
+                (Err(_), Err(_)) => "relayed: the self-tests failed",
+            };
+            let can_splice = local.is_ok() || tested.is_ok();
+            (can_splice, here.to_owned(), wire::remote(&found))
+        }
+        Err(error) => {
+            lines.push(("self-test, local", outcome(Err(error))));
+            let why_not = match error {
+                SelfTestError::Capabilities(_) => error.to_string(),
+                _ => "the programs cannot be loaded".to_owned(),
+            };
+            let here = format!("relayed: {why_not}");
+            (false, here, wire::remote(&Err(why_not)))
+        }
+    };
+    lines.push(("client and node on this host", here));
+    lines.extend(remote);
+    lines.extend(foreign::lines(loaded.as_ref().ok()));
+    Report { can_splice, lines }
+}
+
+/// How a self-test went.
+fn outcome(result: Result<(), &SelfTestError>) -> String {
+    match result {
+        Ok(()) => {
+            "passed: commands and 600 kB responses were spliced, a command was trapped".to_owned()
+        }
+        Err(error) => format!("failed: {}", self_test::explain(error)),
+    }
+}
+
+/// What there is before anything is loaded.
+fn host() -> Vec<(&'static str, String)> {
     let missing = privilege::missing();
     let cgroup = probe::cgroup_root();
-    let mut lines = vec![
+    vec![
         ("kernel", probe::release()),
         (
             "type information (BTF)",
@@ -48,45 +102,7 @@ pub fn report() -> Report {
                 format!("missing: {}", privilege::names(missing))
             },
         ),
-    ];
-    let mut tested = self_test::load_and_test(1, false);
-    let outcome = |result: Result<(), &SelfTestError>| match result {
-        Ok(()) => {
-            "passed: commands and 600 kB responses were spliced, a command was trapped".to_owned()
-        }
-        Err(error) => format!("failed: {}", self_test::explain(error)),
-    };
-    lines.push(("self-test, local", outcome(tested.as_ref().map(|_| ()))));
-    let why_not = match &tested {
-        Err(error @ SelfTestError::Capabilities(_)) => error.to_string(),
-        _ => "the self-test failed".to_owned(),
-    };
-    let mut remote = wire::remote(&Err(why_not.clone()));
-    if let Ok((kernel, found)) = &mut tested {
-        let counts = if found.counts_unread_bytes {
-            "counts all bytes"
-        } else {
-            "counts spliced bytes only (a defect of this kernel)"
-        };
-        lines.push(("FIONREAD on clients", counts.to_owned()));
-        let (tested, found, more) = wire::look(kernel);
-        lines.push(("self-test, wire", outcome(tested.as_ref().copied())));
-        lines.extend(more);
-        lines.push(("capabilities, later", later(kernel.needed_later())));
-        remote = wire::remote(&found);
-    }
-    let can_splice = tested.is_ok();
-    let local = if can_splice {
-        "spliced between their sockets (path local)".to_owned()
-    } else {
-        format!("relayed: {why_not}")
-    };
-    lines.push(("client and node on this host", local));
-    lines.extend(remote);
-    lines.extend(foreign::lines(
-        tested.as_ref().ok().map(|(kernel, _)| kernel),
-    ));
-    Report { can_splice, lines }
+    ]
 }
 
 /// What the daemon keeps of its capabilities once it listens.

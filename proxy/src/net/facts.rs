@@ -1,6 +1,6 @@
 //! What a connection's two ends have agreed on (`TCP_INFO`), and whether the wire can join two of them.
 
-use std::{fmt, io, os::fd::AsRawFd};
+use std::{fmt, io, os::fd::AsRawFd, time::Duration};
 
 use sluice_ebpf::record::Joint;
 
@@ -49,6 +49,17 @@ impl Facts {
     /// Those of `getsockopt`; `InvalidData` from a kernel that tells less than these fields.
     pub fn of(socket: &impl AsRawFd) -> io::Result<Self> {
         Ok(Self::read(&information(socket)?))
+    }
+
+    /// How long the peer has acknowledged nothing, if something that was sent to it, or a question whether its window is still shut, waits for that.
+    ///
+    /// # Errors
+    /// As [`Facts::of`].
+    pub fn unacknowledged_for(socket: &impl AsRawFd) -> io::Result<Option<Duration>> {
+        let info = information(socket)?;
+        let waits = info.tcpi_unacked > 0 || info.tcpi_probes > 0;
+        let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
+        Ok(waits.then_some(silence))
     }
 
     fn read(info: &libc::tcp_info) -> Self {

@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -19,6 +19,7 @@ use tokio::{io::Interest, net::TcpStream, time::timeout};
 use super::calls;
 use super::outbox::{Outbox, Post};
 use super::tls::{Socket, Tls};
+use super::watch::{Counts, Watch};
 use crate::config::KEEPALIVE_IDLE_DEFAULT;
 
 /// How much [`Leg::fill`] reads at once, in bytes: more than any usual packet of a login.
@@ -41,35 +42,6 @@ pub struct Leg {
     counts: Arc<Counts>,
     /// Boxed: most legs have none.
     tls: OnceCell<Box<Tls>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    read: AtomicU64,
-    written: AtomicU64,
-}
-
-/// What others may know of a leg, as long as it is open.
-#[derive(Clone, Debug)]
-pub struct Watch {
-    /// The socket's file descriptor.
-    pub fd: RawFd,
-    /// The other end's address.
-    pub peer: SocketAddr,
-    /// This end's address.
-    pub local: SocketAddr,
-    /// When the connection was taken over.
-    pub opened: Instant,
-    counts: Weak<Counts>,
-}
-
-impl Watch {
-    /// Bytes read and written so far; none once the leg is closed.
-    pub fn moved(&self) -> Option<(u64, u64)> {
-        let counts = self.counts.upgrade()?;
-        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Some((load(&counts.read), load(&counts.written)))
-    }
 }
 
 impl Leg {

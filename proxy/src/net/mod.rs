@@ -7,11 +7,13 @@ pub mod outbox;
 mod parting;
 pub mod path;
 pub mod tls;
+mod watch;
 
 pub use calls::{Calls, calls};
 pub(crate) use leg::is_transient;
-pub use leg::{Leg, READ_CHUNK, Watch};
+pub use leg::{Leg, READ_CHUNK};
 pub use parting::Parting;
+pub use watch::Watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,8 +24,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted, per listener. The kernel cuts it to `net.core.somaxconn` (4096 since Linux 5.4).
 const BACKLOG: i32 = 4096;
-/// The time between such questions.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// The time between such questions at most.
+const KEEPALIVE_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// How many of them may stay unanswered before the connection is dead.
 const KEEPALIVE_RETRIES: u32 = 3;
 
@@ -61,10 +63,23 @@ fn set_options(socket: &SockRef<'_>) -> io::Result<()> {
 /// Has the kernel ask whether the peer still lives after so much silence, a second at least.
 fn keep_alive(socket: &SockRef<'_>, idle: Duration) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
-        .with_time(idle.max(Duration::from_secs(1)))
-        .with_interval(KEEPALIVE_INTERVAL)
+        .with_time(idle.max(SECOND))
+        .with_interval(keepalive_interval(idle))
         .with_retries(KEEPALIVE_RETRIES);
     socket.set_tcp_keepalive(&keepalive)
+}
+
+/// The unit in which the kernel takes these times.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The time between two questions, if the first is asked after so much silence.
+fn keepalive_interval(idle: Duration) -> Duration {
+    (idle / 6).clamp(SECOND, KEEPALIVE_INTERVAL_MAX)
+}
+
+/// After how much silence a peer counts as gone, if the kernel asks for the first time after so much of it.
+pub fn keepalive_limit(idle: Duration) -> Duration {
+    idle.max(SECOND) + keepalive_interval(idle) * KEEPALIVE_RETRIES
 }
 
 #[cfg(test)]

@@ -40,17 +40,19 @@ impl Cover {
     }
 }
 
-/// Has the programs of the wire see the segments of this daemon's clients and nodes, where some of them may be on other hosts.
+/// Has the programs of the wire see the segments of this daemon's clients and nodes, where some of them may be on other hosts, or those on this one
+/// cannot be spliced otherwise (not `has_local`).
 ///
 /// # Errors
 /// Where the programs cannot be loaded or the self-test failed: nothing is covered then. What stands against single interfaces is logged.
 pub(super) fn cover(
     kernel: &mut Kernel,
     settings: &Settings,
+    has_local: bool,
     listeners: &[TcpListener],
     address: SocketAddr,
 ) -> Result<Cover, SelfTestError> {
-    if !is_needed(settings, address) {
+    if !is_needed(settings, has_local, address) {
         return Ok(Cover::NotNeeded);
     }
     let legs = Legs {
@@ -82,14 +84,16 @@ pub(super) fn watch_nodes(kernel: &mut Kernel, settings: &Settings) -> Result<()
     nodes(settings).try_for_each(|node| kernel.watch_port(node.port))
 }
 
-/// Whether an end of some session may be on another host, or the operator wants the wire in any case.
-fn is_needed(settings: &Settings, address: SocketAddr) -> bool {
+/// Whether an end of some session may be on another host, there is nothing better on this one, or the operator wants the wire in any case.
+fn is_needed(settings: &Settings, has_local: bool, address: SocketAddr) -> bool {
     match settings.path {
         PathChoice::Local | PathChoice::Relay => false,
         PathChoice::Wire => true,
         PathChoice::Auto => {
             let is_elsewhere = |node: &NodeAddress| !ip(node).is_some_and(is_local);
-            !address.ip().to_canonical().is_loopback() || nodes(settings).any(is_elsewhere)
+            !has_local
+                || !address.ip().to_canonical().is_loopback()
+                || nodes(settings).any(is_elsewhere)
         }
     }
 }
@@ -153,7 +157,7 @@ mod tests {
 
     fn needs(listen: &str, server: &str, path: &str) -> bool {
         let settings = settings(listen, server, path);
-        is_needed(&settings, settings.listen)
+        is_needed(&settings, true, settings.listen)
     }
 
     fn captures(server: &str, path: &str) -> bool {

@@ -58,6 +58,7 @@ mod start;
 mod statement;
 mod survive;
 mod switch;
+mod vanished;
 mod variables;
 mod way;
 
@@ -147,6 +148,8 @@ struct Process {
     splicing: Result<Arc<Records>, RelayReason>,
     /// Clients of this host may have their sockets captured. Set before the programs are told so, and taken back behind them.
     captures_clients: AtomicBool,
+    /// Sessions with both ends on this host cannot be spliced between their sockets: the self-test has failed.
+    lacks_local: bool,
     /// The programs of the wire stand at this host's interfaces.
     has_wire: bool,
     /// Sessions with a remote end would need the wire, and it cannot be had.

@@ -37,7 +37,7 @@ use super::{
     nodes::{self, Nodes},
     overdue,
     registry::Registry,
-    rounds,
+    rounds, vanished,
 };
 use crate::{
     config::{Namespaces, Origin, PathChoice, Settings, Splice},
@@ -56,15 +56,19 @@ use crate::{
 pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), RunError> {
     allow_descriptors(settings.max_connections);
     let certificate = certificate::load(settings)?;
-    let (mut kernel, splicing) = splicing(settings)?;
+    let (mut half, splicing) = splicing(settings)?;
     let workers = workers(settings);
     let listeners = listen(settings.listen, workers)?;
     let address = listeners
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
-    let cover = stand_by(kernel.as_mut(), settings, &listeners, address)?;
-    let mut settled = settle(kernel, workers)?;
+    let cover = match &mut half {
+        Some(half) => stand_by(half, settings, &listeners, address)?,
+        None => Cover::NotNeeded,
+    };
+    let lacks_local = half.as_ref().is_some_and(|half| half.local.is_err());
+    let mut settled = settle(half.map(|half| half.kernel), workers)?;
     // A thread: not before capabilities are given up.
     let _lines = log.gather().map_err(failed)?;
     let (mailboxes, inboxes): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded_channel()).unzip();
@@ -81,6 +85,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         is_stopping: AtomicBool::new(false),
         splicing: settled.records.ok_or(splicing),
         captures_clients: AtomicBool::new(settled.captures_clients),
+        lacks_local,
         has_wire: cover.is_ready(),
         lacks_wire: matches!(cover, Cover::Failed),
         can_loop: cover.can_loop(),
@@ -140,43 +145,51 @@ fn join(threads: Vec<thread::JoinHandle<()>>) -> Result<(), RunError> {
     }
 }
 
-/// Loads and proves the kernel's half, as `--splice` demands; without it, says why in one log line.
-fn splicing(settings: &Settings) -> Result<(Option<Kernel>, RelayReason), RunError> {
+/// The kernel's half.
+struct Half {
+    kernel: Kernel,
+    /// How the test of the local path went.
+    local: Result<self_test::Found, String>,
+}
+
+/// Loads the kernel's half and tests the local path, as `--splice` and `--path` demand; where nothing can be had, says why in one log line.
+fn splicing(settings: &Settings) -> Result<(Option<Half>, RelayReason), RunError> {
     if settings.splice == Splice::Off {
         tracing::info!(mode = "relay", reason = RelayReason::Off.text(), "splice");
         return Ok((None, RelayReason::Off));
     }
     let own_namespace_only = settings.namespaces == Namespaces::Own;
-    match self_test::load_and_test(settings.max_connections, own_namespace_only) {
-        Ok((kernel, _found)) => Ok((Some(kernel), RelayReason::Login)),
-        Err(error) if settings.splice == Splice::Require => {
-            Err(RunError::SpliceUnavailable(self_test::explain(&error)))
+    let error = match self_test::load(settings.max_connections, own_namespace_only) {
+        Ok(mut kernel) => {
+            let local = self_test::test_local(&mut kernel);
+            let local = local.map_err(|error| self_test::explain(&error));
+            match local {
+                Err(error) if settings.path == PathChoice::Local => error,
+                local => return Ok((Some(Half { kernel, local }), RelayReason::Login)),
+            }
         }
-        Err(error) => {
-            tracing::warn!(
-                mode = "relay",
-                reason = self_test::explain(&error),
-                "splice"
-            );
-            Ok((None, RelayReason::Unavailable))
-        }
+        Err(error) => self_test::explain(&error),
+    };
+    if settings.splice == Splice::Require {
+        return Err(RunError::SpliceUnavailable(error));
     }
+    tracing::warn!(mode = "relay", reason = error, "splice");
+    Ok((None, RelayReason::Unavailable))
 }
 
-/// Has the programs look out for this daemon's clients and nodes, and says in one log line which ways there are. Sessions with an end elsewhere
-/// are relayed where that fails, and a second line says why, unless they must be spliced.
+/// Has the programs look out for this daemon's clients and nodes, and says in one log line which ways there are. Sessions of which a self-test has failed
+/// take the next best way, and a second line says why, unless that is none and they must be spliced.
 fn stand_by(
-    kernel: Option<&mut Kernel>,
+    half: &mut Half,
     settings: &Settings,
     listeners: &[TcpListener],
     address: SocketAddr,
 ) -> Result<Cover, RunError> {
-    let Some(kernel) = kernel else {
-        return Ok(Cover::NotNeeded);
-    };
-    kernel.capture_clients(cover::captures_clients(settings));
+    let Half { kernel, local } = half;
+    let has_local = local.is_ok();
+    kernel.capture_clients(has_local && cover::captures_clients(settings));
     kernel.listen(address).map_err(failed)?;
-    let covered = cover::cover(kernel, settings, listeners, address);
+    let covered = cover::cover(kernel, settings, has_local, listeners, address);
     let why_not = covered.as_ref().err().map(self_test::explain);
     let cover = covered.unwrap_or(Cover::Failed);
     if let Some(reason) = &why_not
@@ -186,7 +199,7 @@ fn stand_by(
             "sessions with a remote end: {reason}"
         )));
     }
-    let mode = mode(settings.path, &cover);
+    let mode = mode(settings.path, has_local, &cover);
     match settings.path {
         PathChoice::Relay => {
             tracing::info!(mode, reason = RelayReason::NotChosen.text(), "splice");
@@ -194,19 +207,36 @@ fn stand_by(
         PathChoice::Wire if why_not.is_some() => tracing::warn!(mode, reason = why_not, "splice"),
         _ => tracing::info!(mode, reason = "self-test passed", "splice"),
     }
-    if let Some(reason) = why_not.filter(|_| settings.path == PathChoice::Auto) {
-        tracing::warn!(reason, "sessions with a remote end are relayed");
+    if settings.path == PathChoice::Auto {
+        if let Err(reason) = local {
+            tracing::warn!(
+                reason,
+                "sessions of this host alone are not spliced from socket to socket"
+            );
+        }
+        if let Some(reason) = why_not {
+            tracing::warn!(reason, "sessions with a remote end are relayed");
+        }
+    }
+    if kernel.captures_clients() && matches!(local, Ok(found) if !found.counts_unread_bytes) {
+        tracing::info!(
+            "FIONREAD on the sockets of clients on this host counts spliced bytes only, a defect of this kernel"
+        );
     }
     Ok(cover)
 }
 
 /// The ways that new sessions have, for the log.
-const fn mode(choice: PathChoice, cover: &Cover) -> &'static str {
-    match (choice, cover.is_ready()) {
-        (PathChoice::Local, _) | (PathChoice::Auto, false) => "local",
-        (PathChoice::Auto, true) => "local and wire",
-        (PathChoice::Wire, true) => "wire",
-        (PathChoice::Wire, false) | (PathChoice::Relay, _) => "relay",
+const fn mode(choice: PathChoice, has_local: bool, cover: &Cover) -> &'static str {
+    match (choice, has_local, cover.is_ready()) {
+        (PathChoice::Auto | PathChoice::Local, true, false) | (PathChoice::Local, true, true) => {
+            "local"
+        }
+        (PathChoice::Auto, true, true) => "local and wire",
+        (PathChoice::Auto, false, true) | (PathChoice::Wire, _, true) => "wire",
+        (PathChoice::Auto | PathChoice::Local, false, _)
+        | (PathChoice::Wire, _, false)
+        | (PathChoice::Relay, ..) => "relay",
     }
 }
 
@@ -265,6 +295,7 @@ fn work(
     let accepting = tasks.spawn_local(accept::accept(Rc::clone(&worker), listener));
     worker.accepting.set(Some(accepting.abort_handle()));
     tasks.spawn_local(overdue::enforce(Rc::clone(&worker)));
+    tasks.spawn_local(vanished::enforce(Rc::clone(&worker)));
     tasks.spawn_local(nodes::follow(Rc::clone(&worker)));
     if index == 0 {
         let process = Arc::clone(&worker.process);

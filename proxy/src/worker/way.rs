@@ -53,6 +53,9 @@ pub(super) fn choose(
     if choice == PathChoice::Relay {
         return Err(RelayReason::NotChosen);
     }
+    if choice == PathChoice::Local && worker.process.lacks_local {
+        return Err(RelayReason::Unavailable);
+    }
     let is_direct = connections.is_client_captured && slot.is_captured(seat);
     // Both of a session's nodes are reached by one way, or the second one through the daemon. The writer's is chosen first.
     let is_joined = slot.is_joined();

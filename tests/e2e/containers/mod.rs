@@ -4,6 +4,7 @@
 mod double;
 mod hosts;
 mod program;
+mod sockmap;
 
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
@@ -13,6 +14,7 @@ use program::{NAME, Program, TCX_EGRESS, TCX_INGRESS, Watcher};
 use sluice_tests::{
     netns::Netns, path::Path, pattern::Random, sluice, stage::Stage, wait, wire::Connection,
 };
+use sockmap::Mesh;
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -40,6 +42,14 @@ pub(crate) const CASES: &[Case] = &[
         .local()
         .root(),
     Case::new("foreign_program", foreign_program)
+        .only(Path::Spliced)
+        .local()
+        .root(),
+    Case::new("foreign_filters", foreign_filters)
+        .only(Path::Spliced)
+        .local()
+        .root(),
+    Case::new("foreign_sockmap", foreign_sockmap)
         .only(Path::Spliced)
         .local()
         .root(),
@@ -242,6 +252,86 @@ fn foreign_program(_stage: &Stage) -> Result<()> {
     hosts::open(&hosts.node, node)?;
     ensure!(after.established()? > seen, "it sees nothing any more");
     Ok(())
+}
+
+/// Programs on an interface's hooks, attached before the daemon's and after, see what is spliced there, and may come and go.
+fn foreign_filters(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let shown = hosts.own.ip(&["-o", "link", "show", "dev", "back"])?;
+    let index = shown.split(':').next().context("a number")?.parse()?;
+    let watch = || {
+        hosts.own.enter(|| -> Result<Vec<_>> {
+            let hooks = [(TCX_INGRESS, "e2e_in"), (TCX_EGRESS, "e2e_out")];
+            let watchers = hooks.map(|(hook, name)| Watcher::attach(index, hook, name));
+            watchers.into_iter().filter_map(Result::transpose).collect()
+        })?
+    };
+    let before = watch()?;
+    let daemon = hosts.daemon_of(hosts.node(0)?, "own")?;
+    let after = watch()?;
+    let mut session = hosts::open(&hosts.client, gate(0, &daemon)?)?;
+    let packets = |watchers: &[Watcher]| watchers.iter().map(Watcher::packets).collect();
+    let mut moves = |watchers: &[Watcher]| -> Result<()> {
+        let (seen, splice): (Result<Vec<_>>, _) =
+            (packets(watchers), attribute::splice(&mut session)?);
+        works(&mut session, 30)?;
+        let now = attribute::splice(&mut session)?;
+        ensure!(now.text("path")? == "wire" && now.grown(&splice, "spliced_commands")? >= 20);
+        let counts: Result<Vec<_>> = packets(watchers);
+        for (now, seen) in counts?.into_iter().zip(seen?) {
+            // An answer of 400 kB takes more than one; ten of them came.
+            ensure!(now >= seen + 20, "{seen}, then {now}");
+        }
+        Ok(())
+    };
+    moves(&before)?;
+    moves(&after)?;
+    drop(before);
+    moves(&after)?;
+    drop(after);
+    moves(&[])
+}
+
+/// Where somebody else has the sockets' messages, nothing is spliced from socket to socket. The self-test finds it, and the wire is next.
+fn foreign_sockmap(_stage: &Stage) -> Result<()> {
+    let hosts = Hosts::new()?;
+    let mesh = hosts.own.enter(Mesh::of_this_network)??;
+    let daemon = hosts.daemon(hosts.node(0)?)?;
+    let mut session = hosts::open(&hosts.own, gate(0, &daemon)?)?;
+    let before = attribute::splice(&mut session)?;
+    works(&mut session, 40)?;
+    let after = attribute::splice(&mut session)?;
+    ensure!(after.text("path")? == "wire", "{after:?}");
+    ensure!(after.grown(&before, "spliced_commands")? >= 20, "{after:?}");
+    let warning = "sessions of this host alone are not spliced from socket to socket";
+    let log = daemon.log_text();
+    ensure!(log.contains(warning), "{log}");
+    let (doctor, only_local) = hosts.own.enter(|| -> Result<_> {
+        let doctor = sluice::command(&["doctor", "--splice", "require"])?.output()?;
+        let node = hosts.node(0)?.to_string();
+        let run = ["run", "--listen", "127.0.0.1:0", "--server", &node];
+        let require = ["--splice", "require", "--path", "local"];
+        let only_local = sluice::command(&[&run[..], &require].concat())?.output()?;
+        Ok((doctor, only_local))
+    })??;
+    let text = String::from_utf8(doctor.stdout)?;
+    ensure!(doctor.status.success(), "{text}");
+    for words in ["self-test, local", "self-test, wire"] {
+        let line = text.lines().find(|line| line.starts_with(words));
+        let line = line.with_context(|| format!("no {words}: {text}"))?;
+        ensure!(
+            line.contains("failed: ") == words.ends_with("local"),
+            "{text}"
+        );
+    }
+    ensure!(
+        text.contains("spliced below the sockets (path wire) by lo"),
+        "{text}"
+    );
+    assert_eq!(only_local.status.code(), Some(3));
+    drop(mesh);
+    let later = hosts.daemon(hosts.node(0)?)?;
+    moves_in_the_kernel(&mut hosts::open(&hosts.own, gate(0, &later)?)?, 41)
 }
 
 /// Doctor says of each program on its hooks, and of each filter, which it is and what it means.

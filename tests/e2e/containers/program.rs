@@ -1,5 +1,5 @@
-//! Somebody else's programs: a `sock_ops` one on the cgroup v2 root, which counts connections that are opened, and one on an interface that lets
-//! everything pass.
+//! Somebody else's programs: a `sock_ops` one on the cgroup v2 root, which counts connections that are opened, and one on an interface that counts
+//! packets and lets them pass.
 #![expect(unsafe_code, reason = "bpf(2) has no wrapper in std")]
 
 use anyhow::{Context as _, Result, bail};
@@ -10,14 +10,14 @@ use std::{
 };
 
 /// `enum bpf_cmd`.
-const MAP_CREATE: libc::c_int = 0;
+pub(super) const MAP_CREATE: libc::c_int = 0;
 const MAP_LOOKUP: libc::c_int = 1;
 const PROG_LOAD: libc::c_int = 5;
 const LINK_CREATE: libc::c_int = 28;
 /// `BPF_MAP_TYPE_ARRAY`.
 const ARRAY: u32 = 2;
 /// `BPF_PROG_TYPE_SOCK_OPS`.
-const SOCK_OPS: u32 = 13;
+pub(super) const SOCK_OPS: u32 = 13;
 /// `BPF_PROG_TYPE_SCHED_CLS`.
 const SCHED_CLS: u32 = 3;
 /// `BPF_CGROUP_SOCK_OPS`.
@@ -38,14 +38,15 @@ pub(super) struct Program {
 
 impl Program {
     pub(super) fn attach() -> Result<Self> {
-        // Type, key size, value size, entries.
-        let map = opened("map", MAP_CREATE, &words(&[ARRAY, 4, 8, 1]))?;
-        let code = code(u32::try_from(map.as_raw_fd())?);
-        let program = load(SOCK_OPS, &code, NAME)?;
-        let cgroup = File::open(root()?)?;
-        let target = [program.as_raw_fd(), cgroup.as_raw_fd()].map(i32::cast_unsigned);
-        let attributes = words(&[target[0], target[1], CGROUP_SOCK_OPS, 0]);
-        let link = opened("link", LINK_CREATE, &attributes)?;
+        let map = counter()?;
+        let mut code = vec![
+            one(0x61, 0x12, 0, 0), // r2 = *(u32 *)(r1 + 0): the operation
+            one(0x55, 0x02, 9, 4), // if r2 != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB goto the end
+        ];
+        code.extend(count(u32::try_from(map.as_raw_fd())?));
+        code.extend([one(0xb7, 0x00, 0, 1), one(0x95, 0, 0, 0)]); // return 1
+        let program = load(SOCK_OPS, 0, &code, NAME)?;
+        let link = on_cgroup(&program)?;
         Ok(Self {
             map,
             _loaded: program,
@@ -55,39 +56,66 @@ impl Program {
 
     /// Connections that it has seen opened.
     pub(super) fn established(&self) -> Result<u64> {
-        let (key, mut count) = (0_u32, 0_u64);
-        let mut attributes = words(&[u32::try_from(self.map.as_raw_fd())?, 0]);
-        attributes.extend((&raw const key as u64).to_ne_bytes());
-        attributes.extend((&raw mut count as u64).to_ne_bytes());
-        attributes.extend([0; 8]);
-        bpf(MAP_LOOKUP, &attributes).context("lookup")?;
-        Ok(count)
+        counted(&self.map)
     }
+}
+
+/// Has a `sock_ops` program run for every socket of this host.
+pub(super) fn on_cgroup(program: &OwnedFd) -> Result<OwnedFd> {
+    let cgroup = File::open(root()?)?;
+    let target = [program.as_raw_fd(), cgroup.as_raw_fd()].map(i32::cast_unsigned);
+    let attributes = words(&[target[0], target[1], CGROUP_SOCK_OPS, 0]);
+    opened("link", LINK_CREATE, &attributes)
 }
 
 /// A program of this name on a hook of an interface, which lets all pass, until it is dropped.
 pub(super) struct Watcher {
+    map: OwnedFd,
     _link: OwnedFd,
 }
 
 impl Watcher {
     /// `None` where the kernel has no TCX.
     pub(super) fn attach(interface: u32, hook: u32, name: &str) -> Result<Option<Self>> {
+        let map = counter()?;
+        let mut code = count(u32::try_from(map.as_raw_fd())?);
         // `return TCX_NEXT`, which is -1.
-        let code = [one(0xb7, 0x00, 0, u32::MAX), one(0x95, 0, 0, 0)];
-        let program = load(SCHED_CLS, &code, name)?;
+        code.extend([one(0xb7, 0x00, 0, u32::MAX), one(0x95, 0, 0, 0)]);
+        let program = load(SCHED_CLS, 0, &code, name)?;
         let attributes = words(&[program.as_raw_fd().cast_unsigned(), interface, hook, 0]);
         match opened("link", LINK_CREATE, &attributes) {
-            Ok(link) => Ok(Some(Self { _link: link })),
+            Ok(link) => Ok(Some(Self { map, _link: link })),
             Err(error) => match error.downcast_ref::<io::Error>() {
                 Some(refused) if refused.raw_os_error() == Some(libc::EINVAL) => Ok(None),
                 _ => Err(error),
             },
         }
     }
+
+    /// Packets that it has seen.
+    pub(super) fn packets(&self) -> Result<u64> {
+        counted(&self.map)
+    }
 }
 
-fn load(kind: u32, code: &[u64], name: &str) -> Result<OwnedFd> {
+/// A map of one count.
+fn counter() -> Result<OwnedFd> {
+    // Type, key size, value size, entries.
+    opened("map", MAP_CREATE, &words(&[ARRAY, 4, 8, 1]))
+}
+
+fn counted(map: &OwnedFd) -> Result<u64> {
+    let (key, mut count) = (0_u32, 0_u64);
+    let mut attributes = words(&[u32::try_from(map.as_raw_fd())?, 0]);
+    attributes.extend((&raw const key as u64).to_ne_bytes());
+    attributes.extend((&raw mut count as u64).to_ne_bytes());
+    attributes.extend([0; 8]);
+    bpf(MAP_LOOKUP, &attributes).context("lookup")?;
+    Ok(count)
+}
+
+/// Loads a program of this kind, for this hook (0 where the kind has but one).
+pub(super) fn load(kind: u32, hook: u32, code: &[u64], name: &str) -> Result<OwnedFd> {
     let licence = c"GPL";
     let mut attributes = words(&[kind, u32::try_from(code.len())?]);
     attributes.extend((code.as_ptr() as u64).to_ne_bytes());
@@ -95,20 +123,19 @@ fn load(kind: u32, code: &[u64], name: &str) -> Result<OwnedFd> {
     // No log, no kernel version, no flags; then 16 bytes for the name.
     attributes.extend([0; 24]);
     attributes.extend(name.bytes().take(15));
-    attributes.resize(64, 0);
+    attributes.resize(68, 0);
+    attributes.extend(hook.to_ne_bytes());
     opened("program", PROG_LOAD, &attributes)
 }
 
 /// An instruction: opcode, registers, offset, constant.
-fn one(opcode: u64, registers: u64, offset: u64, constant: u32) -> u64 {
+pub(super) fn one(opcode: u64, registers: u64, offset: u64, constant: u32) -> u64 {
     opcode | registers << 8 | offset << 16 | u64::from(constant) << 32
 }
 
-/// `if (op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) atomic_add(map[0], 1); return 1;`
-fn code(map: u32) -> Vec<u64> {
+/// `atomic_add(map[0], 1)`, in nine words.
+fn count(map: u32) -> Vec<u64> {
     vec![
-        one(0x61, 0x12, 0, 0),            // r2 = *(u32 *)(r1 + 0)
-        one(0x55, 0x02, 9, 4),            // if r2 != 4 goto +9
         one(0x62, 0x0a, 0xfffc, 0),       // *(u32 *)(r10 - 4) = 0
         one(0x18, 0x11, 0, map),          // r1 = map
         0,                                // its upper half
@@ -118,25 +145,27 @@ fn code(map: u32) -> Vec<u64> {
         one(0x15, 0x00, 2, 0),            // if r0 == 0 goto +2
         one(0xb7, 0x01, 0, 1),            // r1 = 1
         one(0xdb, 0x10, 0, 0),            // lock *(u64 *)(r0 + 0) += r1
-        one(0xb7, 0x00, 0, 1),            // r0 = 1
-        one(0x95, 0, 0, 0),               // exit
     ]
 }
 
-fn words(values: &[u32]) -> Vec<u8> {
+pub(super) fn words(values: &[u32]) -> Vec<u8> {
     values
         .iter()
         .flat_map(|value| value.to_ne_bytes())
         .collect()
 }
 
-fn opened(what: &'static str, command: libc::c_int, attributes: &[u8]) -> Result<OwnedFd> {
+pub(super) fn opened(
+    what: &'static str,
+    command: libc::c_int,
+    attributes: &[u8],
+) -> Result<OwnedFd> {
     let fd = bpf(command, attributes).context(what)?;
     // SAFETY: these commands return a new descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
 }
 
-fn bpf(command: libc::c_int, attributes: &[u8]) -> Result<libc::c_long> {
+pub(super) fn bpf(command: libc::c_int, attributes: &[u8]) -> Result<libc::c_long> {
     // SAFETY: the kernel reads that many bytes; the addresses in them are of values that outlive the call.
     let result = unsafe {
         libc::syscall(

@@ -247,7 +247,7 @@ pub const KEYS: &[Key] = &[
         flag: None,
         default: "1m",
         range: TIMES,
-        help: "Silence before the kernel asks whether the other end still lives; dead after three unanswered questions, ten seconds apart.",
+        help: "Silence before the kernel asks whether the other end still lives; dead after three unanswered questions, a sixth of that apart, one to ten seconds; so is one that acknowledges nothing for as long.",
         change: live!(keepalive_idle, NEW_LOGINS),
         value: |settings| time(settings.keepalive_idle),
         is_given: |_| false,

@@ -25,6 +25,8 @@ use crate::{
     privilege,
 };
 
+/// No real session has this number.
+const SESSION: u64 = u64::MAX;
 /// How long one step may take; loopback needs microseconds.
 const STEP_TIMEOUT: Duration = Duration::from_secs(2);
 /// Bytes of the one row of the large response: more than a socket's send buffer, less than the limit below.
@@ -74,32 +76,32 @@ pub struct Found {
     pub counts_unread_bytes: bool,
 }
 
-/// Loads the programs and proves them; [`Kernel::load`] says what the arguments are. The sockets of the test die before it returns.
+/// Loads the programs; [`Kernel::load`] says what the arguments are.
 ///
 /// # Errors
-/// What is missing, or the first step that failed.
-pub fn load_and_test(
-    sessions: u32,
-    own_namespace_only: bool,
-) -> Result<(Kernel, Found), SelfTestError> {
+/// What is missing.
+pub fn load(sessions: u32, own_namespace_only: bool) -> Result<Kernel, SelfTestError> {
     let missing = privilege::missing();
     if !missing.is_empty() {
         return Err(SelfTestError::Capabilities(privilege::names(missing)));
     }
-    let mut kernel = Kernel::load(sessions, own_namespace_only)?;
-    let session = TestSession::open(&mut kernel, None)?;
-    session.run()?;
-    session.spills()?;
-    let counts_unread_bytes = session.counts_unread_bytes()?;
-    let listener = session.listener;
-    drop(session);
-    kernel.unlisten(listener);
-    Ok((
-        kernel,
-        Found {
-            counts_unread_bytes,
-        },
-    ))
+    Ok(Kernel::load(sessions, own_namespace_only)?)
+}
+
+/// Proves the local path. The sockets of the test die before it returns. Where it fails no client's socket is captured from then on.
+///
+/// # Errors
+/// The first step that failed.
+pub fn test_local(kernel: &mut Kernel) -> Result<Found, SelfTestError> {
+    let tested = TestSession::open(kernel, None).and_then(|session| {
+        let found = session.prove();
+        kernel.unlisten(session.listener);
+        found
+    });
+    if tested.is_err() {
+        kernel.capture_clients(false);
+    }
+    tested
 }
 
 /// An error with all its causes.
@@ -122,18 +124,32 @@ struct TestSession {
 impl TestSession {
     /// Connects client, proxy and node as the daemon does. `segments`: payload bytes of the client's and the node's segments at most.
     fn open(kernel: &mut Kernel, segments: Option<u32>) -> Result<Self, SelfTestError> {
-        // No real session has this number.
-        let session = u64::MAX;
         let slot = Slot::new(kernel.records(), 0)
             .ok_or_else(|| wrong("record", "the map has no record"))?;
-        slot.open(session, OUTSTANDING_BYTES_MAX);
-        let mut bindings = kernel.bindings()?;
+        slot.open(SESSION, OUTSTANDING_BYTES_MAX);
+        let bindings = kernel.bindings()?;
         let captures = kernel.captures_clients();
         let (front, back) = (bound("listen")?, bound("listen")?);
         limit_segments(&front, segments).map_err(socket("TCP_MAXSEG"))?;
         let node_address = back.local_addr().map_err(socket("listen"))?;
         kernel.watch_port(node_address.port())?;
-        kernel.listen(front.local_addr().map_err(socket("listen"))?)?;
+        let listener = front.local_addr().map_err(socket("listen"))?;
+        kernel.listen(listener)?;
+        let opened = Self::connect(slot, bindings, captures, segments, [front, back]);
+        if opened.is_err() {
+            kernel.unlisten(listener);
+        }
+        opened
+    }
+
+    fn connect(
+        slot: Slot,
+        mut bindings: Bindings,
+        captures: bool,
+        segments: Option<u32>,
+        [front, back]: [TcpListener; 2],
+    ) -> Result<Self, SelfTestError> {
+        let node_address = back.local_addr().map_err(socket("listen"))?;
         let client = TcpStream::connect(front.local_addr().map_err(socket("listen"))?)
             .map_err(socket("connect"))?;
         let (proxy_to_client, client_address) = front.accept().map_err(socket("accept"))?;
@@ -145,12 +161,12 @@ impl TestSession {
             captures.then(|| proxy_to_client.as_fd()),
             front_tuple.0,
             front_tuple.1,
-            session,
+            SESSION,
             slot.index(),
         )?;
         let proxy_to_node = dial(node_address, |dialling| {
             limit_segments(&dialling, segments).map_err(socket("TCP_MAXSEG"))?;
-            Ok(bindings.dialling(dialling, session, slot.index(), Role::Node)?)
+            Ok(bindings.dialling(dialling, SESSION, slot.index(), Role::Node)?)
         })?;
         let (node, proxy_address) = back.accept().map_err(socket("accept"))?;
         let back_tuple = (node_address, proxy_address);
@@ -172,6 +188,15 @@ impl TestSession {
             bindings,
             tuples: [front_tuple, back_tuple],
             listener: front_tuple.1,
+        })
+    }
+
+    /// That bytes are spliced, and a response that nobody reads is not spliced for ever; and what else is to be known.
+    fn prove(&self) -> Result<Found, SelfTestError> {
+        self.run()?;
+        self.spills()?;
+        Ok(Found {
+            counts_unread_bytes: self.counts_unread_bytes()?,
         })
     }
 
