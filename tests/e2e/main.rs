@@ -7,7 +7,7 @@
 //! Part of the list runs again with a daemon that has the rights of its unit file only (settings `unprivileged_…`); `SLUICE_TEST_RIGHTS=unit` runs
 //! all of it so.
 //!
-//! `SLUICE_TEST_ENDURANCE=1` (`cargo xtask test --endurance`) has `liars` count to a hundred thousand and a million, where it else does a few hundred rounds.
+//! `SLUICE_TEST_ENDURANCE=1` (`cargo xtask test --endurance`) has `liars` count to a hundred thousand and a million, where it else does a few hundred rounds, and `stalled` have 200 readers of a gigabyte.
 //!
 //! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
 //! where else they take the wire path. `SLUICE_TEST_ONLY` is a list of parts of names, with commas: others are not run.

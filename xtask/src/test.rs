@@ -9,7 +9,7 @@ const ENDURANCE: [(&str, &str); 2] = [
     ("SLUICE_TEST_ENDURANCE", "1"),
     (
         "SLUICE_TEST_ONLY",
-        "liars::bad_logins,liars::logins,liars::statements",
+        "liars::bad_logins,liars::logins,liars::statements,stalled::",
     ),
 ];
 
@@ -18,7 +18,7 @@ const ENDURANCE: [(&str, &str); 2] = [
 pub(crate) struct Arguments {
     /// Only the tests whose name contains this
     filter: Option<String>,
-    /// Only what takes a million statements, a hundred thousand logins and as many wrong passwords, and looks at the daemon's memory
+    /// Only what takes a million statements, a hundred thousand logins and as many wrong passwords, or two hundred results of a gigabyte that nobody reads, and looks at the daemon's memory
     #[arg(long)]
     endurance: bool,
     /// Arguments for the test programs, after `--`
