@@ -145,7 +145,7 @@ fn many_readers(stage: &Stage) -> Result<()> {
         "the daemon grew by {grown} bytes"
     );
     if endures() {
-        println!(
+        eprintln!(
             "{} readers: {most} bytes in all sockets, the daemon grew by {grown}",
             size.readers
         );

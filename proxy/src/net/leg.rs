@@ -525,9 +525,9 @@ mod tests {
         };
         assert_eq!(options(), (60, 10, 3));
         near.keep_alive(Duration::from_secs(20)).unwrap();
-        assert_eq!(options(), (20, 10, 3));
+        assert_eq!(options(), (20, 3, 3));
         near.keep_alive(Duration::from_millis(1)).unwrap();
-        assert_eq!(options(), (1, 10, 3));
+        assert_eq!(options(), (1, 1, 3));
     }
 
     #[tokio::test]

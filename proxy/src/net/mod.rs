@@ -127,7 +127,16 @@ mod tests {
         let socket = SockRef::from(&accepted);
         assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE_IDLE_DEFAULT);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEPALIVE_INTERVAL);
+        let interval = socket.tcp_keepalive_interval().unwrap();
+        assert_eq!(interval, KEEPALIVE_INTERVAL_MAX);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEPALIVE_RETRIES);
+    }
+
+    #[test]
+    fn a_peer_is_asked_three_times_within_half_as_long_again() {
+        for (idle, limit) in [(0, 4), (1, 4), (6, 9), (20, 29), (60, 90), (600, 630)] {
+            let found = keepalive_limit(Duration::from_secs(idle)).as_secs();
+            assert_eq!(found, limit, "{idle}");
+        }
     }
 }

@@ -17,6 +17,15 @@ use crate::{
     net::path::{is_local, limit_segments, segment_to_all, source_to},
 };
 
+/// Ways of which the self-test has failed.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Lacks {
+    /// Sessions with both ends on this host cannot be spliced between their sockets.
+    pub(super) local: bool,
+    /// Sessions with a remote end would need the wire.
+    pub(super) wire: bool,
+}
+
 /// How the wire stands.
 #[derive(Debug)]
 pub(super) enum Cover {

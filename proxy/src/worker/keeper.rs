@@ -99,7 +99,7 @@ async fn follow(mut kernel: Kernel, process: oneshot::Receiver<Arc<Process>>) {
             () = process.configured.notified() => {}
         }
         let settings = process.settings();
-        let captures = !process.lacks_local && cover::captures_clients(&settings);
+        let captures = !process.lacks.local && cover::captures_clients(&settings);
         if captures {
             process.captures_clients.store(true, Ordering::Relaxed);
         }

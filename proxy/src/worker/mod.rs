@@ -84,6 +84,7 @@ use tokio::{
 
 use self::{
     admission::Admissions,
+    cover::Lacks,
     linger::Lingerers,
     mailbox::Mail,
     nodes::{LastSeen, Nodes},
@@ -148,12 +149,10 @@ struct Process {
     splicing: Result<Arc<Records>, RelayReason>,
     /// Clients of this host may have their sockets captured. Set before the programs are told so, and taken back behind them.
     captures_clients: AtomicBool,
-    /// Sessions with both ends on this host cannot be spliced between their sockets: the self-test has failed.
-    lacks_local: bool,
     /// The programs of the wire stand at this host's interfaces.
     has_wire: bool,
-    /// Sessions with a remote end would need the wire, and it cannot be had.
-    lacks_wire: bool,
+    /// The ways that cannot be had.
+    lacks: Lacks,
     /// IPv4 packets may be put back into lo.
     can_loop: bool,
     admissions: Mutex<Admissions>,

@@ -29,7 +29,7 @@ use super::{
     Process, RunError, SCRATCH_BYTES, Worker, accept,
     admission::Admissions,
     certificate, configure,
-    cover::{self, Cover},
+    cover::{self, Cover, Lacks},
     daemon,
     keeper::Keeper,
     linger,
@@ -63,11 +63,7 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         .first()
         .and_then(|listener| listener.local_addr().ok())
         .unwrap_or(settings.listen);
-    let cover = match &mut half {
-        Some(half) => stand_by(half, settings, &listeners, address)?,
-        None => Cover::NotNeeded,
-    };
-    let lacks_local = half.as_ref().is_some_and(|half| half.local.is_err());
+    let (cover, lacks) = stand_by(&mut half, settings, &listeners, address)?;
     let mut settled = settle(half.map(|half| half.kernel), workers)?;
     // A thread: not before capabilities are given up.
     let _lines = log.gather().map_err(failed)?;
@@ -85,9 +81,8 @@ pub fn run(settings: &Settings, origin: Origin, log: LogHandle) -> Result<(), Ru
         is_stopping: AtomicBool::new(false),
         splicing: settled.records.ok_or(splicing),
         captures_clients: AtomicBool::new(settled.captures_clients),
-        lacks_local,
         has_wire: cover.is_ready(),
-        lacks_wire: matches!(cover, Cover::Failed),
+        lacks,
         can_loop: cover.can_loop(),
         admissions: Mutex::new(admissions(settings)?),
         session_count: AtomicU64::new(0),
@@ -180,12 +175,14 @@ fn splicing(settings: &Settings) -> Result<(Option<Half>, RelayReason), RunError
 /// Has the programs look out for this daemon's clients and nodes, and says in one log line which ways there are. Sessions of which a self-test has failed
 /// take the next best way, and a second line says why, unless that is none and they must be spliced.
 fn stand_by(
-    half: &mut Half,
+    half: &mut Option<Half>,
     settings: &Settings,
     listeners: &[TcpListener],
     address: SocketAddr,
-) -> Result<Cover, RunError> {
-    let Half { kernel, local } = half;
+) -> Result<(Cover, Lacks), RunError> {
+    let Some(Half { kernel, local }) = half else {
+        return Ok((Cover::NotNeeded, Lacks::default()));
+    };
     let has_local = local.is_ok();
     kernel.capture_clients(has_local && cover::captures_clients(settings));
     kernel.listen(address).map_err(failed)?;
@@ -223,7 +220,11 @@ fn stand_by(
             "FIONREAD on the sockets of clients on this host counts spliced bytes only, a defect of this kernel"
         );
     }
-    Ok(cover)
+    let lacks = Lacks {
+        local: !has_local,
+        wire: matches!(cover, Cover::Failed),
+    };
+    Ok((cover, lacks))
 }
 
 /// The ways that new sessions have, for the log.

@@ -2,9 +2,12 @@
 //! not acknowledged for a quarter of an hour (`net.ipv4.tcp_retries2`), with the session's locks held at its node. `TCP_USER_TIMEOUT` would end that sooner, and
 //! with it the connections of clients that live and do not read (`tcp_probe_timer`). So each worker looks by itself.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::pending,
+    time::{Duration, Instant},
+};
 
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use super::{SharedWorker, Worker};
 use crate::{admin::ConnectionKind, net::keepalive_limit};
@@ -17,7 +20,7 @@ pub(super) async fn enforce(worker: SharedWorker) {
     loop {
         let limit = keepalive_limit(worker.process.settings().keepalive_idle);
         look(&worker, limit);
-        sleep(limit / PART).await;
+        let _ = timeout(limit / PART, pending::<()>()).await;
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn choose(
     if choice == PathChoice::Relay {
         return Err(RelayReason::NotChosen);
     }
-    if choice == PathChoice::Local && worker.process.lacks_local {
+    if choice == PathChoice::Local && worker.process.lacks.local {
         return Err(RelayReason::Unavailable);
     }
     let is_direct = connections.is_client_captured && slot.is_captured(seat);
@@ -65,7 +65,7 @@ pub(super) fn choose(
     if choice != PathChoice::Wire && !is_joined && is_direct {
         return Ok(Path::Local);
     }
-    if choice != PathChoice::Local && worker.process.lacks_wire {
+    if choice != PathChoice::Local && worker.process.lacks.wire {
         return Err(RelayReason::NoWire);
     }
     if choice == PathChoice::Local || !worker.process.has_wire {
