@@ -4,6 +4,7 @@
 use crate::case::Case;
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
+    config::{Cluster, Config},
     pattern::Random,
     server::{PASSWORD, USER},
     stage::{Front, Stage},
@@ -38,17 +39,33 @@ const CONVERSERS: usize = 16;
 /// How long a client waits that has been lied to: more bytes may have been promised than there are.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Has `attack` at a daemon in front of `node`, which must be as if nothing had been; `calm` is called before each look.
+/// Has `attack` at a daemon in front of `node`, which must be as if nothing had been; `calm` is called before each look. A session at another cluster, whose
+/// node never lies, notices nothing of it.
 fn survives(
     stage: &Stage,
     node: SocketAddr,
     calm: impl Fn(),
     attack: impl FnOnce(&Front) -> Result<()>,
 ) -> Result<()> {
-    let front = stage.private(node, &["--login-timeout", "3s", "--connect-timeout", "1s"])?;
+    let config = Config::new()
+        .cluster(Cluster::mysql("main", &[node]))
+        .cluster(Cluster::mysql("honest", &[stage.node()]));
+    let flags = ["--login-timeout", "3s", "--connect-timeout", "1s"];
+    let front = stage.private_with_config(&config, &flags)?;
     serves(&front)?;
+    let mut bystander = front.open(&format!("{USER}@sys#honest"), PASSWORD)?;
     let before = front.daemon()?.resident_bytes()?;
-    attack(&front)?;
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let standing_by = scope.spawn(|| stands_by(&mut bystander, &is_over));
+        let attacked = attack(&front);
+        is_over.store(true, Ordering::SeqCst);
+        let rounds = wait::joined(standing_by.join(), "the bystander").flatten();
+        attacked?;
+        let rounds = rounds.context("a session of another node")?;
+        ensure!(rounds > 10, "it was asked {rounds} times only");
+        Ok(())
+    })?;
     calm();
     serves(&front)?;
     let after = front.daemon()?.resident_bytes()?;
@@ -60,6 +77,27 @@ fn survives(
     ensure!(!log.contains("panicked"), "{log}");
     assert_eq!(front.daemon()?.stop()?, 0);
     Ok(())
+}
+
+/// Asks what it knows the answers of, spliced and not, until the attack is over. How often.
+fn stands_by(connection: &mut Connection, is_over: &AtomicBool) -> Result<u32> {
+    let mut rounds = 0;
+    while !is_over.load(Ordering::SeqCst) {
+        rounds += 1;
+        assert_eq!(
+            connection.run(&format!("SELECT {rounds}"))?.text()?,
+            rounds.to_string()
+        );
+        let large = connection.run("SELECT REPEAT('h', 100000)")?.cell()?;
+        ensure!(large == vec![b'h'; 100_000], "round {rounds}");
+        connection.run(&format!("SET @v = {rounds}"))?;
+        assert_eq!(
+            connection.run("SELECT @v")?.text()?,
+            rounds.to_string(),
+            "a variable"
+        );
+    }
+    Ok(rounds)
 }
 
 fn serves(front: &Front) -> Result<()> {

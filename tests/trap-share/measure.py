@@ -4,10 +4,12 @@
 
 Sluice and the server, which must log to tables (`--log-output=TABLE`), listen on 127.0.0.1; `app` has the password `secret` and all rights, `root` none and
 all rights. The programs run with this Python, which needs Django, SQLAlchemy, peewee, pony and PyMySQL, and with Node.js, whose NODE_PATH leads to
-sequelize, typeorm, reflect-metadata, knex and mysql2. The statements of a program are written to PROGRAM.log in the current folder.
+sequelize, typeorm, reflect-metadata, knex and mysql2. What a program has said is written to logs/PROGRAM.log: of statements that differ in numbers and strings alone
+the first, and how many there were. `proxy-ebpf/tests/share` looks what the classifier makes of these.
 """
 import collections
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -25,6 +27,19 @@ def connect(port):
 def ask(cursor, text):
     cursor.execute(text)
     return cursor.fetchall()
+
+
+def condensed(log):
+    """A line a kind of statement: the number, the command, and the text with its backslashes, tabs and line ends escaped."""
+    kinds = {}
+    for command, text in log:
+        shape = re.sub(r"'(?:[^'\\]|\\.|'')*'|\d+", "?", text), "\\'" in text
+        first, count = kinds.get((command, shape), (text, 0))
+        kinds[command, shape] = first, count + 1
+    for (command, _), (text, count) in kinds.items():
+        for plain, escaped in ("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"):
+            text = text.replace(plain, escaped)
+        yield f"{count}\t{command}\t{text}\n"
 
 
 def counters(cursor):
@@ -72,7 +87,7 @@ def measure(program):
     after, _ = counters(sluice)
     ask(server, "SET GLOBAL general_log = 0")
     log = ask(server, "SELECT command_type, CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE user_host LIKE 'app%'")
-    pathlib.Path(f"{program}.log").write_text("".join(f"{kind}\t{text!r}\n" for kind, text in log))
+    (FOLDER / "logs" / f"{database}.log").write_text("".join(condensed(log)))
     child.communicate("\n")
     difference = after - before
     commands = difference["spliced_commands"] + difference["relayed_commands"]
