@@ -21,6 +21,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("servers_that_stop_are_left", stopped)
         .daemon()
         .local(),
+    Case::new("a_tenants_only_server_is_kept", only_server)
+        .daemon()
+        .local(),
     Case::new("what_is_found_survives_a_reload", reloaded)
         .daemon()
         .local(),
@@ -260,6 +263,30 @@ fn stopped(stage: &Stage) -> Result<()> {
     })?;
     assert_eq!(port(&mut stays)?, gone);
     Ok(())
+}
+
+/// A tenant's sessions see its servers alone: that the cluster has others gives them none to go to, and nobody is ended for it.
+fn only_server(stage: &Stage) -> Result<()> {
+    let site = Site::new(stage)?;
+    let (_, only) = site.place(1)?;
+    site.everywhere(&format!(
+        "DELETE FROM oceanbase.CDB_OB_LS_LOCATIONS WHERE TENANT_ID = 1002 AND SQL_PORT <> {only}"
+    ))?;
+    let config = site.config("").line("drain_timeout = \"1ms\"");
+    config.write_to(&site.file)?;
+    let front = site.front(stage)?;
+    known(&front, &ALL)?;
+    let mut client = front.open(&format!("{USER}@shop"), PASSWORD)?;
+    assert_eq!(port(&mut client)?, only);
+    site.say(1, "STOP_TIME = NOW(6)")?;
+    known(&front, &[ALL[0], "zone1 discovery STOPPED", ALL[2]])?;
+    let mut operator = operator(&front)?;
+    wait::throughout(Duration::from_millis(300), || {
+        client.run("SELECT 1")?;
+        let leaving = operator.run("SHOW PROXYDRAIN")?.texts()?;
+        ensure!(leaving.is_empty(), "{leaving:?}");
+        Ok(())
+    })
 }
 
 fn reloaded(stage: &Stage) -> Result<()> {

@@ -38,6 +38,7 @@ mod driver;
 mod failover;
 mod failover_dropped;
 mod failover_ids;
+mod failover_outcome;
 mod failover_refused;
 mod fixtures;
 mod fleet;
@@ -88,6 +89,7 @@ mod split_replicas;
 mod spoofed;
 mod stalled;
 mod statements;
+mod ties;
 mod tls;
 mod torture;
 mod transaction;
@@ -184,8 +186,10 @@ const CASES: &[(&str, &[Case])] = &[
     ("failover", failover::CASES),
     ("failover_dropped", failover_dropped::CASES),
     ("failover_ids", failover_ids::CASES),
+    ("failover_outcome", failover_outcome::CASES),
     ("failover_refused", failover_refused::CASES),
     ("drain", drain::CASES),
+    ("ties", ties::CASES),
     ("narrow_path", narrow_path::CASES),
     ("network", network::CASES),
     ("no_ring", no_ring::CASES),

@@ -3,22 +3,26 @@
 use crate::{
     case::Case,
     drain::told,
-    kill::{DEADLINE, id, interruptible, monitor_account},
+    kill::{DEADLINE, computes, id, interruptible, monitor_account, node_id},
+    nodes::known,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
     config::{Cluster, Config},
     place,
-    server::{PASSWORD, USER},
+    server::{PASSWORD, USER, USER_MONITOR, USER_ROOT},
     stage::{Front, Stage},
     wait,
-    wire::command,
+    wire::{Connection, Login, command},
 };
 use std::path::{Path, PathBuf};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("idle_clients_are_parted_from", idle_clients).daemon(),
     Case::new("statements_are_stopped", statements).daemon(),
+    Case::new("a_stop_that_fails_is_tried_again", again)
+        .daemon()
+        .local(),
 ];
 
 fn write(stage: &Stage, file: &Path, keys: &[&str]) -> Result<()> {
@@ -82,4 +86,52 @@ fn statements(stage: &Stage) -> Result<()> {
         let log = front.daemon()?.log_text();
         Ok(log.matches("query timeout").count() == 4)
     })
+}
+
+/// As long as the account is not let in a statement goes on. Then it is stopped; but not the one behind it, if it is over by then.
+fn again(stage: &Stage) -> Result<()> {
+    let server = stage.start_server(&[])?;
+    let file = place::fresh("config")?.join("sluice.toml");
+    let write = |limit: &str| {
+        let cluster = Cluster::mysql("east", &[server.address()]).monitor(USER_MONITOR, PASSWORD);
+        let config = Config::new().line(&format!("query_timeout = \"{limit}\""));
+        config.cluster(cluster).write_to(&file)
+    };
+    write("300ms")?;
+    let front = stage.private_of_file(&file.display().to_string(), &[])?;
+    known(&front, "primary")?;
+    let mut direct = Connection::open(server.address(), &Login::new(USER_ROOT, ""))?;
+    let mut lock = |word: &str| direct.run(&format!("ALTER USER {USER_MONITOR} ACCOUNT {word}"));
+    lock("LOCK")?;
+    let mut watch = Connection::open(server.address(), &Login::new(USER_ROOT, ""))?;
+    // What the daemon has open does not know of it.
+    let of_monitor =
+        format!("SELECT id FROM information_schema.processlist WHERE user = '{USER_MONITOR}'");
+    for row in watch.run(&of_monitor)?.texts()? {
+        let id = row.first().cloned().flatten().context("no id")?;
+        // It may have closed it by itself.
+        let _ = watch.query(&format!("KILL {id}"))?;
+    }
+    let mut clients = [front.open(USER, PASSWORD)?, front.open(USER, PASSWORD)?];
+    let mut node_ids = Vec::new();
+    for client in &mut clients {
+        let node_id = node_id(client)?;
+        client.send_command(&command::query(interruptible(stage).as_bytes()))?;
+        computes(&mut watch, &node_id, true)?;
+        node_ids.push(node_id);
+    }
+    let [goes_on, is_over] = &mut clients;
+    wait::until_true("both are to be stopped", DEADLINE, || {
+        let log = front.daemon()?.log_text();
+        Ok(log.matches("query timeout").count() == 2)
+    })?;
+    write("0s")?;
+    front.daemon()?.signal(libc::SIGHUP)?;
+    watch.run(&format!("KILL QUERY {}", node_ids.last().context("no id")?))?;
+    assert_eq!(is_over.read_response(&[])?.outcome.code(), 1317);
+    is_over.send_command(&command::query(b"SELECT SLEEP(4)"))?;
+    lock("UNLOCK")?;
+    assert_eq!(goes_on.read_response(&[])?.outcome.code(), 1317);
+    assert_eq!(is_over.read_response(&[])?.text()?, "0");
+    Ok(())
 }

@@ -22,6 +22,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("types_follow", types_follow).daemon(),
     Case::new("types_that_change_are_spliced", changing_types).daemon(),
     Case::new("what_keeps_a_session", what_keeps).daemon(),
+    Case::new("cursors_that_are_read_keep_nobody", read_cursors).daemon(),
     Case::new("closes_in_front_are_spliced", closes_in_front).daemon(),
 ];
 
@@ -246,6 +247,40 @@ fn closes_in_front(stage: &Stage) -> Result<()> {
     drain(&site)?;
     is_at(&site, &mut client, 1)?;
     says(&mut client, &statement, &[number(99)], false)
+}
+
+/// A cursor whose last row has come is closed, and keeps nobody; one that was not read to its end is open.
+fn read_cursors(stage: &Stage) -> Result<()> {
+    let site = Site::of(stage, 1, &[])?;
+    let mut clients = Vec::new();
+    for rows in [4_u32, 2] {
+        let mut client = site.front.open(USER, PASSWORD)?;
+        is_at(&site, &mut client, 0)?;
+        client.run("USE mysql")?;
+        let statement = client.prepare("SELECT seq FROM seq_1_to_3")?;
+        let opened = client.command(&command::execute(statement.id, 1, &[]))?;
+        opened.outcome.ok()?;
+        client.send_command(&command::fetch(statement.id, rows))?;
+        let mut packets = Vec::new();
+        client.read_rows(&mut packets)?.ok()?;
+        clients.push((client, statement));
+    }
+    drain(&site)?;
+    let [(read, _), (open, statement)] = clients.as_mut_slice() else {
+        anyhow::bail!("not two");
+    };
+    is_at(&site, read, 1)?;
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    kept_by(
+        &mut operator,
+        open.greeting().thread_id,
+        "prepared statement",
+    )?;
+    assert_eq!(port(open)?, site.cluster.address(0)?.port());
+    open.send_command(&command::fetch(statement.id, 2))?;
+    let mut packets = Vec::new();
+    open.read_rows(&mut packets)?.ok()?;
+    is_at(&site, open, 1)
 }
 
 /// Long data, a cursor, types that are not known: a session stays as long as they are there, and no longer.

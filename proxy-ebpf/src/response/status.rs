@@ -32,6 +32,8 @@ impl Status {
     pub const IN_TRANSACTION: u16 = 0x0001;
     /// `SERVER_STATUS_AUTOCOMMIT`.
     pub const AUTOCOMMIT: u16 = 0x0002;
+    /// `SERVER_STATUS_LAST_ROW_SENT`: the cursor that rows were fetched of has no more, and is closed.
+    pub const LAST_ROW_SENT: u16 = 0x0080;
     /// `SERVER_STATUS_NO_BACKSLASH_ESCAPES`.
     pub const NO_BACKSLASH_ESCAPES: u16 = 0x0200;
     /// `SERVER_SESSION_STATE_CHANGED`.

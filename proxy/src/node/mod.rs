@@ -13,5 +13,5 @@ pub use greeting::{GreetError, Greeted, Remembered, greeting_probe, meet};
 pub use health::Health;
 pub use login::{LoginError, log_in};
 pub use login_leg::{LOGIN_PACKET_MAX, LegError, LoginLeg};
-pub use monitor::{Monitor, MonitorError, Pending, Rows};
+pub use monitor::{Conditional, Monitor, MonitorError, Pending, Rows};
 pub use secure::{SecureError, secure};

@@ -3,6 +3,7 @@
 use sluice_ebpf::{
     aim::{self, Aim},
     automaton::{self, Backslash, Kind, TextVerdict},
+    classify::SCAN_BYTES_MAX,
 };
 
 use super::{
@@ -16,8 +17,13 @@ use crate::{
 
 /// `SHOW` of these, and `SHOW COUNT(*)` of them, is about the statement before.
 const OF_LAST: [&str; 3] = ["WARNINGS", "ERRORS", "COUNT"];
+/// Functions that tell of the statement before.
+const LAST_FUNCTIONS: [&str; 2] = ["ROW_COUNT", "FOUND_ROWS"];
 /// Variables that tell of the statement before.
 const LAST_VARIABLES: [&str; 2] = ["warning_count", "error_count"];
+
+/// Bytes of a command that must be here before it is known what it asks for.
+const LOOKED_AT: usize = SCAN_BYTES_MAX;
 
 /// The node that a command is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,6 +112,47 @@ const fn place(aim: Aim) -> Place {
     }
 }
 
+/// Whether the command at the front of `bytes`, or as much of it as is here, may ask about the statement before it, or leaves what that one has left to be asked
+/// for. `attributes`: the session has query attributes. `text_of` has the texts of prepared statements, or their fronts, by the client's ids.
+pub fn asks_back(bytes: &[u8], attributes: bool, text_of: impl Fn(u32) -> Option<Vec<u8>>) -> bool {
+    let Some((&[a, b, c, _, byte], rest)) = bytes.split_first_chunk() else {
+        return true;
+    };
+    let length = usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16;
+    match byte {
+        // All of a text that is not too long must be here.
+        command::QUERY | command::STMT_PREPARE if rest.len() + 1 < length.min(LOOKED_AT) => true,
+        command::QUERY | command::STMT_PREPARE => match text(bytes, attributes) {
+            Some(Text::Whole(text) | Text::Head(text)) => text_asks_back(text),
+            None => true,
+        },
+        command::STMT_EXECUTE | command::STMT_BULK_EXECUTE => {
+            let id = rest.first_chunk().copied().map(u32::from_le_bytes);
+            id.is_none_or(|id| text_of(id).is_some_and(|text| text_asks_back(&text)))
+        }
+        // They have no answer, or one that is about nothing.
+        command::QUIT | command::STMT_CLOSE | command::STMT_SEND_LONG_DATA => true,
+        _ => false,
+    }
+}
+
+fn text_asks_back(text: &[u8]) -> bool {
+    if is_about_last(text) {
+        return true;
+    }
+    let mut lexer = Lexer::new(text);
+    while let Some(lexeme) = lexer.next() {
+        let is_function = LAST_FUNCTIONS.iter().any(|name| lexeme.is_word(name));
+        if is_function && lexer.clone().next() == Some(Lexeme::Symbol(b'(')) {
+            return true;
+        }
+        if LAST_VARIABLES.iter().any(|name| lexeme.is_word(name)) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Whether a text that the kernel does not splice asks about the statement before it.
 fn is_about_last(text: &[u8]) -> bool {
     let mut lexer = Lexer::new(text);
@@ -185,6 +232,54 @@ mod tests {
         ] {
             assert_eq!(place_of_text(text.as_bytes()), wanted, "{text}");
         }
+    }
+
+    #[test]
+    fn commands_may_ask_about_the_statement_before() {
+        let packet = |payload: &[u8]| {
+            let length = u8::try_from(payload.len()).unwrap();
+            [&[length, 0, 0, 0], payload].concat()
+        };
+        let asks = |payload: &[u8], attributes| {
+            asks_back(&packet(payload), attributes, |id| {
+                (id == 7).then(|| b"SELECT ROW_COUNT()".to_vec())
+            })
+        };
+        for (text, wanted) in [
+            ("SELECT 1", false),
+            ("SELECT row_count (), 1", true),
+            ("INSERT INTO log SELECT FOUND_ROWS()", true),
+            ("SET @n = ROW_COUNT()", true),
+            ("SHOW WARNINGS", true),
+            ("show count(*) errors", true),
+            ("GET DIAGNOSTICS @n = NUMBER", true),
+            ("SELECT @@session.warning_count", true),
+            ("SELECT row_count FROM 'ROW_COUNT()'", false),
+            ("SELECT @@port", false),
+            ("COMMIT", false),
+        ] {
+            for byte in [command::QUERY, command::STMT_PREPARE] {
+                let payload = [&[byte], text.as_bytes()].concat();
+                assert_eq!(asks(&payload, false), wanted, "{text}");
+            }
+            let payload = [b"\x03\0\x01", text.as_bytes()].concat();
+            assert_eq!(asks(&payload, true), wanted, "{text}");
+        }
+        for (payload, wanted) in [
+            (&b"\x17\x07\0\0\0\0\x01\0\0\0"[..], true),
+            (b"\x17\x08\0\0\0\0\x01\0\0\0", false),
+            (b"\x17\x07\0", true),
+            (b"\x19\x08\0\0\0", true),
+            (b"\x01", true),
+            (b"\x0e", false),
+            (b"\x02shop", false),
+            (b"\x1f", false),
+        ] {
+            assert_eq!(asks(payload, false), wanted, "{payload:?}");
+        }
+        // What has not come may be anything.
+        let cut = packet(b"\x03SELECT 1");
+        assert!((0..cut.len()).all(|length| asks_back(&cut[..length], false, |_| None)));
     }
 
     #[test]

@@ -261,6 +261,11 @@ impl Tracked {
         self.may_have_cursor = false;
     }
 
+    /// The last row of a cursor has come, with which the server closes it.
+    pub const fn cursor_has_ended(&mut self) {
+        self.may_have_cursor = false;
+    }
+
     /// Whether the next execution uses what `COM_STMT_SEND_LONG_DATA` has brought.
     pub const fn has_long_data(&self) -> bool {
         self.has_long_data

@@ -23,6 +23,7 @@ use super::{
     registry::{Entry, Place, has_a_name},
     sender::{self, version},
     serve::Serving,
+    stop,
     way::{self, Connections},
 };
 use crate::{
@@ -101,7 +102,7 @@ async fn connection(worker: SharedWorker, stream: TcpStream, client: SocketAddr)
     };
     let session = entry.current();
     if end.may_leave_node_at_work() {
-        close::stop_connection(&entry, &session, &worker);
+        stop::connection(&entry, &session, &worker);
     }
     close::log(&entry, &session, &worker, end, &detail);
     if has_a_name(&session) {

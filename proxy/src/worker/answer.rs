@@ -17,6 +17,11 @@ use crate::{
 };
 
 impl Serving<'_> {
+    /// Answers a command that asks for what this statement of Sluice's says.
+    pub(super) async fn answer_by(&mut self, statement: Statement) -> Result<(), End> {
+        Box::pin(self.answer_own(Ok(statement), Effect::None)).await
+    }
+
     /// Answers a statement of the admin surface, the command at the front of `client_rest`. Should the node answer it instead, it has
     /// this effect.
     pub(super) async fn answer(

@@ -1,15 +1,11 @@
 //! The end of a session: why, and the one log line that says it.
 
-use std::{io, net::SocketAddr};
+use std::io;
 
 use sluice_ebpf::reason::RelayReason;
 
 use super::{Worker, registry::Entry};
-use crate::{
-    config::Cluster,
-    node::{Monitor, Pending},
-    session::{ConnectionId, Session, login_end::LoginReason},
-};
+use crate::session::{Session, login_end::LoginReason};
 
 /// Why a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -116,40 +112,6 @@ impl End {
             Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),
         }
-    }
-}
-
-/// Has the node stop what it is executing for a session whose client has left; a client that only closed its sending half reads the
-/// node's error. A node that computes does not notice by itself. Without a monitor account it goes on.
-pub(super) fn stop_query(entry: &Entry, worker: &Worker) {
-    stop(entry, &entry.current(), worker, Monitor::kill_query);
-}
-
-/// The same with the node's connection, for a session that has ended.
-pub(super) fn stop_connection(entry: &Entry, session: &Session, worker: &Worker) {
-    stop(entry, session, worker, Monitor::kill_connection);
-}
-
-fn stop(
-    entry: &Entry,
-    session: &Session,
-    worker: &Worker,
-    kill: fn(&Monitor, &Cluster, SocketAddr, ConnectionId) -> Pending,
-) {
-    let Some(running) = session.running() else {
-        return;
-    };
-    let settings = worker.process.settings();
-    let cluster = settings.cluster(&running.cluster);
-    if let Some(cluster) = cluster.filter(|cluster| cluster.monitor.is_some()) {
-        // The session does not wait for it. What fails, the monitor logs.
-        drop(kill(
-            &worker.process.monitor,
-            cluster,
-            running.node,
-            running.connection,
-        ));
-        entry.stopped.set(true);
     }
 }
 

@@ -2,7 +2,7 @@
 //! their clients; what is left at the deadline is ended with an error.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::atomic::Ordering,
     time::{Duration, Instant},
@@ -11,10 +11,10 @@ use std::{
 use tokio::{signal::unix::Signal, time::timeout};
 
 use super::{
-    Process, Worker, close::End, kill::Turn, mailbox::Mail, registry::Entry, serve::Serving,
-    survive::Leaving, switch::Stuck,
+    Process, Worker, close::End, kill::Turn, leave::Leaving, mailbox::Mail, registry::Entry,
+    serve::Serving, switch::Stuck,
 };
-use crate::session::StickyReason;
+use crate::{config::Cluster, session::StickyReason};
 
 /// How often the main thread looks whether sessions are left.
 const LOOK: Duration = Duration::from_millis(50);
@@ -83,16 +83,20 @@ impl Process {
 pub(super) fn look(worker: &Worker) -> Option<Duration> {
     let now_ms = worker.process.now_ms();
     let settings = worker.process.settings();
-    let drained = drained(&worker.process);
+    let mut known = BTreeMap::new();
     let patience = settings.drain_timeout;
     let mut next: Option<Duration> = None;
     for entry in worker.registry.all() {
         let leaves = {
             let session = entry.session.borrow();
-            let cluster = settings.cluster(&session.login.cluster);
+            let login = &session.login;
+            let cluster = settings.cluster_of(&login.cluster, &login.tenant);
             let node = session.node.as_deref();
             cluster.zip(node).is_some_and(|(cluster, node)| {
-                drained.contains(&(cluster.name.clone(), node.to_owned()))
+                // All that a tenant's sessions see of a cluster is one value of the settings.
+                let drained = known.entry(std::ptr::from_ref(cluster));
+                let drained = drained.or_insert_with(|| drained_of(&worker.process, cluster));
+                drained.contains(node)
             })
         };
         let since_ms = note(&entry, leaves, now_ms);
@@ -116,19 +120,14 @@ fn note(entry: &Entry, leaves: bool, now_ms: u64) -> Option<u64> {
     session.leaves_since_ms
 }
 
-/// The drained nodes that sessions can leave for a better one, with their clusters.
-fn drained(process: &Process) -> BTreeSet<(String, String)> {
-    let settings = process.settings();
+/// The drained nodes of a cluster, as a tenant's sessions see it, that these can leave for a better one.
+fn drained_of(process: &Process, cluster: &Cluster) -> BTreeSet<String> {
+    let drained = cluster.nodes.iter().filter(|node| node.is_drained());
     let book = process.health.book();
-    let mut drained = BTreeSet::new();
-    for cluster in &settings.clusters {
-        for node in cluster.nodes.iter().filter(|node| node.is_drained()) {
-            if book.is_misplaced(cluster, &node.address) {
-                drained.insert((cluster.name.clone(), node.address.to_string()));
-            }
-        }
-    }
     drained
+        .filter(|node| book.is_misplaced(cluster, &node.address))
+        .map(|node| node.address.to_string())
+        .collect()
 }
 
 impl Serving<'_> {

@@ -2,7 +2,7 @@
 //! parameters. The session's reader prepares a statement when the first execution comes that it is for.
 
 use bytes::{Buf, BytesMut};
-use sluice_ebpf::{classify::LAST_PREPARED, record::Seat};
+use sluice_ebpf::{classify::LAST_PREPARED, record::Seat, response::Status};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
@@ -127,9 +127,21 @@ impl Serving<'_> {
                 }
                 self.tell_kernel(id);
             }
+            Some(command::STMT_FETCH) => self.followed.fetches(id),
             _ => {}
         }
         Ok(())
+    }
+
+    /// What the status flags say of the cursor of a statement that rows were fetched of. A statement prepared last has none that is known.
+    pub(super) fn note_fetched(&self, fetched: Option<u32>, status: Status) {
+        let Some(id) = fetched.filter(|_| status.flags & Status::LAST_ROW_SENT != 0) else {
+            return;
+        };
+        if let Some(tracked) = self.entry.prepared.borrow_mut().tracked_mut(id) {
+            tracked.cursor_has_ended();
+        }
+        self.tell_kernel(id);
     }
 
     /// Reads the front of an execution of this statement.
@@ -399,6 +411,13 @@ impl Serving<'_> {
             Place::Writer
         }
     }
+}
+
+/// The statement of whose cursor a command with this payload fetches rows.
+pub(super) fn statement_fetched(payload: &[u8]) -> Option<u32> {
+    let (&byte, id) = payload.split_first()?;
+    let id = id.first_chunk().copied().map(u32::from_le_bytes);
+    id.filter(|_| byte == command::STMT_FETCH)
 }
 
 /// Payload bytes of a command up to the id of the statement that it names; `COM_STMT_CLOSE` has no more.

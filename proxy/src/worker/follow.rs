@@ -51,6 +51,8 @@ pub(super) struct Followed {
     has_long_data: bool,
     /// Closes among the commands without a response that the kernel has spliced with the session's record.
     closes_spliced: u64,
+    /// The statement of whose cursor the command under way fetches rows.
+    fetched: Option<u32>,
 }
 
 impl Followed {
@@ -63,6 +65,16 @@ impl Followed {
     /// `COM_STMT_SEND_LONG_DATA` is relayed, and when it is used up nobody sees.
     pub(super) const fn note_long_data(&mut self) {
         self.has_long_data = true;
+    }
+
+    /// Rows of this statement's cursor are fetched.
+    pub(super) const fn fetches(&mut self, id: u32) {
+        self.fetched = Some(id);
+    }
+
+    /// The statement that the command under way has fetched rows of, if that is what it does.
+    pub(super) const fn take_fetched(&mut self) -> Option<u32> {
+        self.fetched.take()
     }
 
     /// Closes of statements were spliced.

@@ -93,7 +93,7 @@ impl Serving<'_> {
         ))
     }
 
-    /// Ends another session. What its node is executing is stopped by the monitor account ([`super::close::stop_connection`]); without one by
+    /// Ends another session. What its node is executing is stopped by the monitor account ([`super::stop::connection`]); without one by
     /// the caller's own connection, if that is at the same node. Where that connection hangs, the caller's session cannot go on: it is to
     /// be answered, then to end so.
     pub(super) async fn end_other(

@@ -133,7 +133,7 @@ impl Serving<'_> {
     }
 }
 
-/// The error for a command whose node has gone.
+/// The error for a command whose node has gone. `transaction`: it was surely given in one.
 pub(super) fn what_became(command: &Command, transaction: bool, cause: &str) -> MysqlError {
     let text = command.text.to_text();
     // What is longer than is kept of it may hold anything.

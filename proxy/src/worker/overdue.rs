@@ -1,11 +1,11 @@
 //! What takes longer than it may: sessions at drained nodes ([`drain`]), clients that send nothing, statements. Each is looked at again when the next one's time may
 //! be up; what is under way meanwhile costs nothing.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{SharedWorker, Worker, clock, close, close::End, drain, registry::Entry};
+use super::{SharedWorker, Worker, clock, close::End, drain, registry::Entry, stop};
 use crate::protocol::command;
 
 /// Between two looks at least, however short the limits are.
@@ -45,7 +45,7 @@ fn look(worker: &Worker) -> Option<Duration> {
         if !left.is_zero() {
             next = next.min(left);
         } else if is_running {
-            stop(&entry, worker, began_at_ns);
+            stop_statement(&entry, worker, began_at_ns);
         } else {
             worker.registry.end(entry.cs_id, End::Idle, None);
         }
@@ -53,8 +53,8 @@ fn look(worker: &Worker) -> Option<Duration> {
     Some(next.max(PAUSE))
 }
 
-/// Has the node stop the statement that it executes for a session, once.
-fn stop(entry: &Entry, worker: &Worker, began_at_ns: u64) {
+/// Has the node stop the statement that it executes for a session. Whether it may be is looked at once.
+fn stop_statement(entry: &Rc<Entry>, worker: &Worker, began_at_ns: u64) {
     if entry.overdue_since_ns.replace(began_at_ns) == began_at_ns {
         return;
     }
@@ -75,5 +75,5 @@ fn stop(entry: &Entry, worker: &Worker, began_at_ns: u64) {
         seconds = Duration::from_nanos(session.command.duration_ns(clock::now_ns())).as_secs_f64(),
         "query timeout: the node is told to stop the statement"
     );
-    close::stop_query(entry, worker);
+    stop::query(entry, worker);
 }

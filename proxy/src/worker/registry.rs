@@ -123,6 +123,8 @@ pub(super) struct Entry {
     pub(super) stopped: Cell<bool>,
     /// When the statement began that took too long last.
     pub(super) overdue_since_ns: Cell<u64>,
+    /// When the statement began that its node was last told to stop.
+    pub(super) stopping_since_ns: Cell<u64>,
     /// Dropped with the entry: who waits for its end has the other halves.
     gone: RefCell<Vec<oneshot::Sender<()>>>,
     /// Who waits for the server to be asked for stale variables.
@@ -161,6 +163,7 @@ impl Entry {
             bell: Bell::default(),
             stopped: Cell::new(false),
             overdue_since_ns: Cell::new(0),
+            stopping_since_ns: Cell::new(0),
             gone: RefCell::default(),
             reader: RefCell::default(),
             switch: RefCell::default(),

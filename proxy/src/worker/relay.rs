@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use super::{
     Worker,
-    close::{self, End},
+    close::End,
     serve::{IDLE_BUFFER_BYTES, Serving},
     statement::Preparing,
+    stop,
 };
 use crate::{
     net::{Leg, is_transient, outbox::Post},
@@ -97,7 +98,7 @@ impl Serving<'_> {
                 }
                 () = entry.news(self.news_seen) => return self.review().await,
                 () = self.reader_idle() => return Box::pin(self.part_from_idle_reader()).await,
-                () = Self::move_due(self.leaving) => return self.try_move().await,
+                () = self.move_due() => return self.try_move().await,
             }
         }
     }
@@ -140,7 +141,7 @@ impl Serving<'_> {
                 () = self.node_dead() => return Err(End::NodeHung),
                 left = self.client_left(), if !wants_client && !stopped => {
                     left?;
-                    close::stop_query(self.entry, self.worker);
+                    stop::query(self.entry, self.worker);
                     stopped = true;
                 }
             }
@@ -167,8 +168,8 @@ impl Serving<'_> {
     pub(super) async fn look_for_client(&self, left_at: &mut Option<Instant>) -> Result<(), End> {
         if self.has_client_closed().await? {
             let left_at = left_at.get_or_insert_with(Instant::now);
-            if left_at.elapsed() > GRACE && !self.entry.stopped.get() {
-                close::stop_query(self.entry, self.worker);
+            if left_at.elapsed() > GRACE {
+                stop::query(self.entry, self.worker);
             }
         }
         Ok(())
@@ -372,8 +373,8 @@ impl Serving<'_> {
                 Ok(Err(_broken)) => return End::ClientClosed,
                 Err(_silent) => {
                     let before = std::mem::replace(&mut known, self.progress_in_kernel());
-                    if before == known && !self.entry.stopped.get() {
-                        close::stop_query(self.entry, self.worker);
+                    if before == known {
+                        stop::query(self.entry, self.worker);
                     }
                     continue;
                 }

@@ -23,13 +23,14 @@ use super::{
     execution::AtHand,
     follow::Followed,
     kill::Turn,
+    leave::Leaving,
     login::{Identity, LoggedIn, Target},
     outstanding::Attempt,
     quota,
     reader::Reading,
     registry::Entry,
     statement::Preparing,
-    survive::{Leaving, Lost},
+    survive::Lost,
     variables::Tracking,
     way,
 };
@@ -236,6 +237,9 @@ impl<'a> Serving<'a> {
             self.take_stock().await?;
         }
         self.turn = Turn::Holding(self.consumed());
+        if self.leaving == Leaving::Now {
+            Box::pin(self.leave_first()).await?;
+        }
         if let Some(command) = self.statements.command(&self.client_rest) {
             return Box::pin(self.own_statement(command)).await;
         }
@@ -265,14 +269,8 @@ impl<'a> Serving<'a> {
             }
             Plan::ChangeUser(payload) => Box::pin(self.change_user(&payload)).await,
             Plan::Prepare(effect) => Box::pin(self.prepare(effect)).await,
-            Plan::ProcessInfo => {
-                let statement = Ok(admin::Statement::process_list());
-                Box::pin(self.answer_own(statement, Effect::None)).await
-            }
-            Plan::Kill(id) => {
-                let statement = Ok(admin::Statement::kill(id));
-                Box::pin(self.answer_own(statement, Effect::None)).await
-            }
+            Plan::ProcessInfo => self.answer_by(admin::Statement::process_list()).await,
+            Plan::Kill(id) => self.answer_by(admin::Statement::kill(id)).await,
             Plan::Text { text, effect } => {
                 match admin::parse(&text).or_else(|| admin::hidden(&text).map(Err)) {
                     None => {
@@ -361,7 +359,7 @@ impl<'a> Serving<'a> {
         if has_response {
             self.entry.end_response(&self.response);
         } else if relayed.is_ok() {
-            // Else the node may still be executing it: see `close::stop_connection`.
+            // Else the node may still be executing it: see `stop::connection`.
             self.entry.end_command();
         }
         let mut session = self.entry.session.borrow_mut();

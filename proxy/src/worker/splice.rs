@@ -9,7 +9,7 @@ use sluice_ebpf::{
     wire::Side,
 };
 
-use super::{beside::low, close::End, kill::Turn, serve::Serving};
+use super::{beside::low, close::End, execution::statement_fetched, kill::Turn, serve::Serving};
 use crate::{
     gate::{Left, Progress, Standing},
     kernel::{quiesce::quiesce, record::Offer},
@@ -309,6 +309,11 @@ impl Serving<'_> {
         if let Some(status) = progress.status() {
             self.entry.session.borrow_mut().note_autocommit(status);
             self.note_status(status);
+            if progress.response.outcome() == Outcome::Ok {
+                let last = self.entry.slot().and_then(|slot| slot.command());
+                let fetched = last.and_then(|command| statement_fetched(command.payload()));
+                self.note_fetched(fetched, status);
+            }
         }
     }
 
@@ -319,6 +324,10 @@ impl Serving<'_> {
             status.doubt = Doubt::All;
         }
         self.note_status(status);
+        let fetched = self.followed.take_fetched();
+        if self.response.outcome() == Outcome::Ok {
+            self.note_fetched(fetched, status);
+        }
     }
 
     /// This is known of the session by now.

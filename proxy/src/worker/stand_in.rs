@@ -61,6 +61,7 @@ impl Serving<'_> {
                     | MonitorError::Unreachable(_)
                     | MonitorError::Denied(_)
                     | MonitorError::Broken(_)
+                    | MonitorError::Unwanted
                     | MonitorError::Timeout => NoCredential::NotNow(why),
                 })
             }

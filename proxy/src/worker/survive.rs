@@ -2,14 +2,12 @@
 //! before its next command or, where its node still answers, at a command boundary. What was under way when the node went is answered with an
 //! error, and sent again only where it surely only reads.
 
-use std::time::Duration;
-
 use sluice_ebpf::{
     packet::Position,
     record::Seat,
     response::{Response, Status},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     Process,
@@ -17,6 +15,7 @@ use super::{
     alone::Need,
     close::End,
     kill::Turn,
+    leave::Leaving,
     login::Candidate,
     outstanding::what_became,
     registry::Entry,
@@ -28,16 +27,15 @@ use super::{
 use crate::{
     config::NodeAddress,
     protocol::{
+        capability::Capabilities,
         command,
         error::{MysqlError, SERVER_SHUTDOWN},
         packet::HEADER_LEN,
         reply::ERR,
     },
-    session::{StickyReason, back_off::wait_after},
+    session::{StickyReason, back_off::wait_after, command::query_text},
 };
 
-/// How soon a session that is to move looks again whether it can.
-const MOVE_RETRY: Duration = Duration::from_millis(50);
 /// Payload bytes of the greatest packet, which others continue.
 const CONTINUED: usize = 0xff_ffff;
 
@@ -58,17 +56,6 @@ struct Denied {
     failures: u32,
     until: Instant,
     why: String,
-}
-
-/// Whether a session is to move to a fitter node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Leaving {
-    /// It stays.
-    No,
-    /// As soon as it stands at a boundary outside a transaction: the kernel is offered nothing until then.
-    Now,
-    /// When what ties it to its node is gone.
-    Untied,
 }
 
 /// What is to become of a session, as far as its node is concerned.
@@ -138,57 +125,6 @@ impl Serving<'_> {
         }
     }
 
-    /// Moves to a fitter node, if the session is to and can. A transaction is waited for.
-    ///
-    /// # Errors
-    /// The session has ended.
-    pub(super) async fn try_move(&mut self) -> Result<(), End> {
-        if self.leaving == Leaving::Now && self.worker.process.is_retiring() {
-            return self.retire().await;
-        }
-        // What has kept it may be gone.
-        if self.leaving == Leaving::Untied && self.entry.current().sticky_reasons().is_empty() {
-            self.leaving = Leaving::Now;
-        }
-        if self.leaving != Leaving::Now || self.lost.is_some() {
-            return Ok(());
-        }
-        // The kernel may be with the reader while the daemon knows of the writer.
-        if self.reading.aside.is_some() {
-            if !self.reclaim().await? {
-                return Ok(());
-            }
-            self.turn_to_writer().await?;
-        }
-        let candidates = self.candidates(true);
-        let stuck = if candidates.is_empty() {
-            None
-        } else {
-            self.switch(candidates).await?.err()
-        };
-        self.leaving = match &stuck {
-            Some(Stuck::Busy) => Leaving::Now,
-            Some(Stuck::Sticky(reasons)) if *reasons == [StickyReason::Transaction] => Leaving::Now,
-            Some(Stuck::Sticky(_)) => Leaving::Untied,
-            Some(Stuck::Gone | Stuck::Node(_)) | None => Leaving::No,
-        };
-        let cs_id = self.entry.cs_id.0;
-        if let Some(stuck) = stuck.filter(|_| self.leaving != Leaving::Now) {
-            tracing::info!(cs_id, node = %self.target.node, reason = %stuck, "session stays at its node");
-            self.entry.session.borrow_mut().stays = Some(stuck.to_string());
-        }
-        Ok(())
-    }
-
-    /// When to try again to move.
-    pub(super) async fn move_due(leaving: Leaving) {
-        if leaving == Leaving::Now {
-            let _ = timeout(MOVE_RETRY, std::future::pending::<()>()).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    }
-
     /// Waits until the monitor has found the session's node dead.
     pub(super) async fn node_dead(&self) {
         let node = &self.target.node;
@@ -249,7 +185,9 @@ impl Serving<'_> {
         if let Some(sequence) = outstanding
             && !self.ask_again(&session)
         {
-            let error = what_became(&session.command, transaction, &cause);
+            // Behind an ERR it may be in none: then a statement commits by itself.
+            let is_surely_in_one = self.status.in_transaction() == Some(true);
+            let error = what_became(&session.command, is_surely_in_one, &cause);
             self.say_error(sequence, &error).await?;
         }
         self.lose(Lost {
@@ -330,12 +268,8 @@ impl Serving<'_> {
             }
             return Ok(());
         }
-        let length = payload_length(&self.client_rest);
-        let text = self
-            .client_rest
-            .get(HEADER_LEN + 1..HEADER_LEN + length)
-            .unwrap_or_default();
-        if lost.transaction && !(byte == Some(command::QUERY) && is_rollback(text)) {
+        let attributes = self.capabilities.contains(Capabilities::QUERY_ATTRIBUTES);
+        if lost.transaction && !is_rollback(&self.client_rest, attributes) {
             self.refuse_command(&MysqlError::transaction_gone(&lost.cause))
                 .await?;
             if let Some(lost) = &mut self.lost {
@@ -505,8 +439,9 @@ pub(super) async fn node_dead(process: &Process, entry: &Entry, own: &NodeAddres
     }
 }
 
-/// Whether a text says `ROLLBACK`, which asks for what has happened.
-fn is_rollback(text: &[u8]) -> bool {
+/// Whether the command at the front of `bytes` says `ROLLBACK`, which asks for what has happened. `attributes`: the session has query attributes.
+fn is_rollback(bytes: &[u8], attributes: bool) -> bool {
+    let text = query_text(bytes, attributes).unwrap_or_default();
     let text = text.trim_ascii();
     let text = text.strip_suffix(b";").unwrap_or(text);
     text.trim_ascii_end().eq_ignore_ascii_case(b"ROLLBACK")
@@ -514,11 +449,32 @@ fn is_rollback(text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
+    use crate::protocol::packet::put;
 
     #[test]
     fn who_rolls_back_asks_for_what_has_happened() {
-        assert!(is_rollback(b" rollback ; ") && is_rollback(b"ROLLBACK"));
-        assert!(!is_rollback(b"ROLLBACK TO s") && !is_rollback(b"COMMIT"));
+        let of = |payload: &[u8], attributes| {
+            let mut bytes = BytesMut::new();
+            put(&mut bytes, 0, payload);
+            is_rollback(&bytes, attributes)
+        };
+        for text in ["ROLLBACK", " rollback ; "] {
+            assert!(of(&[b"\x03", text.as_bytes()].concat(), false), "{text}");
+            // As clients of MySQL 8 write it: no attributes, or one.
+            for front in [&b"\x03\0\x01"[..], b"\x03\x01\x01\0\x01\xfd\0\x01a\x01b"] {
+                assert!(of(&[front, text.as_bytes()].concat(), true), "{text}");
+            }
+        }
+        for payload in [
+            &b"\x03ROLLBACK TO s"[..],
+            b"\x03COMMIT",
+            b"\x16ROLLBACK",
+            b"\x0e",
+        ] {
+            assert!(!of(payload, false), "{payload:?}");
+        }
     }
 }

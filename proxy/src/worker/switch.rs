@@ -14,13 +14,13 @@ use super::{
     clock,
     close::End,
     follow::Again,
+    leave::Leaving,
     login::{Candidate, Target},
     mailbox,
     nodes::resolve,
     registry::{Place, Switch},
     sender,
     serve::Serving,
-    survive::Leaving,
     way::{self, Connections},
 };
 use crate::{

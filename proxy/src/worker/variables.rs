@@ -10,8 +10,8 @@ use sluice_ebpf::response::Outcome;
 
 use super::{
     close::End,
+    leave::Leaving,
     serve::{Serving, payload_length},
-    survive::Leaving,
 };
 use crate::{
     protocol::{

@@ -12,7 +12,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    Kind, MonitorError, NO_SUCH_THREAD, PEER_BYTES_MAX, Rows,
+    Kind, MonitorError, NO_SUCH_THREAD, Order, PEER_BYTES_MAX, Rows,
     denials::{Denials, is_about_account, is_denial},
     patience::within,
 };
@@ -69,12 +69,8 @@ impl Node {
     }
 
     /// Runs one statement. Failures are logged, each cause once in a while.
-    pub(super) async fn run(
-        &self,
-        account: &Account,
-        sql: &str,
-        kind: Kind,
-    ) -> Result<Rows, MonitorError> {
+    pub(super) async fn run(&self, order: &Order) -> Result<Rows, MonitorError> {
+        let kind = order.kind;
         let turns = match kind {
             Kind::Kill => &self.kills,
             Kind::Query | Kind::Account | Kind::Peer => &self.queries,
@@ -82,14 +78,17 @@ impl Node {
         // Never closed; and without a turn things would only be slower.
         let _turn = turns.acquire().await;
         self.used.set(Instant::now());
-        let result = self.try_run(account, sql, kind).await;
+        let result = self.try_run(order).await;
         self.used.set(Instant::now());
         match &result {
             Ok(_)
-            | Err(MonitorError::Refused {
-                number: NO_SUCH_THREAD,
-                ..
-            }) => {}
+            | Err(
+                MonitorError::Unwanted
+                | MonitorError::Refused {
+                    number: NO_SUCH_THREAD,
+                    ..
+                },
+            ) => {}
             // It need not have the right.
             Err(MonitorError::Refused { .. }) if kind == Kind::Account => {}
             Err(error) => self.complain(&error.to_string(), kind),
@@ -97,35 +96,36 @@ impl Node {
         result
     }
 
-    async fn try_run(
-        &self,
-        account: &Account,
-        sql: &str,
-        kind: Kind,
-    ) -> Result<Rows, MonitorError> {
+    async fn try_run(&self, order: &Order) -> Result<Rows, MonitorError> {
+        let account = &order.account;
         let kept = self.idle.take();
         if let Some(Idle { connection, .. }) = kept.filter(|idle| idle.account == *account) {
-            match self.ask(connection, account, sql, kind).await {
+            match self.ask(connection, order).await {
                 // The node may have closed it long ago.
                 Err(MonitorError::Broken(_)) => {}
                 result => return result,
             }
         }
         let connection = log_in_to(&self.address, account, &self.denials).await?;
-        self.ask(connection, account, sql, kind).await
+        self.ask(connection, order).await
     }
 
-    /// Sends the statement; a connection that is still good is kept, in another's place.
-    async fn ask(
-        &self,
-        mut connection: Conn,
-        account: &Account,
-        sql: &str,
-        kind: Kind,
-    ) -> Result<Rows, MonitorError> {
-        let result = rows(&mut connection, sql, kind.bounds()).await;
-        if matches!(result, Ok(_) | Err(MonitorError::Refused { .. })) {
-            let account = account.clone();
+    /// Sends the statement, if it is still wanted; a connection that is still good is kept, in another's place.
+    async fn ask(&self, mut connection: Conn, order: &Order) -> Result<Rows, MonitorError> {
+        let is_wanted = match &order.condition {
+            Some(condition) => condition.holds().await,
+            None => true,
+        };
+        let result = if is_wanted {
+            rows(&mut connection, &order.sql, order.kind.bounds()).await
+        } else {
+            Err(MonitorError::Unwanted)
+        };
+        if matches!(
+            result,
+            Ok(_) | Err(MonitorError::Refused { .. } | MonitorError::Unwanted)
+        ) {
+            let account = order.account.clone();
             *self.idle.borrow_mut() = Some(Idle {
                 connection,
                 account,

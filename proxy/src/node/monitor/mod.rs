@@ -66,6 +66,9 @@ pub enum MonitorError {
     /// The node's answer has more than 10,000 rows or 4 MiB of values, or that of a proxy of the fleet more than 262,144 rows or 64 MiB.
     #[error("the answer is too large")]
     TooLarge,
+    /// Who gave the order wanted it no more when its turn came.
+    #[error("the order was withdrawn")]
+    Unwanted,
     /// Nothing came in five seconds.
     #[error("no answer in time")]
     Timeout,
@@ -93,6 +96,50 @@ pub struct Monitor {
 #[derive(Debug)]
 pub struct Pending(oneshot::Receiver<Result<Rows, MonitorError>>);
 
+/// The same for an order that is carried out only if it is still wanted when its turn comes, which may be long after it was given.
+#[derive(Debug)]
+pub struct Conditional {
+    pending: Pending,
+    questions: mpsc::UnboundedReceiver<oneshot::Sender<bool>>,
+}
+
+impl Conditional {
+    /// Waits for the result, five seconds at most. `is_wanted` is asked right before the statement is sent.
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub async fn result_if(self, is_wanted: impl Fn() -> bool) -> Result<Rows, MonitorError> {
+        let Self {
+            pending,
+            mut questions,
+        } = self;
+        let answers = async {
+            while let Some(question) = questions.recv().await {
+                // The order's time may be up.
+                let _ = question.send(is_wanted());
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            result = pending.result() => result,
+            never = answers => never,
+        }
+    }
+}
+
+/// The other end: what is asked before an order is carried out.
+#[derive(Debug)]
+struct Condition(mpsc::UnboundedSender<oneshot::Sender<bool>>);
+
+impl Condition {
+    /// Whether the order is still wanted.
+    async fn holds(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(answer).is_ok() && answered.await.unwrap_or(false)
+    }
+}
+
 impl Pending {
     /// Waits for the result, five seconds at most.
     ///
@@ -119,6 +166,7 @@ struct Order {
     account: Account,
     sql: String,
     kind: Kind,
+    condition: Option<Condition>,
     reply: oneshot::Sender<Result<Rows, MonitorError>>,
     _room: OwnedSemaphorePermit,
 }
@@ -180,6 +228,22 @@ impl Monitor {
         self.order(cluster.monitor.as_ref(), vec![node.into()], sql, Kind::Kill)
     }
 
+    /// The same, only if it is still wanted when its turn comes: the connection may be executing something else by then.
+    pub fn kill_query_if(
+        &self,
+        cluster: &Cluster,
+        node: SocketAddr,
+        id: ConnectionId,
+    ) -> Conditional {
+        let sql = format!("KILL QUERY {}", id.0);
+        let (asks, questions) = mpsc::unbounded_channel();
+        let (account, nodes) = (cluster.monitor.as_ref(), vec![node.into()]);
+        Conditional {
+            pending: self.give(account, nodes, sql, Kind::Kill, Some(Condition(asks))),
+            questions,
+        }
+    }
+
     /// Ends a connection of the node and what it is executing. That the node no longer knows it is no error.
     pub fn kill_connection(
         &self,
@@ -219,6 +283,17 @@ impl Monitor {
         sql: String,
         kind: Kind,
     ) -> Pending {
+        self.give(account, nodes, sql, kind, None)
+    }
+
+    fn give(
+        &self,
+        account: Option<&Account>,
+        nodes: Vec<NodeAddress>,
+        sql: String,
+        kind: Kind,
+        condition: Option<Condition>,
+    ) -> Pending {
         let (reply, pending) = oneshot::channel();
         let room = Arc::clone(&self.room).try_acquire_owned();
         // Who gets no result sees it at once: his end of the channel is there.
@@ -231,6 +306,7 @@ impl Monitor {
                     account: account.clone(),
                     sql,
                     kind,
+                    condition,
                     reply,
                     _room: room,
                 };
@@ -284,7 +360,7 @@ async fn carry_out(nodes: Vec<Rc<Node>>, order: Order) {
     let ask = async {
         let mut failure = MonitorError::Unreachable("the cluster has no node".to_owned());
         for node in nodes {
-            match node.run(&order.account, &order.sql, order.kind).await {
+            match node.run(&order).await {
                 Err(error @ (MonitorError::Unreachable(_) | MonitorError::Denied(_))) => {
                     failure = error;
                 }

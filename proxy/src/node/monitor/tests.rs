@@ -12,7 +12,10 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use mysql_common::scramble::create_response_for_ed25519;
-use std::{cell::RefCell, net::TcpListener};
+use std::{
+    cell::{Cell, RefCell},
+    net::TcpListener,
+};
 
 fn cluster(nodes: &[SocketAddr], has_account: bool) -> Cluster {
     let account = if has_account {
@@ -77,12 +80,45 @@ async fn a_silent_node_takes_no_more_orders_than_there_is_room_for() {
     assert_ne!(kill().result().await, Err(MonitorError::Busy));
 }
 
+/// What may hit something else by the time that its turn comes is asked about then, and only then.
+#[tokio::test]
+async fn an_order_that_nobody_wants_any_more_is_not_sent() {
+    let monitor = Monitor::start().unwrap();
+    let node = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = node.local_addr().unwrap();
+    let cluster = cluster(&[address], true);
+    let let_in = RefCell::default();
+    let heard = RefCell::default();
+    let orders = async {
+        for is_wanted in [false, true, false] {
+            let order = monitor.kill_query_if(&cluster, address, ConnectionId(7));
+            let asked = Cell::new(0);
+            let result = order.result_if(|| {
+                asked.set(asked.get() + 1);
+                is_wanted
+            });
+            let wanted = is_wanted.then(Rows::new).ok_or(MonitorError::Unwanted);
+            assert_eq!((result.await, asked.get()), (wanted, 1));
+        }
+        // Who gave it is gone.
+        drop(monitor.kill_query_if(&cluster, address, ConnectionId(8)));
+        let last = monitor.kill_query(&cluster, address, ConnectionId(9));
+        assert_eq!(last.result().await, Ok(Rows::new()));
+    };
+    tokio::select! {
+        () = orders => {}
+        () = ed25519_node(node, &[[7; 32], [7; 32]], &let_in, &heard) => panic!("no logins are left"),
+    }
+    assert_eq!(heard.take(), ["KILL QUERY 7", "KILL QUERY 9"]);
+}
+
 /// A node that lets the monitor in as MariaDB does with `ed25519`, with these scrambles one after another, and answers statements with OK.
-/// `let_in` grows by what it made of each login.
+/// `let_in` grows by what it made of each login, `heard` by each statement.
 async fn ed25519_node(
     node: tokio::net::TcpListener,
     scrambles: &[[u8; 32]],
     let_in: &RefCell<Vec<bool>>,
+    heard: &RefCell<Vec<String>>,
 ) {
     const OK: &[u8] = b"\x00\x00\x00\x02\x00\x00\x00";
     let greeting = Greeting {
@@ -115,7 +151,10 @@ async fn ed25519_node(
         }
         leg.write(OK).await.unwrap();
         leg.restart();
-        while leg.read().await.is_ok() {
+        while let Ok(command) = leg.read().await {
+            let text = command.get(1..).unwrap_or_default();
+            let text = String::from_utf8_lossy(text).into_owned();
+            heard.borrow_mut().push(text);
             leg.write(OK).await.unwrap();
             leg.restart();
         }
@@ -129,13 +168,13 @@ async fn a_scramble_of_ed25519_may_end_in_a_zero() {
     let monitor = Monitor::start().unwrap();
     let mut ends_in_a_zero = [7; 32];
     ends_in_a_zero[31] = 0;
-    let let_in = RefCell::default();
+    let (let_in, heard) = (RefCell::default(), RefCell::default());
     let cluster = cluster(&[address], true);
     let killed = monitor.kill_connection(&cluster, address, ConnectionId(7));
     let scrambles = [ends_in_a_zero, [7; 32]];
     let killed = tokio::select! {
         killed = killed.result() => killed,
-        () = ed25519_node(node, &scrambles, &let_in) => Err(MonitorError::Timeout),
+        () = ed25519_node(node, &scrambles, &let_in, &heard) => Err(MonitorError::Timeout),
     };
     assert_eq!(killed, Ok(Rows::new()));
     let what = "where the driver gets the first right, nothing need be tried twice";

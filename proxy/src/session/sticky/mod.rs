@@ -3,8 +3,11 @@
 //!
 //! A tie that cannot be named is kept until the client resets its session: moving it would lose what the client relies on.
 
+mod prepare;
+
 use std::borrow::Cow;
 
+use self::prepare::DEPTH_MAX;
 use super::command;
 use crate::sql::lexer::{Lexeme, Lexer};
 
@@ -44,7 +47,7 @@ pub enum StickyReason {
     Xa,
     /// `SET ROLE`.
     Role,
-    /// `CALL`, `EXECUTE` or a compound statement: what it has done is not known.
+    /// `CALL`, a compound statement, or `EXECUTE` of a text that is not known: what it has done is not known.
     Routine,
     /// A statement that could not be read.
     Unread,
@@ -95,13 +98,20 @@ pub enum Knot {
     UntieAll(StickyReason),
     /// Names of this kind may mean something else from now on: no tie is let go by its name any more.
     Blur(StickyReason),
+    /// A statement of this name is made (`PREPARE`), and what an execution of it does, if its text is known.
+    Prepare(Vec<u8>, Option<Vec<Self>>),
+    /// The statement of this name is executed.
+    Execute(Vec<u8>),
 }
 
 /// A session's ties, but for those that status flags and the table of prepared statements tell.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Ties {
+    /// What can be taken more than once stands here as often.
     named: Vec<(StickyReason, Vec<u8>)>,
     unnamed: Vec<StickyReason>,
+    /// What executions of the statements do that `PREPARE` has made of known texts, by their names.
+    prepared: Vec<(Vec<u8>, Vec<Knot>)>,
     /// How many transactions had ended when this was last told, and when something was last said for the next one.
     ended: u64,
     said_at: u64,
@@ -113,11 +123,10 @@ impl Ties {
         for knot in knots {
             match knot {
                 Knot::Tie(reason, Some(name)) if self.has_room(reason) => {
-                    if !self.named.contains(&(reason, name.clone())) {
-                        self.named.push((reason, name));
-                    } else if reason == StickyReason::UserLock {
-                        // Taken twice, to be given back twice ("GET_LOCK", MySQL's manual): counted no further.
-                        self.apply(vec![Knot::Tie(reason, None)]);
+                    let tie = (reason, name);
+                    // Taken twice, it is to be given back twice ("GET_LOCK", MySQL's manual).
+                    if reason == StickyReason::UserLock || !self.named.contains(&tie) {
+                        self.named.push(tie);
                     }
                 }
                 Knot::Tie(reason, _) => {
@@ -129,7 +138,20 @@ impl Ties {
                     }
                 }
                 Knot::Untie(reason, name) => {
-                    self.named.retain(|tie| *tie != (reason, name.clone()));
+                    if reason == StickyReason::PreparedStatement {
+                        self.prepared.retain(|(known, _)| *known != name);
+                    }
+                    let tie = (reason, name);
+                    if let Some(at) = self.named.iter().position(|known| *known == tie) {
+                        self.named.remove(at);
+                    }
+                }
+                Knot::Prepare(name, does) => self.prepare(name, does),
+                Knot::Execute(name) => {
+                    let does = self.prepared.iter().find(|(known, _)| *known == name);
+                    let unknown = || vec![Knot::Tie(StickyReason::Routine, None)];
+                    let does = does.map_or_else(unknown, |(_, does)| does.clone());
+                    self.apply(does);
                 }
                 Knot::Blur(reason) => {
                     let before = self.named.len();
@@ -144,6 +166,16 @@ impl Ties {
                 }
             }
         }
+    }
+
+    /// A statement of this name is made, in the place of one that may have had it.
+    fn prepare(&mut self, name: Vec<u8>, does: Option<Vec<Knot>>) {
+        self.prepared.retain(|(known, _)| *known != name);
+        let tie = Knot::Tie(StickyReason::PreparedStatement, Some(name.clone()));
+        if let Some(does) = does.filter(|_| self.prepared.len() < NAMES_MAX) {
+            self.prepared.push((name, does));
+        }
+        self.apply(vec![tie]);
     }
 
     /// So many transactions have ended in the session, relayed and spliced: with the next one's end, what was said for it is used up.
@@ -198,25 +230,33 @@ impl Knots {
         if is_ok {
             return self.knots;
         }
-        let ties = self.knots.into_iter().filter(is_tie);
+        let ties = self.knots.into_iter().filter_map(perhaps);
         ties.filter(|_| self.is_batch).collect()
     }
 }
 
 /// What the statements of this text tie or untie if they succeed.
 pub fn knots(text: &[u8]) -> Vec<Knot> {
-    let (knots, lexer) = read(Lexer::new(text));
+    knots_within(text, 0)
+}
+
+/// The same of a text that stands so deep in others.
+fn knots_within(text: &[u8], depth: u8) -> Vec<Knot> {
+    if depth > DEPTH_MAX {
+        return vec![Knot::Tie(StickyReason::Unread, None)];
+    }
+    let (knots, lexer) = read(Lexer::new(text), depth);
     if !lexer.is_doubtful() {
         return knots;
     }
-    let (others, literal) = read(Lexer::without_escapes(text));
+    let (others, literal) = read(Lexer::without_escapes(text), depth);
     // What has no end in one reading the server has not executed in that one.
     match (lexer.is_unfinished(), literal.is_unfinished()) {
         (false, true) if !lexer.is_ambiguous() => knots,
         (true, false) if !lexer.is_ambiguous() => others,
         _ if knots == others && !lexer.is_ambiguous() => knots,
         _ => {
-            let ties = knots.into_iter().chain(others).filter(is_tie);
+            let ties = knots.into_iter().chain(others).filter_map(perhaps);
             let unread = SUSPICIOUS.iter().any(|word| mentions(text, word));
             let unread = unread.then_some(Knot::Tie(StickyReason::Unread, None));
             ties.chain(unread).collect()
@@ -238,16 +278,22 @@ const SUSPICIOUS: [&[u8]; 10] = [
     b"xa ",
 ];
 
-const fn is_tie(knot: &Knot) -> bool {
-    matches!(knot, Knot::Tie(..))
+/// What holds of this where nobody knows whether it was executed, if anything does.
+fn perhaps(knot: Knot) -> Option<Knot> {
+    match knot {
+        Knot::Tie(..) | Knot::Blur(_) => Some(knot),
+        Knot::Untie(..) | Knot::UntieAll(_) => None,
+        Knot::Prepare(name, _) => Some(Knot::Prepare(name, None)),
+        Knot::Execute(_) => Some(Knot::Tie(StickyReason::Routine, None)),
+    }
 }
 
-/// One reading of a text. What an executable comment unties may be tied still.
-fn read(mut lexer: Lexer<'_>) -> (Vec<Knot>, Lexer<'_>) {
-    let mut knots = statement(lexer.clone());
+/// One reading of a text, which stands so deep in others. What an executable comment unties may be tied still.
+fn read(mut lexer: Lexer<'_>, depth: u8) -> (Vec<Knot>, Lexer<'_>) {
+    let mut knots = statement(lexer.clone(), depth);
     while let Some(lexeme) = lexer.next() {
         match lexeme {
-            Lexeme::Symbol(b';') => knots.extend(statement(lexer.clone())),
+            Lexeme::Symbol(b';') => knots.extend(statement(lexer.clone(), depth)),
             Lexeme::Word(word) if word.len() >= "GET_LOCK".len() => {
                 knots.extend(user_lock(&lexeme, lexer.clone()));
             }
@@ -255,7 +301,7 @@ fn read(mut lexer: Lexer<'_>) -> (Vec<Knot>, Lexer<'_>) {
         }
     }
     if lexer.has_executable() {
-        knots.retain(is_tie);
+        knots = knots.into_iter().filter_map(perhaps).collect();
     }
     (knots, lexer)
 }
@@ -305,9 +351,9 @@ fn has_word(tokens: &Lexer<'_>, words: &[&str]) -> bool {
     rest.any(|lexeme| words.iter().any(|word| lexeme.is_word(word)))
 }
 
-/// What the statement at the front of `tokens` ties or unties.
-fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
-    use StickyReason::{Handler, PreparedStatement, Role, Routine, TableLock, Xa};
+/// What the statement at the front of `tokens` ties or unties, in a text that stands so deep in others.
+fn statement(mut tokens: Lexer<'_>, depth: u8) -> Vec<Knot> {
+    use StickyReason::{PreparedStatement, Role, Routine, TableLock, Xa};
     let Some(Lexeme::Word(verb)) = tokens.next() else {
         return Vec::new();
     };
@@ -328,19 +374,9 @@ fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
         }
         b"LOCK" | b"BACKUP" => tie(TableLock),
         b"FLUSH" if has_word(&tokens, &["LOCK", "EXPORT"]) => tie(TableLock),
-        b"PREPARE" => named(PreparedStatement, tokens.next()),
-        b"HANDLER" => {
-            let name = tokens.next();
-            if tokens.accept_word("OPEN") {
-                tokens.accept_word("AS");
-                let alias = tokens.next().filter(|token| *token != END);
-                named(Handler, alias.or(name))
-            } else if tokens.accept_word("CLOSE") {
-                untie(Handler, name)
-            } else {
-                Vec::new()
-            }
-        }
+        b"PREPARE" => vec![prepare::prepare(tokens, depth + 1)],
+        b"EXECUTE" => prepare::execute(tokens, depth + 1),
+        b"HANDLER" => handler(tokens),
         b"XA" if tokens.accept_word("PREPARE") => tie(Xa),
         b"XA" if tokens.accept_word("COMMIT") || tokens.accept_word("ROLLBACK") => {
             vec![Knot::UntieAll(Xa)]
@@ -348,7 +384,9 @@ fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
         b"SET" if tokens.accept_word("TRANSACTION") => tie(StickyReason::NextTransaction),
         b"SET" if tokens.accept_word("ROLE") => tie(Role),
         b"SET" if sets_next_transaction(tokens.clone()) => tie(StickyReason::NextTransaction),
-        b"CALL" | b"EXECUTE" => tie(Routine),
+        // MariaDB's: variables for one statement.
+        b"SET" if tokens.accept_word("STATEMENT") => set_statement(tokens, depth),
+        b"CALL" => tie(Routine),
         b"BEGIN" if tokens.accept_word("NOT") => tie(Routine),
         b"UNLOCK" => vec![Knot::UntieAll(TableLock)],
         // A transaction's begin frees tables that are locked, but not the global read lock (the manual, "LOCK TABLES").
@@ -358,6 +396,26 @@ fn statement(mut tokens: Lexer<'_>) -> Vec<Knot> {
         }
         _ => Vec::new(),
     }
+}
+
+/// `SET STATEMENT name = value, … FOR statement`.
+fn set_statement(mut tokens: Lexer<'_>, depth: u8) -> Vec<Knot> {
+    let mut open = 0_usize;
+    while let Some(lexeme) = tokens.next().filter(|lexeme| *lexeme != END) {
+        match lexeme {
+            Lexeme::Symbol(b'(') => open += 1,
+            Lexeme::Symbol(b')') => open = open.saturating_sub(1),
+            lexeme if open == 0 && lexeme.is_word("FOR") => {
+                return if depth < DEPTH_MAX {
+                    statement(tokens, depth + 1)
+                } else {
+                    vec![Knot::Tie(StickyReason::Unread, None)]
+                };
+            }
+            _ => {}
+        }
+    }
+    Vec::new()
 }
 
 /// `SET @@transaction_isolation = …`: without a scope's word this is for the next transaction only, unlike without the `@@` (the manual,
@@ -373,6 +431,25 @@ fn sets_next_transaction(tokens: Lexer<'_>) -> bool {
         is_system = lexeme == Lexeme::System;
     }
     false
+}
+
+/// `HANDLER [schema.]table OPEN [[AS] alias]`, `HANDLER name CLOSE`. Without an alias its name is the table's, without the schema's.
+fn handler(mut tokens: Lexer<'_>) -> Vec<Knot> {
+    let mut name = tokens.next();
+    let mut ahead = tokens.clone();
+    if ahead.next() == Some(Lexeme::Symbol(b'.')) {
+        name = ahead.next();
+        tokens = ahead;
+    }
+    if tokens.accept_word("OPEN") {
+        tokens.accept_word("AS");
+        let alias = tokens.next().filter(|token| *token != END);
+        named(StickyReason::Handler, alias.or(name))
+    } else if tokens.accept_word("CLOSE") {
+        untie(StickyReason::Handler, name)
+    } else {
+        Vec::new()
+    }
 }
 
 /// `CREATE [OR REPLACE] TEMPORARY TABLE [IF NOT EXISTS] name`.

@@ -30,7 +30,26 @@ fn statements_tie() {
         ("SET TRANSACTION READ ONLY", "SET TRANSACTION"),
         ("SET ROLE admin", "role"),
         ("CALL p()", "routine"),
-        ("EXECUTE IMMEDIATE 'SET @a = 1'", "routine"),
+        ("EXECUTE IMMEDIATE 'CALL p()'", "routine"),
+        ("EXECUTE IMMEDIATE @text", "routine"),
+        ("EXECUTE IMMEDIATE 'SELECT ' 'f()'", "routine"),
+        (
+            "EXECUTE IMMEDIATE 'CREATE TEMPORARY TABLE t (a INT)'",
+            "temporary table",
+        ),
+        (
+            "EXECUTE IMMEDIATE 'SELECT GET_LOCK(?, 1)' USING 'a'",
+            "user lock",
+        ),
+        ("EXECUTE s", "routine"),
+        (
+            "SET STATEMENT max_statement_time = 1 FOR CREATE TEMPORARY TABLE t (a INT)",
+            "temporary table",
+        ),
+        (
+            "SET STATEMENT sort_buffer_size = (SELECT a FROM t FOR UPDATE) FOR CALL p()",
+            "routine",
+        ),
         ("BEGIN NOT ATOMIC SET @a = 1; END", "routine"),
         ("SET @@tx_isolation = 'SERIALIZABLE'", "SET TRANSACTION"),
         (
@@ -77,6 +96,8 @@ fn what_common_drivers_say_ties_nobody() {
         "CREATE TABLE t (a INT)",
         "DROP TABLE t",
         "USE shop",
+        "EXECUTE IMMEDIATE 'SET @a = 1'",
+        "SET STATEMENT max_statement_time = 1 FOR SELECT 1",
         "",
     ] {
         assert_eq!(after(&[text]), [""; 0], "{text}");
@@ -97,8 +118,28 @@ fn ties_end_with_their_cause() {
         &["SELECT GET_LOCK('a', 1)", "DO RELEASE_LOCK('A')"],
         &["PREPARE S FROM @a", "DEALLOCATE PREPARE s"],
         &["PREPARE s FROM @a", "drop prepare `S`"],
+        // What is executed does what its text says.
+        &[
+            "PREPARE s FROM 'SELECT a FROM t WHERE b = ?'",
+            "EXECUTE s USING @a",
+            "execute S",
+            "DEALLOCATE PREPARE s",
+        ],
+        &[
+            "PREPARE s FROM 'CREATE TEMPORARY TABLE a (i INT)'; EXECUTE s",
+            "DROP PREPARE s",
+            "DROP TABLE a",
+        ],
+        &[
+            "DO GET_LOCK('a', 1)",
+            "DO GET_LOCK('A', 1)",
+            "DO RELEASE_LOCK('a')",
+            "DO RELEASE_LOCK('a')",
+        ],
         &["HANDLER t OPEN", "HANDLER t CLOSE"],
         &["HANDLER t OPEN AS h;", "HANDLER h CLOSE"],
+        &["HANDLER shop.t OPEN AS h", "HANDLER h CLOSE"],
+        &["HANDLER `shop`.t OPEN", "HANDLER T CLOSE"],
         &["XA PREPARE 'x'", "XA COMMIT 'x'"],
     ] {
         assert_eq!(after(statements), [""; 0], "{statements:?}");
@@ -136,6 +177,34 @@ fn ties_end_with_their_cause() {
         after(&["CREATE TEMPORARY TABLE a (i INT)", "DROP TABLE b"]),
         ["temporary table"]
     );
+}
+
+/// What is executed is known as long as nobody else has taken its name, and by name only.
+#[test]
+fn what_is_executed_may_be_anything() {
+    let known = "PREPARE s FROM 'SELECT 1'";
+    for between in [
+        "PREPARE S FROM @a",
+        "PREPARE s FROM CONCAT('a', 'b')",
+        "PREPARE s FROM 'a' 'b'",
+        "PREPARE s FROM 'EXECUTE s'",
+        "PREPARE s FROM 'CALL p()'",
+        "/*!50000 PREPARE s FROM 'SELECT 2' */",
+        "DEALLOCATE PREPARE s",
+    ] {
+        let ties = after(&[known, between, "EXECUTE s"]);
+        assert!(ties.contains(&"routine"), "{between}: {ties:?}");
+    }
+    // A batch that has failed may have made another.
+    let mut ties = Ties::default();
+    ties.apply(knots(known.as_bytes()));
+    let batch = b"\x2f\0\0\0\x03PREPARE s FROM 'SELECT 2'; PREPARE t FROM @a; x";
+    ties.apply(knots_of_command(batch, false).after(false));
+    ties.apply(knots(b"EXECUTE s"));
+    assert!(ties.reasons().contains(&StickyReason::Routine));
+    // Which names are one, only the server knows.
+    let ties = after(&["PREPARE \u{e9} FROM 'SELECT 1'", "EXECUTE \u{e9}"]);
+    assert_eq!(ties, ["prepared statement", "routine"]);
 }
 
 #[test]
