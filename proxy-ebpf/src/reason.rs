@@ -120,5 +120,7 @@ reasons! {
         Loopback = 15 => "net.ipv4.conf.lo.route_localnet or accept_local is 0",
         /// An end is remote, and the wire's programs did not load or failed the self-test; the daemon's start-up log says why.
         NoWire = 16 => "wire not available on this host",
+        /// An end is remote, or the configuration wants the wire; when the daemon started it could not have been, so the wire is not ready.
+        WireNotReady = 17 => "wire not ready until a restart",
     }
 }

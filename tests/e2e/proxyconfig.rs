@@ -7,6 +7,7 @@ use sluice_tests::{
     pattern::Random,
     place,
     server::{PASSWORD, USER, USER_ROOT},
+    sluice::Line,
     stage::{Front, Stage},
     wait,
     wire::{Connection, Outcome, command, frame},
@@ -30,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("not_for_everybody", not_for_everybody).daemon(),
     Case::new("at_once", at_once).daemon(),
     Case::new("path_at_once", path_at_once).only(Path::Spliced),
+    Case::new("wire_too_late", wire_too_late).only(Path::Spliced),
     Case::new("splice_off_and_back", splice_off_and_back).splicing(),
     Case::new("splice_off_in_mid_command", splice_off_in_mid_command).splicing(),
     Case::new("read_again", read_again).daemon(),
@@ -349,6 +351,27 @@ fn path_at_once(stage: &Stage) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// What a daemon that had no use for the wire has not made ready, it says so of, and tells who wants it now.
+fn wire_too_late(stage: &Stage) -> Result<()> {
+    const REASON: &str = "wire not ready until a restart";
+    let mut site = Site::new(stage, FILE)?;
+    let text = site.alter("path = wire")?;
+    ensure!(text.contains(REASON), "{text}");
+    let mut session = site.front.open(USER, PASSWORD)?;
+    let splice = attribute::splice(&mut session)?;
+    assert_eq!(splice.text("relay_reason")?, REASON, "{splice:?}");
+    let warned = |line: &Line| line.field("reason").as_deref() == Some(REASON);
+    site.front
+        .daemon()?
+        .wait_for_line("the log says so", DEADLINE, warned)?;
+    let text = site.alter("path = auto")?;
+    ensure!(!text.contains(REASON), "{text}");
+    wait::until_true("sessions are spliced again", DEADLINE, || {
+        let mut session = site.front.open(USER, PASSWORD)?;
+        Ok(attribute::splice(&mut session)?.text("path")? == "local")
+    })
 }
 
 /// A session that runs statement after statement and checks each answer.

@@ -9,7 +9,7 @@ use std::{
 
 use sluice_ebpf::reason::RelayReason;
 
-use super::{Process, config_file, mailbox, start::allow_descriptors};
+use super::{Process, config_file, cover, mailbox, start::allow_descriptors};
 use crate::{
     admin::AdminError,
     config::{
@@ -137,6 +137,12 @@ impl Process {
         matches!(self.splicing, Err(RelayReason::Off))
     }
 
+    /// Whether sessions may need the wire by these settings, and did not by those at the daemon's start, when it could load the programs: they are relayed.
+    fn is_wire_late(&self, settings: &config::Settings) -> bool {
+        let could = self.splicing.is_ok() && !self.has_wire && !self.lacks.wire;
+        could && cover::is_needed(settings, !self.lacks.local, settings.listen)
+    }
+
     /// Lets what clusters have said of themselves hold.
     fn rediscover(&self) {
         let live = self.change.lock().unwrap_or_else(PoisonError::into_inner);
@@ -164,6 +170,10 @@ impl Process {
                     *cluster = discovery::adopt(cluster, found);
                 }
             }
+        }
+        if self.is_wire_late(&settings) && !self.is_wire_late(&self.settings()) {
+            let reason = RelayReason::WireNotReady.text();
+            tracing::warn!(reason, "sessions with a remote end are relayed");
         }
         if self.log.set_level(settings.log.level).is_err() {
             tracing::error!("the log's level cannot be changed");
@@ -218,6 +228,12 @@ impl Process {
             told = format!(
                 "{told}; sessions are relayed all the same: {}",
                 reason.text()
+            );
+        }
+        if matches!(name, "path" | "server") && self.is_wire_late(&self.settings()) {
+            told = format!(
+                "{told}; sessions with a remote end are relayed all the same: {}",
+                RelayReason::WireNotReady.text()
             );
         }
         if let Some(flag) = key.flag.filter(|_| key.is_given(&self.origin.line)) {

@@ -93,8 +93,9 @@ pub(super) fn watch_nodes(kernel: &mut Kernel, settings: &Settings) -> Result<()
     nodes(settings).try_for_each(|node| kernel.watch_port(node.port))
 }
 
-/// Whether an end of some session may be on another host, there is nothing better on this one, or the operator wants the wire in any case.
-fn is_needed(settings: &Settings, has_local: bool, address: SocketAddr) -> bool {
+/// Whether an end of some session may be on another host, there is nothing better on this one, or the operator wants the wire in any case. `address`: at
+/// which clients come.
+pub(super) fn is_needed(settings: &Settings, has_local: bool, address: SocketAddr) -> bool {
     match settings.path {
         PathChoice::Local | PathChoice::Relay => false,
         PathChoice::Wire => true,

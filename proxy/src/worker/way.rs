@@ -68,12 +68,15 @@ pub(super) fn choose(
     if choice != PathChoice::Local && worker.process.lacks.wire {
         return Err(RelayReason::NoWire);
     }
-    if choice == PathChoice::Local || !worker.process.has_wire {
+    if choice == PathChoice::Local {
         return Err(if is_direct {
             RelayReason::NotChosen
         } else {
             remote_end(connections)
         });
+    }
+    if !worker.process.has_wire {
+        return Err(RelayReason::WireNotReady);
     }
     let joint = joint_of(slot, connections, seat)?;
     if !worker.process.can_loop && needs_loopback(slot, connections, seat) {
