@@ -115,6 +115,7 @@ pub(crate) struct Scratch {
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// The program that the others of the wire go on in ([`wire_segment`](crate::wire::wire_segment)). The kernel empties it when the daemon that has it is gone.
+/// The programs that those on the wire's hooks go on in: for segments of peers ([`wire_segment`](crate::wire::wire_segment)), and of local sockets
+/// ([`wire_local`](crate::wire::wire_local)). The kernel empties it when the daemon that has it is gone.
 #[btf_map]
-pub(crate) static SEGMENT: ProgramArray<1> = ProgramArray::new();
+pub(crate) static SEGMENT: ProgramArray<2> = ProgramArray::new();

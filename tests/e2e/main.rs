@@ -52,10 +52,12 @@ mod kill_query;
 mod latency;
 mod liars;
 mod limits;
+mod links;
 mod lo;
 mod local_infile;
 mod login;
 mod many_connections;
+mod moved;
 mod multi;
 mod narrow_path;
 mod network;
@@ -171,6 +173,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("overdue", overdue::CASES),
     ("torture", torture::CASES),
     ("limits", limits::CASES),
+    ("links", links::CASES),
     ("no_node", no_node::CASES),
     ("discovery", discovery::CASES),
     ("nodes", nodes::CASES),
@@ -191,6 +194,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("drain", drain::CASES),
     ("ties", ties::CASES),
     ("narrow_path", narrow_path::CASES),
+    ("moved", moved::CASES),
     ("network", network::CASES),
     ("no_ring", no_ring::CASES),
     ("on_the_wire", on_the_wire::CASES),

@@ -18,10 +18,10 @@ use sluice_tests::{
     wait,
     wire::{Connection, Login, command},
 };
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::{
-    io::{self, ErrorKind, Read as _},
-    net::SocketAddr,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::Command,
     sync::Arc,
     thread,
@@ -39,6 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("killed_behind_a_session", killed_behind_a_session)
         .only(Path::Wire)
         .except(is_no_sidecar, SMALL_BUFFERS),
+    Case::new("port_of_a_killed_daemon", port_of_a_killed_daemon).only(Path::Wire),
     Case::new("large_answers", large_answers)
         .only(Path::Wire)
         .except(is_no_node_side, NODE_ELSEWHERE),
@@ -274,6 +275,54 @@ fn killed_behind_a_session(stage: &Stage) -> Result<()> {
         pairs.all(|(read, wanted)| read == wanted),
         "other bytes than the answer's"
     );
+    Ok(())
+}
+
+/// Whoever listens where a killed daemon did is not disturbed by what that one has left at the interfaces (filters, where the kernel has no TCX), not even with
+/// a client that comes by the port of one of its sessions.
+fn port_of_a_killed_daemon(stage: &Stage) -> Result<()> {
+    let front = stage.private(stage.node(), &[])?;
+    let mut connection = front.open(USER, PASSWORD)?;
+    for _ in 0..10 {
+        connection.run("SELECT 1")?;
+    }
+    let splice = attribute::splice(&mut connection)?;
+    ensure!(splice.number("spliced_commands")? > 5, "{splice:?}");
+    let (own, address) = (connection.stream().local_addr()?, front.address());
+    front.daemon()?.kill()?;
+    drop(connection);
+    let bind = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(1)?;
+        Ok(socket.into())
+    };
+    let listener = stage.hosts().proxy.enter(bind)??;
+    let mut client = None;
+    wait::until_true("the client's port is free", DEADLINE, || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&own.into())?;
+        let connected = socket.connect_timeout(&address.into(), DEADLINE);
+        client = connected.is_ok().then_some(TcpStream::from(socket));
+        Ok(client.is_some())
+    })?;
+    let (mut server, _) = listener.accept()?;
+    let mut client = client.context("no client")?;
+    for stream in [&client, &server] {
+        stream.set_read_timeout(Some(DEADLINE))?;
+    }
+    for round in 0..10_u8 {
+        let said = [round; 100];
+        let mut heard = [0; 100];
+        client.write_all(&said)?;
+        server.read_exact(&mut heard)?;
+        assert_eq!(heard, said);
+        server.write_all(&said)?;
+        client.read_exact(&mut heard)?;
+        assert_eq!(heard, said);
+    }
     Ok(())
 }
 

@@ -116,7 +116,7 @@ fn bypass(
             skb::send_frame(ifindex)
         }
         Way::Unknown => {
-            skb::mark_to_learn(skb);
+            skb::note_to_learn(skb);
             skb::send(ifindex)
         }
     })

@@ -178,10 +178,11 @@ fn pass_on<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
     if LINK == NO_HEADER && !frame(skb, layout.v4) {
         return None;
     }
-    skb::mark(skb);
     if ifindex == LOOPBACK {
+        skb::mark(skb);
         return skb::store(skb, 0, &[0_u8; 12]).then(skb::loop_back);
     }
+    skb::note_to_learn(skb);
     Some(skb::send(ifindex))
 }
 

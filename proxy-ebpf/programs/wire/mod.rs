@@ -31,22 +31,47 @@ const NEXT: i32 = TC_ACT_UNSPEC;
 /// Dropped: TCP sends it again.
 const DROP: i32 = TC_ACT_SHOT;
 
-/// Segments of peers, wherever they are seen first. A program of its own that the others go on in, as the verifier's work is nearly all here: so it is done once. The packet's
-/// [`link`](Packet::link) is in the scratch memory.
+/// Segments of peers, wherever they are seen first. A program of its own that the others go on in, as the verifier's work is nearly all here: so it is done once. And what
+/// stays on a hook behind a killed daemon translates nothing. The packet's [`link`](Packet::link) is in the scratch memory.
 #[classifier]
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_segment(ctx: TcContext) -> i32 {
     from_peer(ctx.skb.skb).unwrap_or(NEXT)
 }
 
-/// Goes on in [`wire_segment`]. Comes back where it is not there any more: behind a killed daemon, whose filters of `clsact` stay.
+/// Segments of local sockets: the same as [`wire_segment`] for what leaves.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_local(ctx: TcContext) -> i32 {
+    let skb = ctx.skb.skb;
+    match from_local(skb) {
+        Some(action) => action,
+        None if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) => {
+            hand_over(&ctx, FROM_PEER, ETHERNET_BYTES)
+        }
+        None => NEXT,
+    }
+}
+
+/// Stands in for both while the hooks move from one interface to another that sees the same packets: none is translated twice, or not at all.
+#[classifier]
+#[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
+pub(crate) fn wire_hold(ctx: TcContext) -> i32 {
+    hold(ctx.skb.skb).unwrap_or(NEXT)
+}
+
+/// Places in [`SEGMENT`]: of what is from a peer, and of what is from a local socket.
+const FROM_PEER: u32 = 0;
+const FROM_LOCAL: u32 = 1;
+
+/// Goes on in a program of [`SEGMENT`]. Comes back where it is not there any more: behind a killed daemon, whose filters of `clsact` stay.
 #[inline(always)]
-fn hand_over(ctx: &TcContext, link: u32) -> i32 {
+fn hand_over(ctx: &TcContext, place: u32, link: u32) -> i32 {
     if let Some(scratch) = sys::scratch() {
         // SAFETY: a map value of this CPU's own; the program is of this one's type.
         unsafe {
             (*scratch).packet.link = link;
-            SEGMENT.tail_call(ctx, 0);
+            SEGMENT.tail_call(ctx, place);
         }
     }
     NEXT
@@ -85,7 +110,7 @@ fn arriving<const LINK: u32>(ctx: &TcContext) -> i32 {
             _ => NEXT,
         };
     }
-    hand_over(ctx, LINK)
+    hand_over(ctx, FROM_PEER, LINK)
 }
 
 /// Whether the packet is on the loopback interface.
@@ -105,18 +130,18 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
         skb::unmark(skb);
         return NEXT;
     }
-    if skb::is_marked_to_learn(skb) {
-        skb::unmark(skb);
+    if skb::is_to_learn(skb) {
+        skb::forget_to_learn(skb);
         let _ = learn(skb);
         return NEXT;
     }
-    match leaving::<ETHERNET_BYTES>(skb) {
-        Some(action) => action,
-        None if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) => {
-            hand_over(&ctx, ETHERNET_BYTES)
-        }
-        None => NEXT,
+    if header::may_be_ours::<ETHERNET_BYTES>(skb, false) {
+        return hand_over(&ctx, FROM_LOCAL, ETHERNET_BYTES);
     }
+    if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) {
+        return hand_over(&ctx, FROM_PEER, ETHERNET_BYTES);
+    }
+    NEXT
 }
 
 /// The same of interfaces whose packets begin with their IP header. There is no frame with addresses to be remembered: the kernel looks up the way of each
@@ -125,20 +150,18 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
 #[expect(clippy::needless_pass_by_value, reason = "the macro's form")]
 pub(crate) fn wire_egress_ip(ctx: TcContext) -> i32 {
     let skb = ctx.skb.skb;
-    if skb::is_marked(skb) || skb::is_marked_to_learn(skb) {
+    if skb::is_to_learn(skb) {
+        skb::forget_to_learn(skb);
+        return NEXT;
+    }
+    if skb::is_marked(skb) {
         skb::unmark(skb);
         return NEXT;
     }
-    leaving::<NO_HEADER>(skb).unwrap_or(NEXT)
-}
-
-#[inline(always)]
-fn leaving<const LINK: u32>(skb: *mut __sk_buff) -> Option<i32> {
-    if header::may_be_ours::<LINK>(skb, false) {
-        from_local(skb, LINK)
-    } else {
-        None
+    if header::may_be_ours::<NO_HEADER>(skb, false) {
+        return hand_over(&ctx, FROM_LOCAL, NO_HEADER);
     }
+    NEXT
 }
 
 /// Where a connection's session is.
@@ -270,9 +293,10 @@ fn is_dialling(skb: *mut __sk_buff) -> bool {
 }
 
 #[inline(always)]
-fn from_local(skb: *mut __sk_buff, link: u32) -> Option<i32> {
+fn from_local(skb: *mut __sk_buff) -> Option<i32> {
     // SAFETY: a map value of this CPU's own.
     let scratch = unsafe { &mut *sys::scratch()? };
+    let link = shared!(scratch.packet.link);
     scratch.packet.read(skb, link)?;
     if scratch.packet.flags & tcp::SYN != 0 {
         if is_dialling(skb) {
@@ -298,6 +322,23 @@ fn from_local(skb: *mut __sk_buff, link: u32) -> Option<i32> {
     sys::release(lock);
     // What a local socket sends bypasses nothing: no way is looked for, and the moment is of no use.
     Some(act::on(skb, scratch, record, side, 0))
+}
+
+/// Drops what is of a connection that bytes have bypassed, either way; TCP sends it again.
+#[inline(always)]
+fn hold(skb: *mut __sk_buff) -> Option<i32> {
+    // SAFETY: a map value of this CPU's own.
+    let scratch = unsafe { &mut *sys::scratch()? };
+    let link = shared!(scratch.packet.link);
+    scratch.packet.read(skb, link)?;
+    let place = match place(&scratch.packet, true) {
+        Some(place) => place,
+        None => place(&scratch.packet, false)?,
+    };
+    let record = sys::session(place.slot)?;
+    // SAFETY: as in `of`.
+    let is_used = unsafe { (*record).wire.leg(place.side).is_used() };
+    is_used.then_some(DROP)
 }
 
 /// Remembers the frame's addresses that the kernel has found for a bypassed packet.

@@ -36,16 +36,33 @@ pub(super) fn mark(skb: *mut __sk_buff) {
     unsafe { core::ptr::write_volatile(&raw mut (*skb).mark, mark_value()) };
 }
 
-/// Whether the packet is on its way by an address that the kernel has looked up, which is to be remembered.
+/// Whether the packet has bypassed and is on its way by an address that the kernel has looked up: a segment's is to be remembered.
 #[inline(always)]
-pub(super) fn is_marked_to_learn(skb: *mut __sk_buff) -> bool {
-    context!((*skb).mark) == mark_value() ^ 1
+pub(super) fn is_to_learn(skb: *mut __sk_buff) -> bool {
+    let mark = mark_value();
+    context!((*skb).cb[3]) == mark && context!((*skb).cb[4]) == !mark
+}
+
+/// Says so in the packet's control block: the kernel looks an address up by the packet's mark too, which stays its own.
+#[inline(always)]
+pub(super) fn note_to_learn(skb: *mut __sk_buff) {
+    let mark = mark_value();
+    set_note(skb, mark, !mark);
+}
+
+/// Takes that back.
+#[inline(always)]
+pub(super) fn forget_to_learn(skb: *mut __sk_buff) {
+    set_note(skb, 0, 0);
 }
 
 #[inline(always)]
-pub(super) fn mark_to_learn(skb: *mut __sk_buff) {
-    // SAFETY: as for `mark`.
-    unsafe { core::ptr::write_volatile(&raw mut (*skb).mark, mark_value() ^ 1) };
+fn set_note(skb: *mut __sk_buff, first: u32, second: u32) {
+    // SAFETY: as for `mark`; so may `cb`.
+    unsafe {
+        core::ptr::write_volatile(&raw mut (*skb).cb[3], first);
+        core::ptr::write_volatile(&raw mut (*skb).cb[4], second);
+    }
 }
 
 #[inline(always)]

@@ -32,7 +32,7 @@ pub mod flag {
 pub struct Leg {
     /// [`flag`] bits.
     pub flags: u32,
-    /// Index of the interface that segments to the peer leave by; 0: none has.
+    /// Index of the interface that segments to the peer leave by; 0: none has. The daemon writes it too, where routes change.
     pub ifindex: u32,
     /// The peer's first byte.
     pub rcv_base: u32,

@@ -1,5 +1,6 @@
 //! The kernel's half, from the daemon: loads and attaches the programs, keeps their maps. One [`Kernel`] a process; when it is dropped
-//! (or the process dies) every program, link and map is gone, nothing is pinned.
+//! (or the process dies) every program, link and map is gone, nothing is pinned. But for filters on kernels without TCX (before 6.6): behind a process that is killed these stay, and pass
+//! everything, as what they would go on in is gone ([`interfaces`]).
 
 pub mod btf;
 pub mod capture;
@@ -10,11 +11,15 @@ pub mod loopback;
 pub mod probe;
 pub mod quiesce;
 pub mod record;
+mod reroute;
 pub mod self_test;
 #[cfg(test)]
 pub(crate) mod test_network;
 
-use std::{convert::Infallible, fs::File, io, net::SocketAddr, os::fd::AsFd, sync::Arc};
+use std::{
+    convert::Infallible, fs::File, future::pending, io, net::SocketAddr, os::fd::AsFd, sync::Arc,
+    time::Instant,
+};
 
 use aya::{
     Ebpf, EbpfLoader, VerifierLogLevel,
@@ -24,6 +29,7 @@ use aya::{
 
 use rustix::thread::CapabilitySet;
 use sluice_ebpf::record::NODE_PORTS;
+use tokio::time::timeout;
 
 use self::{
     btf::Types,
@@ -74,6 +80,9 @@ pub enum KernelError {
     #[error("the BPF object has no {0}")]
     Missing(&'static str),
 }
+
+/// How many times longer than a look at the host the pause behind it is.
+const PAUSE: u32 = 20;
 
 /// The loaded programs and their maps.
 #[derive(Debug)]
@@ -227,7 +236,7 @@ impl Kernel {
         self.coverage.as_ref()
     }
 
-    /// Keeps up with this host's interfaces and addresses for as long as it is polled, in the network namespace of the thread that loaded the
+    /// Keeps up with this host's interfaces, addresses and routes for as long as it is polled, in the network namespace of the thread that loaded the
     /// programs.
     ///
     /// # Errors
@@ -236,7 +245,10 @@ impl Kernel {
         let watch = self.changes.watch()?;
         loop {
             watch.changed().await?;
+            let began = Instant::now();
             self.refresh();
+            // Where routes change all the time (a router's, by thousands) most of the time is left for others.
+            let _ = timeout(began.elapsed() * PAUSE, pending::<()>()).await;
         }
     }
 
@@ -255,8 +267,14 @@ impl Kernel {
                 "clients of some addresses are relayed"
             );
         }
-        if let Some(coverage) = &mut self.coverage {
-            coverage.refresh(&mut self.ebpf, &host);
+        let Some(coverage) = &mut self.coverage else {
+            return;
+        };
+        coverage.refresh(&mut self.ebpf, &host);
+        match reroute::reroute(&self.records, &host) {
+            Ok(0) => {}
+            Ok(connections) => tracing::info!(connections, "wire: they leave by another interface"),
+            Err(error) => tracing::warn!(%error, "the ways of sessions on the wire are not known"),
         }
     }
 
@@ -293,8 +311,7 @@ fn wire_mark() -> Result<u32, KernelError> {
         what: "random numbers",
         source: error.into(),
     })?;
-    // Not 0, nor is the other one that the programs make of it (`skb::mark_to_learn`), and that one is no daemon's first.
-    Ok(mark | 3)
+    Ok(mark | 1)
 }
 
 /// An error with all its causes.

@@ -150,12 +150,19 @@ fn interfaces_are_covered_as_they_come_and_go() {
         network.ip("link set near name other");
         kernel.refresh();
         assert_eq!(hooks("other"), BOTH);
+        // Sessions may go on to use it.
         network.ip("address flush dev other");
         kernel.refresh();
-        assert!(hooks("other").is_empty());
-        network.ip("address add 10.78.0.1/24 dev other");
+        assert_eq!(hooks("other"), BOTH);
+        network.ip("link add bridge type bridge");
+        network.ip("link set other master bridge");
         kernel.refresh();
         assert_eq!(hooks("other"), BOTH);
+        network.ip("address add 10.78.0.1/24 dev bridge");
+        network.ip("link set bridge up");
+        kernel.refresh();
+        assert!(hooks("other").is_empty());
+        assert_eq!(hooks("bridge"), BOTH);
         network.ip("link del other");
         kernel.refresh();
         assert_eq!(state(&kernel, "other"), None);

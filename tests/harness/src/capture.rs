@@ -39,6 +39,14 @@ pub struct Arrived {
     pub texts: Vec<String>,
     /// Frames that came too fast to be looked at.
     pub missed: u64,
+    /// Over IPv4: segments whose sender knows of congestion notification (ECT), marked ones among them.
+    pub capable: u64,
+    /// Those that are marked (CE).
+    pub congested: u64,
+    /// Behind the handshake: those that say so back (ECE).
+    pub echoes: u64,
+    /// Behind the handshake: those that say that this was heard (CWR).
+    pub reduced: u64,
 }
 
 /// A capture that runs; dropping it lets it go on unseen until the process ends, so [`Capture::end`] it.
@@ -99,6 +107,12 @@ impl Arrived {
     /// A frame behind its header of virtio.
     fn add(&mut self, bytes: &[u8]) {
         self.add_checked(bytes, packet::check);
+        let told = bytes.get(HEADER_BYTES..).and_then(packet::notification);
+        let told = told.unwrap_or_default();
+        self.capable += u64::from(told.bits != 0);
+        self.congested += u64::from(told.bits == 3);
+        self.echoes += u64::from(told.is_echo && !told.is_syn);
+        self.reduced += u64::from(told.is_reduced && !told.is_syn);
     }
 
     /// A packet that begins with its IP header, behind the same.

@@ -30,6 +30,8 @@ pub struct Faults {
     pub doubled: usize,
     /// Arrive after the one behind them.
     pub swapped: usize,
+    /// Arrive with the mark of a congested router, where their sender knows such marks.
+    pub congested: usize,
 }
 
 impl Faults {
@@ -39,6 +41,7 @@ impl Faults {
             lost: per_thousand,
             doubled: per_thousand,
             swapped: per_thousand,
+            congested: 0,
         }
     }
 
@@ -50,6 +53,8 @@ impl Faults {
             Fault::Doubled
         } else if number < self.lost + self.doubled + self.swapped {
             Fault::Swapped
+        } else if number < self.lost + self.doubled + self.swapped + self.congested {
+            Fault::Congested
         } else {
             Fault::None
         }
@@ -62,6 +67,7 @@ enum Fault {
     Lost,
     Doubled,
     Swapped,
+    Congested,
 }
 
 /// What has happened so far, both ways.
@@ -75,6 +81,8 @@ pub struct Happened {
     pub doubled: u64,
     /// Sent behind their successor.
     pub swapped: u64,
+    /// Marked.
+    pub congested: u64,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +91,7 @@ struct Counts {
     lost: AtomicU64,
     doubled: AtomicU64,
     swapped: AtomicU64,
+    congested: AtomicU64,
 }
 
 /// How long the forwarding thread waits for a frame before it looks whether it is over.
@@ -149,6 +158,7 @@ impl Stretch {
             lost: read(&self.counts.lost),
             doubled: read(&self.counts.doubled),
             swapped: read(&self.counts.swapped),
+            congested: read(&self.counts.congested),
         }
     }
 }
@@ -203,6 +213,14 @@ impl Way {
                     self.pass(frame);
                     self.pass(frame);
                 }
+                (Some(frame), Fault::Congested) => {
+                    let mut marked = frame.to_vec();
+                    let packet = marked.get_mut(HEADER_BYTES..).unwrap_or_default();
+                    if packet::mark_congested(packet) {
+                        self.counts.congested.fetch_add(1, Ordering::Relaxed);
+                    }
+                    self.pass(&marked);
+                }
                 (Some(_), Fault::Lost) | (None, _) => {}
             }
             if let Some(frame) = held.take() {
@@ -223,7 +241,7 @@ impl Way {
         let counts = &self.counts;
         counts.segments.fetch_add(1, Ordering::Relaxed);
         let count = match fault {
-            Fault::None => return fault,
+            Fault::None | Fault::Congested => return fault,
             Fault::Lost => &counts.lost,
             Fault::Doubled => &counts.doubled,
             Fault::Swapped => &counts.swapped,

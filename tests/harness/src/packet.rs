@@ -75,6 +75,44 @@ pub(crate) fn is_tcp(frame: &[u8]) -> bool {
     Segment::parse(frame).is_some()
 }
 
+/// Explicit congestion notification in a segment (RFC 3168): the two bits of its IP header, and whether it is a SYN, an echo or an answer to one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Notification {
+    pub(crate) bits: u8,
+    pub(crate) is_syn: bool,
+    pub(crate) is_echo: bool,
+    pub(crate) is_reduced: bool,
+}
+
+/// What a frame with a TCP segment over IPv4 says of congestion.
+pub(crate) fn notification(frame: &[u8]) -> Option<Notification> {
+    let segment = Segment::parse(frame)?;
+    let flags = *segment.bytes.get(13)?;
+    Some(Notification {
+        bits: segment.ipv4_header?.get(1)? & 3,
+        is_syn: flags & 2 != 0,
+        is_echo: flags & 0x40 != 0,
+        is_reduced: flags & 0x80 != 0,
+    })
+}
+
+/// Marks a frame as a congested router does, where its sender knows such marks.
+pub(crate) fn mark_congested(frame: &mut [u8]) -> bool {
+    if !notification(frame).is_some_and(|told| matches!(told.bits, 1 | 2)) {
+        return false;
+    }
+    let Some(header) = frame.get_mut(ETHERNET_BYTES..ETHERNET_BYTES + 20) else {
+        return false;
+    };
+    if let Some(class) = header.get_mut(1) {
+        *class |= 3;
+    }
+    set(header, 10, 0);
+    let whole = sum(&[header]);
+    set(header, 10, !whole);
+    true
+}
+
 /// What is wrong with the checksums of a TCP segment, as text; `None` if there is none. The second argument is that of [`check`].
 pub(crate) type Check = fn(&[u8], bool) -> Option<Result<(), String>>;
 

@@ -30,14 +30,16 @@ pub(in crate::kernel) const fn programs(front: Front) -> Programs {
     ]
 }
 
-/// The program that these go on in.
-const SEGMENT: &str = "wire_segment";
+/// The programs that these go on in, by their places in the map: for segments of peers, and of local sockets.
+const SEGMENTS: [&str; 2] = ["wire_segment", "wire_local"];
+/// What stands in for both while hooks move.
+const HOLD: &str = "wire_hold";
 
 /// All of them.
 pub(in crate::kernel) fn all_programs() -> impl Iterator<Item = &'static str> {
     let of = |front| programs(front).map(|(name, _)| name);
     let on_hooks = [Front::Ethernet, Front::Ip].into_iter().flat_map(of);
-    on_hooks.chain([SEGMENT])
+    on_hooks.chain(SEGMENTS).chain([HOLD])
 }
 
 /// The priority of our filters: behind those that administrators number by hand, before those that the kernel numbers itself (49,152 and
@@ -88,20 +90,32 @@ pub(super) fn load(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     join(ebpf)
 }
 
-/// Has the programs on the hooks go on in the one that they share.
-fn join(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+/// Has the programs on the hooks go on in those that they share.
+pub(super) fn join(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    go_on_in(ebpf, SEGMENTS)
+}
+
+/// Has sessions' segments dropped wherever they are seen, until [`join`].
+pub(super) fn hold(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    go_on_in(ebpf, [HOLD; 2])
+}
+
+fn go_on_in(ebpf: &mut Ebpf, programs: [&'static str; 2]) -> Result<(), KernelError> {
     const MAP: &str = "SEGMENT";
-    let segment: &mut SchedClassifier = program(ebpf, SEGMENT)?;
-    let segment = segment
-        .fd()
-        .and_then(|program| program.try_clone().map_err(ProgramError::IOError))
-        .map_err(loading)?;
-    let map = ebpf
-        .map_mut(MAP)
-        .ok_or(KernelError::Missing("map SEGMENT"))?;
-    ProgramArray::try_from(map)
-        .and_then(|mut programs| programs.set(0, &segment, 0))
-        .map_err(|error| KernelError::Map(MAP, error))
+    for (place, name) in (0..).zip(programs) {
+        let shared: &mut SchedClassifier = program(ebpf, name)?;
+        let shared = shared
+            .fd()
+            .and_then(|program| program.try_clone().map_err(ProgramError::IOError))
+            .map_err(loading)?;
+        let map = ebpf
+            .map_mut(MAP)
+            .ok_or(KernelError::Missing("map SEGMENT"))?;
+        ProgramArray::try_from(map)
+            .and_then(|mut programs| programs.set(place, &shared, 0))
+            .map_err(|error| KernelError::Map(MAP, error))?;
+    }
+    Ok(())
 }
 
 fn load_one(program: &mut Program) -> Result<(), KernelError> {

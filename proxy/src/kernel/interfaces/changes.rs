@@ -1,4 +1,4 @@
-//! Word of changes: links and addresses that come, go or change.
+//! Word of changes: links, addresses and routes that come, go or change.
 
 use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
 
@@ -14,7 +14,9 @@ use tokio::{
 use super::host;
 
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
-const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+const HOST: u32 = 0x1 | 0x10 | 0x100;
+/// `RTMGRP_IPV4_ROUTE`, `RTMGRP_IPV4_RULE`, `RTMGRP_IPV6_ROUTE`, and `RTNLGRP_IPV6_RULE` (19) and `RTNLGRP_NEXTHOP` (32), which have no such names.
+const ROUTES: u32 = 0x40 | 0x80 | 0x400 | 1 << 18 | 1 << 31;
 /// Changes come in bursts (a container is a dozen): what follows within this time is the same one.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -30,7 +32,7 @@ impl Changes {
     /// # Errors
     /// Those of the socket.
     pub fn subscribe() -> io::Result<Self> {
-        let socket = host::open(GROUPS)?;
+        let socket = host::open(HOST | ROUTES)?;
         Ok(Self { socket })
     }
 

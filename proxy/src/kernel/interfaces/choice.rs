@@ -4,7 +4,7 @@
 //! part of one, is left out: a bridge's ports, a `macvlan` whose lower interface is covered. A VLAN is covered beside its lower interface,
 //! which sees the same packets with a tag (`__sk_buff.vlan_present`): the programs leave tagged packets alone.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt, iter, net::IpAddr};
 
 use super::host::Interface;
 
@@ -97,13 +97,22 @@ impl fmt::Display for Why {
     }
 }
 
-/// Decides for each.
-pub fn choose(interfaces: &[Interface], legs: Legs) -> Vec<(&Interface, Choice)> {
+/// Decides for each. An interface that is `covered` stays so, whatever becomes of its addresses: sessions may still use it. Until another one that is covered sees its packets.
+pub fn choose<'a>(
+    interfaces: &'a [Interface],
+    legs: Legs,
+    covered: &BTreeSet<u32>,
+) -> Vec<(&'a Interface, Choice)> {
+    let host = Host {
+        all: interfaces,
+        legs,
+        covered,
+    };
     interfaces
         .iter()
         .map(|interface| {
-            let choice = stands_alone(interface, interfaces, legs).and_then(|front| {
-                match covered_below(interface, interfaces, legs) {
+            let choice = host.stands_alone(interface).and_then(|front| {
+                match host.covered_below(interface) {
                     Some(why) => Err(why),
                     None => Ok(front),
                 }
@@ -116,46 +125,92 @@ pub fn choose(interfaces: &[Interface], legs: Legs) -> Vec<(&Interface, Choice)>
         .collect()
 }
 
-/// What its packets begin with or else what stands against it, whatever is below it.
-fn stands_alone(interface: &Interface, all: &[Interface], legs: Legs) -> Result<Front, Why> {
-    let named = |index| all.iter().find(|known| known.index == index);
-    if !interface.is_up {
-        return Err(Why::Down);
+/// How many interfaces the kernel stacks (`MAX_NEST_DEV`).
+const STACKED_MAX: usize = 8;
+
+/// What is decided from.
+struct Host<'a> {
+    all: &'a [Interface],
+    legs: Legs,
+    covered: &'a BTreeSet<u32>,
+}
+
+impl Host<'_> {
+    fn named(&self, index: u32) -> Option<&Interface> {
+        self.all.iter().find(|known| known.index == index)
     }
-    if let Some(index) = interface.master {
-        let master = named(index);
-        if master.is_none_or(|master| master.kind.as_deref() != Some("vrf")) {
+
+    fn is_covered(&self, interface: &Interface) -> bool {
+        self.covered.contains(&interface.index)
+    }
+
+    /// The number of what it is part of, which sees its packets: a VRF does not.
+    fn master(&self, interface: &Interface) -> Option<u32> {
+        interface.master.filter(|index| {
+            let kind = self.named(*index).and_then(|it| it.kind.as_deref());
+            kind != Some("vrf")
+        })
+    }
+
+    fn has_address(&self, interface: &Interface) -> bool {
+        let Legs { ipv4, ipv6, .. } = self.legs;
+        let is_used = |ip: &IpAddr| if ip.is_ipv4() { ipv4 } else { ipv6 };
+        interface.addresses.iter().any(is_used)
+    }
+
+    /// What its packets begin with or else what stands against it, whatever is below it.
+    fn stands_alone(&self, interface: &Interface) -> Result<Front, Why> {
+        let is_covered = self.is_covered(interface);
+        if !interface.is_up && !is_covered {
+            return Err(Why::Down);
+        }
+        if let Some(index) = self.master(interface)
+            && (!is_covered || self.is_seen_above(interface))
+        {
+            let master = self.named(index);
             let name = master.map_or_else(|| format!("interface {index}"), |it| it.name.clone());
             return Err(Why::PartOf(name));
         }
+        if interface.kind.as_deref() == Some("vrf") {
+            return Err(Why::Vrf);
+        }
+        if interface.link_layer == ARPHRD_LOOPBACK && !self.legs.loopback {
+            return Err(Why::Loopback);
+        }
+        let front = Front::of(interface.link_layer).ok_or(Why::LinkLayer(interface.link_layer))?;
+        if is_covered || self.has_address(interface) {
+            Ok(front)
+        } else {
+            Err(Why::NoAddress)
+        }
     }
-    if interface.kind.as_deref() == Some("vrf") {
-        return Err(Why::Vrf);
-    }
-    if interface.link_layer == ARPHRD_LOOPBACK && !legs.loopback {
-        return Err(Why::Loopback);
-    }
-    let front = Front::of(interface.link_layer).ok_or(Why::LinkLayer(interface.link_layer))?;
-    let is_used = |ip: &std::net::IpAddr| if ip.is_ipv4() { legs.ipv4 } else { legs.ipv6 };
-    if interface.addresses.iter().any(is_used) {
-        Ok(front)
-    } else {
-        Err(Why::NoAddress)
-    }
-}
 
-/// Whether it hands its packets to a covered interface, and gets them from there.
-fn covered_below(interface: &Interface, all: &[Interface], legs: Legs) -> Option<Why> {
-    let kind = interface.kind.as_deref()?;
-    if !matches!(kind, "macvlan" | "macvtap" | "ipvlan" | "ipvtap") {
-        return None;
+    /// Whether its packets are seen where it is part of, or where that is part of: there the programs are, or belong.
+    fn is_seen_above(&self, interface: &Interface) -> bool {
+        let above = |lower: &&Interface| self.named(self.master(lower)?);
+        iter::successors(above(&interface), above)
+            .take(STACKED_MAX)
+            .any(|upper| {
+                let belongs = upper.is_up
+                    && self.master(upper).is_none()
+                    && self.has_address(upper)
+                    && Front::of(upper.link_layer).is_some();
+                self.is_covered(upper) || belongs
+            })
     }
-    // The kernel stacks these one high: below is no other of their kind.
-    let index = interface.lower?;
-    let lower = all.iter().find(|known| known.index == index)?;
-    stands_alone(lower, all, legs)
-        .is_ok()
-        .then(|| Why::Above(lower.name.clone()))
+
+    /// Whether it hands its packets to a covered interface, and gets them from there.
+    fn covered_below(&self, interface: &Interface) -> Option<Why> {
+        let kind = interface.kind.as_deref()?;
+        if !matches!(kind, "macvlan" | "macvtap" | "ipvlan" | "ipvtap") {
+            return None;
+        }
+        // The kernel stacks these one high: below is no other of their kind.
+        let lower = self.named(interface.lower?)?;
+        self.stands_alone(lower)
+            .is_ok()
+            .then(|| Why::Above(lower.name.clone()))
+    }
 }
 
 #[cfg(test)]
@@ -187,12 +242,18 @@ mod tests {
     }
 
     fn why(interfaces: &[Interface], legs: Legs) -> Vec<String> {
+        once(interfaces, legs, &[])
+    }
+
+    /// Where these are covered.
+    fn once(interfaces: &[Interface], legs: Legs, covered: &[u32]) -> Vec<String> {
+        let covered = covered.iter().copied().collect();
         let text = |choice| match choice {
             Choice::Cover(Front::Ethernet) => "cover".to_owned(),
             Choice::Cover(Front::Ip) => "cover, no Ethernet header".to_owned(),
             Choice::LeaveOut(why) => why.to_string(),
         };
-        choose(interfaces, legs)
+        choose(interfaces, legs, &covered)
             .into_iter()
             .map(|(_, choice)| text(choice))
             .collect()
@@ -274,5 +335,50 @@ mod tests {
         assert_eq!(why(&[lower.clone(), veth], ALL), ["cover", "cover"]);
         lower.addresses.clear();
         assert_eq!(why(&[lower, upper], ALL), ["no address", "cover"]);
+    }
+
+    #[test]
+    fn a_covered_one_stays_until_another_one_sees_its_packets() {
+        let mut port = ethernet(2, "eth0");
+        let mut bridge = of_kind("bridge", ethernet(4, "br0"));
+        port.is_up = false;
+        port.addresses.clear();
+        assert_eq!(once(&[port.clone()], ALL, &[2]), ["cover"]);
+        port.is_up = true;
+        port.master = Some(4);
+        let address = std::mem::take(&mut bridge.addresses);
+        let host = [port.clone(), bridge.clone()];
+        assert_eq!(once(&host, ALL, &[2]), ["cover", "no address"]);
+        bridge.addresses = address;
+        bridge.is_up = false;
+        let host = [port.clone(), bridge.clone()];
+        assert_eq!(once(&host, ALL, &[2]), ["cover", "down"]);
+        bridge.is_up = true;
+        let host = [port.clone(), bridge.clone()];
+        let moved = ["part of br0", "cover"];
+        assert_eq!(once(&host, ALL, &[2]), moved);
+        assert_eq!(once(&host, ALL, &[4]), moved);
+        bridge.addresses.clear();
+        assert_eq!(once(&[port.clone(), bridge.clone()], ALL, &[4]), moved);
+        // A bond that is part of a bridge.
+        let mut bond = of_kind("bond", ethernet(3, "bond0"));
+        bond.addresses.clear();
+        bond.master = Some(4);
+        port.master = Some(3);
+        let host = [port, bond, bridge];
+        let expected = ["part of bond0", "part of br0", "cover"];
+        assert_eq!(once(&host, ALL, &[2, 4]), expected);
+    }
+
+    #[test]
+    fn a_covered_one_below_keeps_the_packets_of_one_above() {
+        let mut lower = ethernet(2, "eth0");
+        lower.addresses.clear();
+        let mut upper = of_kind("macvlan", ethernet(3, "mac0"));
+        upper.lower = Some(2);
+        let host = [lower, upper];
+        let expected = ["cover", "above eth0, which is covered"];
+        assert_eq!(once(&host, ALL, &[2]), expected);
+        assert_eq!(once(&host, ALL, &[3]), ["no address", "cover"]);
     }
 }

@@ -9,8 +9,9 @@ mod choice;
 pub(super) mod filters;
 mod host;
 mod look;
+mod ways;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::Ebpf;
 
@@ -20,9 +21,10 @@ pub use changes::{Changes, Watch};
 pub use choice::{Choice, Front, Legs, Why, choose};
 pub use host::{Interface, interfaces};
 pub use look::{Foreign, foreign_programs, has_lro};
+pub use ways::Ways;
 
 use self::attach::Attached;
-use super::KernelError;
+use super::{KernelError, quiesce::quiesce};
 
 /// Number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
 pub const LOOPBACK: u32 = 1;
@@ -75,25 +77,45 @@ impl Coverage {
         })
     }
 
-    /// Covers what is to be covered now and lets go of the rest. One log line for each interface that stands otherwise than before; an
-    /// interface that failed is tried again each time.
+    /// Covers what is to be covered now, and lets go of what another one stands for now. One log line for each interface that stands otherwise than before;
+    /// an interface that failed is tried again each time.
     pub(super) fn refresh(&mut self, ebpf: &mut Ebpf, host: &[Interface]) {
         // Numbers of interfaces that are gone; their links lead nowhere.
         let is_there = |index: &u32| host.iter().any(|known| known.index == *index);
         self.attached.retain(|index, _| is_there(index));
         self.said.retain(|index, _| is_there(index));
-        let mut choices = choose(host, self.legs);
-        // Let go first: of two interfaces that see the same packets one is covered at any time.
-        choices.sort_by_key(|(_, choice)| matches!(choice, Choice::Cover(_)));
+        let covered: BTreeSet<u32> = self.attached.keys().copied().collect();
+        let choices = choose(host, self.legs, &covered);
+        let is_let_go = |(interface, choice): &(&Interface, Choice)| {
+            matches!(choice, Choice::LeaveOut(_)) && covered.contains(&interface.index)
+        };
+        // Of two interfaces that see the same packets one is to translate them at any time.
+        let is_held = choices.iter().any(is_let_go) && hold(ebpf);
+        let mut has_failed = false;
+        for (interface, choice) in &choices {
+            if let Choice::Cover(front) = choice {
+                let state = self.cover(ebpf, interface, *front);
+                has_failed |= matches!(state, State::Failed(_));
+                self.say(interface, state);
+            }
+        }
+        if is_held {
+            // Of what has passed the one before the other was there.
+            let _ = quiesce();
+        }
         for (interface, choice) in choices {
-            let state = match choice {
-                Choice::LeaveOut(why) => {
-                    self.attached.remove(&interface.index);
-                    State::LeftOut(why)
+            if let Choice::LeaveOut(why) = choice {
+                // The one that is to stand for it may be the one that failed.
+                if has_failed && self.attached.contains_key(&interface.index) {
+                    continue;
                 }
-                Choice::Cover(front) => self.cover(ebpf, interface, front),
-            };
-            self.say(interface, state);
+                self.attached.remove(&interface.index);
+                self.say(interface, State::LeftOut(why));
+            }
+        }
+        if is_held {
+            let _ = quiesce();
+            go_on(ebpf);
         }
     }
 
@@ -142,6 +164,23 @@ impl Coverage {
     /// Whether the programs are on this interface.
     pub fn covers(&self, index: u32) -> bool {
         self.attached.contains_key(&index)
+    }
+}
+
+/// Has sessions' segments dropped; whether that could be done.
+fn hold(ebpf: &mut Ebpf) -> bool {
+    attach::hold(ebpf)
+        .inspect_err(|error| tracing::warn!(error = super::chain(error), "wire"))
+        .is_ok()
+}
+
+/// The end of [`hold`].
+fn go_on(ebpf: &mut Ebpf) {
+    if let Err(error) = attach::join(ebpf) {
+        tracing::error!(
+            error = super::chain(&error),
+            "wire: segments are not moved any more"
+        );
     }
 }
 

@@ -21,7 +21,7 @@ fn chosen() -> BTreeMap<String, String> {
         Choice::Cover(Front::Ip) => "cover, no Ethernet header".to_owned(),
         Choice::LeaveOut(why) => why.to_string(),
     };
-    choose(&host, LEGS)
+    choose(&host, LEGS, &BTreeSet::new())
         .into_iter()
         .map(|(interface, choice)| (interface.name.clone(), text(choice)))
         .collect()
@@ -86,6 +86,12 @@ fn each_kind_of_change_is_told_and_nothing_else() {
                 "address add 10.78.0.9/24 dev near",
                 "-6 address add fd00::9/64 dev near nodad",
                 "address del 10.78.0.9/24 dev near",
+                "route add 10.79.0.0/24 dev near",
+                "-6 route add fd01::/64 dev near",
+                "rule add pref 77 to 10.79.0.0/24 table 77",
+                "-6 rule add pref 77 to fd01::/64 table 77",
+                "nexthop add id 7 dev near",
+                "nexthop replace id 7 blackhole",
                 "link set near down",
                 "link del near",
             ] {

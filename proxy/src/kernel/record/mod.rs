@@ -104,8 +104,10 @@ macro_rules! half {
 }
 
 mod reader;
+mod way;
 
 pub use reader::ReadersLeg;
+pub use way::WayOut;
 
 /// What the kernel is offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,0 +1,86 @@
+//! Sessions below the sockets while the host's routes change. The programs know the way to a peer by what the local socket has sent there last, and in a regime
+//! that one sends nothing: so where the way leads is asked for when anything has changed that may have moved it.
+
+use std::{
+    collections::HashMap,
+    fs, io,
+    net::{IpAddr, Ipv6Addr},
+    sync::Arc,
+};
+
+use super::{
+    interfaces::{Interface, LOOPBACK, Ways},
+    record::{Records, Slot, WayOut},
+};
+
+/// Accepted sockets take their routes by the client's mark where this is on; what that is nobody can ask for.
+const MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+
+/// Has all sessions' segments leave by the interfaces by which the ways to their peers lead now; returns how many connections have moved.
+///
+/// # Errors
+/// Where the kernel cannot be asked.
+pub(super) fn reroute(records: &Arc<Records>, host: &[Interface]) -> io::Result<usize> {
+    let ways = Ways::open()?;
+    let may_be_marked = fs::read_to_string(MARKS).is_ok_and(|value| value.trim() != "0");
+    // Many sessions have the same peers.
+    let mut known = HashMap::new();
+    let mut moved = 0;
+    for slot in (0..records.count()).filter_map(|index| Slot::new(records, index)) {
+        for way in slot.ways_out() {
+            if way.interface == LOOPBACK || may_be_marked && way.is_clients() {
+                continue;
+            }
+            let asked = question(&way, host);
+            let found = if let Some(found) = known.get(&asked) {
+                *found
+            } else {
+                let (from, to, vrf) = asked;
+                let found = ways.find(from, to, vrf)?;
+                known.insert(asked, found);
+                found
+            };
+            let is_elsewhere = |interface: &u32| ![way.interface, LOOPBACK].contains(interface);
+            if let Some(interface) = found.filter(is_elsewhere)
+                && slot.lead(&way, interface)
+            {
+                moved += 1;
+            }
+        }
+    }
+    Ok(moved)
+}
+
+/// From where to where, and in which VRF.
+fn question(way: &WayOut, host: &[Interface]) -> (IpAddr, IpAddr, Option<u32>) {
+    let named = |index| host.iter().find(|known| known.index == index);
+    let vrf = named(way.interface)
+        .and_then(|interface| interface.master)
+        .filter(|master| named(*master).is_some_and(|it| it.kind.as_deref() == Some("vrf")));
+    (ip(way.end.remote_ip), ip(way.end.local_ip), vrf)
+}
+
+/// An address of the maps.
+fn ip(words: [u32; 4]) -> IpAddr {
+    let mut bytes = [0; 16];
+    for (to, word) in bytes.chunks_exact_mut(4).zip(words) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::from(Ipv6Addr::from(bytes)).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::capture::tuple;
+
+    #[test]
+    fn addresses_come_back_as_they_went_in() {
+        for (client, proxy) in [("10.0.0.1:7", "10.0.0.2:8"), ("[fd00::1]:7", "[fd00::2]:8")] {
+            let (client, proxy) = (client.parse().unwrap(), proxy.parse().unwrap());
+            let end = tuple(client, proxy);
+            assert_eq!(ip(end.local_ip), client.ip());
+            assert_eq!(ip(end.remote_ip), proxy.ip());
+        }
+    }
+}
