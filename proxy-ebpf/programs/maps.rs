@@ -115,7 +115,11 @@ pub(crate) struct Scratch {
 #[btf_map]
 pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 
-/// The programs that those on the wire's hooks go on in: for segments of peers ([`wire_segment`](crate::wire::wire_segment)), and of local sockets
-/// ([`wire_local`](crate::wire::wire_local)). The kernel empties it when the daemon that has it is gone.
+/// The program that the others of the wire go on in for segments of peers: [`wire_segment`](crate::wire::wire_segment). The kernel empties it when the daemon that has it is gone.
 #[btf_map]
-pub(crate) static SEGMENT: ProgramArray<2> = ProgramArray::new();
+pub(crate) static SEGMENT: ProgramArray<1> = ProgramArray::new();
+
+/// The same for segments of local sockets: [`wire_local`](crate::wire::wire_local), which goes on in the other one at times. Not in one map with that: what holds itself
+/// the kernel (6.18) does not free where somebody lists maps (`bpftool`) while their daemon ends.
+#[btf_map]
+pub(crate) static LOCAL: ProgramArray<1> = ProgramArray::new();

@@ -11,6 +11,7 @@ mod skb;
 
 use aya_ebpf::{
     bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC},
+    btf_maps::ProgramArray,
     macros::classifier,
     programs::TcContext,
 };
@@ -22,7 +23,7 @@ use sluice_ebpf::{
 
 use self::header::{ETHERNET_BYTES, NO_HEADER, Packet};
 use crate::{
-    maps::SEGMENT,
+    maps::{LOCAL, SEGMENT},
     sys::{self, context, publish, shared},
 };
 
@@ -47,7 +48,7 @@ pub(crate) fn wire_local(ctx: TcContext) -> i32 {
     match from_local(skb) {
         Some(action) => action,
         None if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) => {
-            hand_over(&ctx, FROM_PEER, ETHERNET_BYTES)
+            hand_over(&ctx, &SEGMENT, ETHERNET_BYTES)
         }
         None => NEXT,
     }
@@ -60,18 +61,15 @@ pub(crate) fn wire_hold(ctx: TcContext) -> i32 {
     hold(ctx.skb.skb).unwrap_or(NEXT)
 }
 
-/// Places in [`SEGMENT`]: of what is from a peer, and of what is from a local socket.
-const FROM_PEER: u32 = 0;
-const FROM_LOCAL: u32 = 1;
-
-/// Goes on in a program of [`SEGMENT`]. Comes back where it is not there any more: behind a killed daemon, whose filters of `clsact` stay.
+/// Goes on in the program of [`SEGMENT`], for what is from a peer, or of [`LOCAL`], for what is from a local socket. Comes back where it is not there any more: behind a
+/// killed daemon, whose filters of `clsact` stay.
 #[inline(always)]
-fn hand_over(ctx: &TcContext, place: u32, link: u32) -> i32 {
+fn hand_over(ctx: &TcContext, program: &ProgramArray<1>, link: u32) -> i32 {
     if let Some(scratch) = sys::scratch() {
         // SAFETY: a map value of this CPU's own; the program is of this one's type.
         unsafe {
             (*scratch).packet.link = link;
-            SEGMENT.tail_call(ctx, place);
+            program.tail_call(ctx, 0);
         }
     }
     NEXT
@@ -110,7 +108,7 @@ fn arriving<const LINK: u32>(ctx: &TcContext) -> i32 {
             _ => NEXT,
         };
     }
-    hand_over(ctx, FROM_PEER, LINK)
+    hand_over(ctx, &SEGMENT, LINK)
 }
 
 /// Whether the packet is on the loopback interface.
@@ -136,10 +134,10 @@ pub(crate) fn wire_egress(ctx: TcContext) -> i32 {
         return NEXT;
     }
     if header::may_be_ours::<ETHERNET_BYTES>(skb, false) {
-        return hand_over(&ctx, FROM_LOCAL, ETHERNET_BYTES);
+        return hand_over(&ctx, &LOCAL, ETHERNET_BYTES);
     }
     if is_on_loopback(skb) && header::may_be_ours::<ETHERNET_BYTES>(skb, true) {
-        return hand_over(&ctx, FROM_PEER, ETHERNET_BYTES);
+        return hand_over(&ctx, &SEGMENT, ETHERNET_BYTES);
     }
     NEXT
 }
@@ -159,7 +157,7 @@ pub(crate) fn wire_egress_ip(ctx: TcContext) -> i32 {
         return NEXT;
     }
     if header::may_be_ours::<NO_HEADER>(skb, false) {
-        return hand_over(&ctx, FROM_LOCAL, NO_HEADER);
+        return hand_over(&ctx, &LOCAL, NO_HEADER);
     }
     NEXT
 }

@@ -30,8 +30,9 @@ pub(in crate::kernel) const fn programs(front: Front) -> Programs {
     ]
 }
 
-/// The programs that these go on in, by their places in the map: for segments of peers, and of local sockets.
+/// The programs that these go on in, for segments of peers and of local sockets, and the maps where they find them.
 const SEGMENTS: [&str; 2] = ["wire_segment", "wire_local"];
+const PLACES: [&str; 2] = ["SEGMENT", "LOCAL"];
 /// What stands in for both while hooks move.
 const HOLD: &str = "wire_hold";
 
@@ -101,19 +102,18 @@ pub(super) fn hold(ebpf: &mut Ebpf) -> Result<(), KernelError> {
 }
 
 fn go_on_in(ebpf: &mut Ebpf, programs: [&'static str; 2]) -> Result<(), KernelError> {
-    const MAP: &str = "SEGMENT";
-    for (place, name) in (0..).zip(programs) {
+    for (place, name) in PLACES.into_iter().zip(programs) {
         let shared: &mut SchedClassifier = program(ebpf, name)?;
         let shared = shared
             .fd()
             .and_then(|program| program.try_clone().map_err(ProgramError::IOError))
             .map_err(loading)?;
         let map = ebpf
-            .map_mut(MAP)
-            .ok_or(KernelError::Missing("map SEGMENT"))?;
+            .map_mut(place)
+            .ok_or(KernelError::Missing("map of the wire's programs"))?;
         ProgramArray::try_from(map)
-            .and_then(|mut programs| programs.set(place, &shared, 0))
-            .map_err(|error| KernelError::Map(MAP, error))?;
+            .and_then(|mut programs| programs.set(0, &shared, 0))
+            .map_err(|error| KernelError::Map(place, error))?;
     }
     Ok(())
 }
