@@ -30,7 +30,7 @@ pub(crate) const CASES: &[Case] = &[
 
 const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 /// For what is lost by a change to be sent again a few times; a fraction of the daemon's keep-alive, which would find the way too.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const ROWS: usize = 200;
 const ROW_BYTES: usize = 50_000;
 

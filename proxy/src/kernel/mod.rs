@@ -17,8 +17,14 @@ pub mod self_test;
 pub(crate) mod test_network;
 
 use std::{
-    convert::Infallible, fs::File, future::pending, io, net::SocketAddr, os::fd::AsFd, sync::Arc,
-    time::Instant,
+    convert::Infallible,
+    fs::File,
+    future::pending,
+    io,
+    net::SocketAddr,
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use aya::{
@@ -81,8 +87,9 @@ pub enum KernelError {
     Missing(&'static str),
 }
 
-/// How many times longer than a look at the host the pause behind it is.
+/// How many times longer than a look at the host the pause behind it is, and how long at most: sessions stand still meanwhile.
 const PAUSE: u32 = 20;
+const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// The loaded programs and their maps.
 #[derive(Debug)]
@@ -248,7 +255,8 @@ impl Kernel {
             let began = Instant::now();
             self.refresh();
             // Where routes change all the time (a router's, by thousands) most of the time is left for others.
-            let _ = timeout(began.elapsed() * PAUSE, pending::<()>()).await;
+            let pause = PAUSE_MAX.min(began.elapsed() * PAUSE);
+            let _ = timeout(pause, pending::<()>()).await;
         }
     }
 
