@@ -119,7 +119,7 @@ pub(crate) static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static SEGMENT: ProgramArray<1> = ProgramArray::new();
 
-/// The same for segments of local sockets: [`wire_local`](crate::wire::wire_local), which goes on in the other one at times. Not in one map with that: what holds itself
-/// the kernel (6.18) does not free where somebody lists maps (`bpftool`) while their daemon ends.
+/// The same for segments of local sockets: [`wire_local`](crate::wire::wire_local), which goes on in the other one at times. Not in one map with that: what holds
+/// itself goes only once the kernel has emptied it, and somebody who lists maps meanwhile (`bpftool`) may have it kept for ever (6.18).
 #[btf_map]
 pub(crate) static LOCAL: ProgramArray<1> = ProgramArray::new();
