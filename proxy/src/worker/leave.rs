@@ -46,14 +46,13 @@ impl Serving<'_> {
         if self.leaving != Leaving::Now || self.lost.is_some() || !self.reclaim().await? {
             return Ok(());
         }
-        let ties = self.entry.current().sticky_reasons();
-        if !ties.is_empty() {
-            self.stays(Some(Stuck::Sticky(ties)));
-        } else if self.asked_about_for().is_zero() {
-            self.leave().await?;
-        } else {
-            self.entry.session.borrow_mut().stays = Some(MAY_BE_ASKED.to_owned());
+        if self.is_tied() {
+            return Ok(());
         }
+        if self.asked_about_for().is_zero() {
+            return self.leave().await;
+        }
+        self.entry.session.borrow_mut().stays = Some(MAY_BE_ASKED.to_owned());
         Ok(())
     }
 
@@ -63,16 +62,20 @@ impl Serving<'_> {
     /// # Errors
     /// The session has ended.
     pub(super) async fn leave_first(&mut self) -> Result<(), End> {
-        if self.worker.process.is_retiring() || self.asks_back() {
+        if self.worker.process.is_retiring() || self.asks_back() || self.is_tied() {
             return Ok(());
         }
+        self.leave().await
+    }
+
+    /// Whether something ties the session to its node, which is noted then.
+    fn is_tied(&mut self) -> bool {
         let ties = self.entry.current().sticky_reasons();
-        if ties.is_empty() {
-            self.leave().await?;
-        } else {
+        let is_tied = !ties.is_empty();
+        if is_tied {
             self.stays(Some(Stuck::Sticky(ties)));
         }
-        Ok(())
+        is_tied
     }
 
     async fn leave(&mut self) -> Result<(), End> {

@@ -309,7 +309,9 @@ impl Serving<'_> {
         if let Some(status) = progress.status() {
             self.entry.session.borrow_mut().note_autocommit(status);
             self.note_status(status);
-            if progress.response.outcome() == Outcome::Ok {
+            // The last command is copied only where it matters.
+            let has_ended = status.flags & Status::LAST_ROW_SENT != 0;
+            if has_ended && progress.response.outcome() == Outcome::Ok {
                 let last = self.entry.slot().and_then(|slot| slot.command());
                 let fetched = last.and_then(|command| statement_fetched(command.payload()));
                 self.note_fetched(fetched, status);

@@ -93,11 +93,7 @@ pub fn load(sessions: u32, own_namespace_only: bool) -> Result<Kernel, SelfTestE
 /// # Errors
 /// The first step that failed.
 pub fn test_local(kernel: &mut Kernel) -> Result<Found, SelfTestError> {
-    let tested = TestSession::open(kernel, None).and_then(|session| {
-        let found = session.prove();
-        kernel.unlisten(session.listener);
-        found
-    });
+    let tested = TestSession::with(kernel, None, TestSession::prove);
     if tested.is_err() {
         kernel.capture_clients(false);
     }
@@ -118,12 +114,16 @@ struct TestSession {
     slot: Slot,
     bindings: Bindings,
     tuples: [(SocketAddr, SocketAddr); 2],
-    listener: SocketAddr,
 }
 
 impl TestSession {
-    /// Connects client, proxy and node as the daemon does. `segments`: payload bytes of the client's and the node's segments at most.
-    fn open(kernel: &mut Kernel, segments: Option<u32>) -> Result<Self, SelfTestError> {
+    /// Connects client, proxy and node as the daemon does, has `test` use them, and closes them. `segments`: payload bytes of the client's and the node's
+    /// segments at most.
+    fn with<T>(
+        kernel: &mut Kernel,
+        segments: Option<u32>,
+        test: impl FnOnce(&Self) -> Result<T, SelfTestError>,
+    ) -> Result<T, SelfTestError> {
         let slot = Slot::new(kernel.records(), 0)
             .ok_or_else(|| wrong("record", "the map has no record"))?;
         slot.open(SESSION, OUTSTANDING_BYTES_MAX);
@@ -135,11 +135,10 @@ impl TestSession {
         kernel.watch_port(node_address.port())?;
         let listener = front.local_addr().map_err(socket("listen"))?;
         kernel.listen(listener)?;
-        let opened = Self::connect(slot, bindings, captures, segments, [front, back]);
-        if opened.is_err() {
-            kernel.unlisten(listener);
-        }
-        opened
+        let tested = Self::connect(slot, bindings, captures, segments, [front, back])
+            .and_then(|session| test(&session));
+        kernel.unlisten(listener);
+        tested
     }
 
     fn connect(
@@ -187,7 +186,6 @@ impl TestSession {
             slot,
             bindings,
             tuples: [front_tuple, back_tuple],
-            listener: front_tuple.1,
         })
     }
 

@@ -47,21 +47,14 @@ pub fn test(kernel: &mut Kernel, can_loop: bool) -> Result<(), SelfTestError> {
     }
     let mut last = Ok(());
     for _ in 0..ATTEMPTS {
-        last = attempt(kernel, can_loop);
+        last = TestSession::with(kernel, Some(SEGMENT_BYTES), |session| {
+            session.run_on_wire(can_loop)
+        });
         if last.is_ok() {
             break;
         }
     }
     last
-}
-
-fn attempt(kernel: &mut Kernel, can_loop: bool) -> Result<(), SelfTestError> {
-    let session = TestSession::open(kernel, Some(SEGMENT_BYTES))?;
-    let result = session.run_on_wire(can_loop);
-    let listener = session.listener;
-    drop(session);
-    kernel.unlisten(listener);
-    result
 }
 
 impl TestSession {
