@@ -118,6 +118,19 @@ fn of_connection(netns: &Netns, port: &str, name: &str) -> Result<u64> {
     value.with_context(|| format!("{name} in {told}"))
 }
 
+/// Segments that a host's sockets had to drop as there was no room for them. Kernels before 6.16 count less of them.
+fn without_room(netns: &Netns) -> Result<u64> {
+    let text = netns.enter(|| fs::read_to_string("/proc/thread-self/net/netstat"))??;
+    let mut extended = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (extended.next(), extended.next());
+    let (names, values) = (names.unwrap_or_default(), values.context("no counters")?);
+    let counters = names.split(' ').zip(values.split(' '));
+    let dropped = counters.filter(|(name, _)| ["BeyondWindow", "TCPZeroWindowDrop"].contains(name));
+    dropped.map(|(_, value)| Ok(value.parse::<u64>()?)).sum()
+}
+
 /// Client and node tell how much they can take in other units than each other, and than the proxy: a client that stops reading is sent what it has room for, no
 /// less and no more.
 fn windows_of_other_scales(stage: &Stage) -> Result<()> {
@@ -172,14 +185,16 @@ fn windows_of_other_scales(stage: &Stage) -> Result<()> {
             }
             let end = session.read_packet()?;
             ensure!(end.first() == Some(&0xFE), "{end:?}");
-            let sent_again = of_connection(network.node(), &at_node, "bytes_retrans:")?;
-            ensure!(sent_again < 100_000, "{sent_again} bytes had no room");
+            let dropped = without_room(network.client())?;
+            ensure!(dropped == 0, "{dropped} segments had no room");
             let value = "w".repeat(3_000_000);
             let told = session.run(&format!("SELECT LENGTH('{value}')"))?.text()?;
             assert_eq!(told, "3000000");
             let after = attribute::splice(&mut session)?;
             let spliced = after.grown(&before, "spliced_bytes_to_client")?;
-            ensure!(spliced > 10_000_000, "{spliced}: {after:?}");
+            // Links between busy processors lose some of so many (`net.core.netdev_max_backlog`), and the daemon takes over there.
+            let has_lost = after.text("trap: missing segment").is_ok();
+            ensure!(spliced > 10_000_000 || has_lost, "{spliced}: {after:?}");
             Ok(())
         })??;
     }

@@ -42,6 +42,17 @@ pub struct Facts {
     pub path_mtu: u32,
 }
 
+/// Where the bytes are that were written to a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// The peer has acknowledged all of them.
+    Complete,
+    /// Some have not been sent: the peer's window is shut, or nothing leaves by the way to it just now.
+    Unsent,
+    /// What was sent, or a question whether the window is still shut, waits for the peer, which has acknowledged nothing for so long.
+    Unacknowledged(Duration),
+}
+
 impl Facts {
     /// Asks a TCP socket.
     ///
@@ -51,15 +62,19 @@ impl Facts {
         Ok(Self::read(&information(socket)?))
     }
 
-    /// How long the peer has acknowledged nothing, if something that was sent to it, or a question whether its window is still shut, waits for that.
+    /// What has become of what was written to a TCP socket.
     ///
     /// # Errors
     /// As [`Facts::of`].
-    pub fn unacknowledged_for(socket: &impl AsRawFd) -> io::Result<Option<Duration>> {
+    pub fn delivery(socket: &impl AsRawFd) -> io::Result<Delivery> {
         let info = information(socket)?;
-        let waits = info.tcpi_unacked > 0 || info.tcpi_probes > 0;
-        let silence = Duration::from_millis(info.tcpi_last_ack_recv.into());
-        Ok(waits.then_some(silence))
+        Ok(if info.tcpi_unacked > 0 || info.tcpi_probes > 0 {
+            Delivery::Unacknowledged(Duration::from_millis(info.tcpi_last_ack_recv.into()))
+        } else if info.tcpi_notsent_bytes > 0 {
+            Delivery::Unsent
+        } else {
+            Delivery::Complete
+        })
     }
 
     fn read(info: &libc::tcp_info) -> Self {

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::facts::Facts;
+use super::facts::{Delivery, Facts};
 
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -53,8 +53,11 @@ impl Watch {
         if counts.arrived.load(Ordering::Relaxed) == written {
             return None;
         }
-        let Some(silence) = Facts::unacknowledged_for(&self.fd).ok().flatten() else {
-            counts.arrived.store(written, Ordering::Relaxed);
+        let delivery = Facts::delivery(&self.fd).unwrap_or(Delivery::Complete);
+        let Delivery::Unacknowledged(silence) = delivery else {
+            if delivery == Delivery::Complete {
+                counts.arrived.store(written, Ordering::Relaxed);
+            }
             counts.waits_since_ms.store(0, Ordering::Relaxed);
             return None;
         };
@@ -85,5 +88,49 @@ impl Watch {
         // SAFETY: the leg is open, as its counts are there, and closes in no other thread than this one.
         let socket = unsafe { BorrowedFd::borrow_raw(self.fd) };
         Ok(rustix::net::connect_unspec(socket)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::{TcpListener, TcpStream},
+        os::fd::AsRawFd as _,
+        sync::Arc,
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_has_not_been_sent_has_not_arrived() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut far, peer) = listener.accept().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(bytes) = near.write(&[0; 65_536]) {
+            written += bytes;
+        }
+        let counts = Arc::new(Counts::default());
+        counts.written.store(written as u64, Ordering::Relaxed);
+        let watch = Watch {
+            fd: near.as_raw_fd(),
+            peer,
+            local: near.local_addr().unwrap(),
+            opened: Instant::now(),
+            counts: Arc::downgrade(&counts),
+        };
+        let look_when = |wanted| {
+            while Facts::delivery(&near).unwrap() != wanted {
+                std::thread::yield_now();
+            }
+            watch.unacknowledged_for(Instant::now())
+        };
+        look_when(Delivery::Unsent);
+        assert_eq!(counts.arrived.load(Ordering::Relaxed), 0);
+        far.read_exact(&mut vec![0; written]).unwrap();
+        assert_eq!(look_when(Delivery::Complete), None);
+        assert_eq!(counts.arrived.load(Ordering::Relaxed), written as u64);
     }
 }
