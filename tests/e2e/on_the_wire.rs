@@ -290,26 +290,28 @@ fn port_of_a_killed_daemon(stage: &Stage) -> Result<()> {
     ensure!(splice.number("spliced_commands")? > 5, "{splice:?}");
     let (own, address) = (connection.stream().local_addr()?, front.address());
     front.daemon()?.kill()?;
+    // The two ends of a spliced connection cannot take leave of each other without it.
+    SockRef::from(connection.stream()).set_linger(Some(Duration::ZERO))?;
     drop(connection);
-    let bind = || -> io::Result<TcpListener> {
+    let bound = |address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
-        socket.listen(1)?;
-        Ok(socket.into())
+        Ok(socket)
     };
-    let listener = stage.hosts().proxy.enter(bind)??;
-    let mut client = None;
-    wait::until_true("the client's port is free", DEADLINE, || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&own.into())?;
-        let connected = socket.connect_timeout(&address.into(), DEADLINE);
-        client = connected.is_ok().then_some(TcpStream::from(socket));
-        Ok(client.is_some())
+    let listener: TcpListener = wait::until("the daemon's port is free", DEADLINE, || {
+        let listen = || bound(address).and_then(|socket| socket.listen(1).map(|()| socket));
+        let socket = stage.hosts().proxy.enter(listen)?;
+        Ok(socket.ok().map(TcpListener::from))
+    })?;
+    let mut client: TcpStream = wait::until("the client's port is free", DEADLINE, || {
+        let connect = |socket: Socket| {
+            socket.connect_timeout(&address.into(), DEADLINE)?;
+            Ok(socket.into())
+        };
+        Ok(bound(own).and_then(connect).ok())
     })?;
     let (mut server, _) = listener.accept()?;
-    let mut client = client.context("no client")?;
     for stream in [&client, &server] {
         stream.set_read_timeout(Some(DEADLINE))?;
     }
