@@ -84,6 +84,9 @@ fn one_goes(stage: &Stage) -> Result<()> {
     }
     writes.run("INSERT INTO shop.t (a) VALUES (2)")?;
     assert_eq!(reads.run("SELECT COUNT(*) FROM shop.t")?.text()?, "2");
+    // Whatever makes sessions look again, they have not read since.
+    let mut operator = site.front.open(USER_ROOT, "")?;
+    operator.run("ALTER PROXYCONFIG SET connect_timeout = '3s'")?;
     let shown = attribute::splice(&mut reads)?.text("reads_at")?.to_owned();
     ensure!(shown.starts_with("own node: "), "{shown}");
     Ok(())

@@ -410,7 +410,9 @@ impl<'a> Serving<'a> {
                 self.reading.is_due = true;
             } else if is_fit {
                 self.look_at_own_writes().await?;
-                self.entry.session.borrow_mut().reads_at = None;
+                if self.reading.wish == Wish::None {
+                    self.entry.session.borrow_mut().reads_at = None;
+                }
             } else {
                 self.turn_to_writer().await?;
                 self.part_from_dead_reader().await?;
