@@ -9,6 +9,7 @@ pub mod kernel;
 pub mod log;
 pub mod net;
 pub mod node;
+mod pause;
 pub mod privilege;
 pub mod protocol;
 pub mod route;

@@ -19,7 +19,6 @@ pub(crate) mod test_network;
 use std::{
     convert::Infallible,
     fs::File,
-    future::pending,
     io,
     net::SocketAddr,
     os::fd::AsFd,
@@ -32,10 +31,8 @@ use aya::{
     maps::{Array, Map, MapData, SockHash},
     programs::{CgroupAttachMode, SkMsg, SockOps},
 };
-
 use rustix::thread::CapabilitySet;
 use sluice_ebpf::record::NODE_PORTS;
-use tokio::time::timeout;
 
 use self::{
     btf::Types,
@@ -44,6 +41,7 @@ use self::{
     listeners::Listeners,
     record::Records,
 };
+use crate::pause::pause;
 
 /// The programs, built by `build.rs` from `proxy-ebpf/programs`.
 static PROGRAMS: &[u8] = aya::include_bytes_aligned!(env!("SLUICE_EBPF_OBJECT"));
@@ -255,8 +253,8 @@ impl Kernel {
             let began = Instant::now();
             self.refresh();
             // Where routes change all the time (a router's, by thousands) most of the time is left for others.
-            let pause = PAUSE_MAX.min(began.elapsed() * PAUSE);
-            let _ = timeout(pause, pending::<()>()).await;
+            let rest = PAUSE_MAX.min(began.elapsed() * PAUSE);
+            pause(rest).await;
         }
     }
 

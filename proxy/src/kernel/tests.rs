@@ -1,16 +1,13 @@
 //! With the real programs, in network namespaces of their own.
 
-use std::{future::pending, net::SocketAddr, process::Command, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 use aya::{
     maps::HashMap,
     programs::{SchedClassifier, TcAttachType},
 };
 use sluice_ebpf::record::Listener;
-use tokio::{
-    runtime,
-    time::{Instant, timeout},
-};
+use tokio::{runtime, time::Instant};
 
 use super::{
     interfaces::{Front, State, Way},
@@ -19,6 +16,7 @@ use super::{
     test_network::{Network, network},
     *,
 };
+use crate::pause::pause;
 
 /// The programs, where this process may load them.
 fn loaded() -> Option<Kernel> {
@@ -71,7 +69,7 @@ fn a_wildcard_listener_follows_the_hosts_addresses() {
             let seen = async {
                 while !known.has("10.78.0.2:3306") || known.has("10.78.0.1:3306") {
                     assert!(Instant::now() < deadline, "the change is not seen");
-                    let _ = timeout(Duration::from_millis(5), pending::<()>()).await;
+                    pause(Duration::from_millis(5)).await;
                 }
             };
             tokio::select! {

@@ -14,13 +14,13 @@ use bytes::BytesMut;
 use rustix::net::{RecvFlags, SendFlags};
 use rustls::Connection;
 use socket2::SockRef;
-use tokio::{io::Interest, net::TcpStream, time::timeout};
+use tokio::{io::Interest, net::TcpStream};
 
 use super::calls;
 use super::outbox::{Outbox, Post};
 use super::tls::{Socket, Tls};
 use super::watch::{Counts, Watch};
-use crate::config::KEEPALIVE_IDLE_DEFAULT;
+use crate::{config::KEEPALIVE_IDLE_DEFAULT, pause::pause};
 
 /// How much [`Leg::fill`] reads at once, in bytes: more than any usual packet of a login.
 pub const READ_CHUNK: usize = 2 * 1024;
@@ -274,7 +274,7 @@ impl Leg {
                 Ok(0) => return Ok(()),
                 // Who comes for the bytes must find the socket readable, so nothing wakes us when the end follows them.
                 Ok(_) => {
-                    let _ = timeout(LOOK_AGAIN, std::future::pending::<()>()).await;
+                    pause(LOOK_AGAIN).await;
                 }
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
@@ -451,6 +451,8 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::net::pair;
 

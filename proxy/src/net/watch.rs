@@ -109,7 +109,8 @@ mod tests {
         let (mut far, peer) = listener.accept().unwrap();
         near.set_nonblocking(true).unwrap();
         let mut written = 0;
-        while let Ok(bytes) = near.write(&[0; 65_536]) {
+        let block = vec![0; 65_536];
+        while let Ok(bytes) = near.write(&block) {
             written += bytes;
         }
         let counts = Arc::new(Counts::default());

@@ -1,13 +1,10 @@
 //! From a listener to a session: admission, the binding of the client's socket, login, and the end of it all.
 
-use std::{future::pending, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use sluice_ebpf::{reason::RelayReason, record::Seat};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     Process, SharedWorker, Worker, accounts,
@@ -30,6 +27,7 @@ use crate::{
     admin::ConnectionKind,
     config::{Cluster, ClusterKind, Node, Settings},
     net::{Leg, facts::Facts},
+    pause::pause,
     protocol::{error::MysqlError, handshake::Greeting, packet, reply::encode_error},
     route,
     session::{
@@ -64,7 +62,7 @@ pub(super) async fn accept(worker: SharedWorker, listener: std::net::TcpListener
             Err(error) => {
                 // Out of descriptors, mostly: sessions that end make room, and connections wait in the backlog meanwhile.
                 tracing::warn!(worker = worker.index, %error, "cannot accept");
-                let _ = timeout(ACCEPT_PAUSE, pending::<()>()).await;
+                pause(ACCEPT_PAUSE).await;
             }
         }
     }

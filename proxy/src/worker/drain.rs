@@ -3,18 +3,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::pending,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
 
-use tokio::{signal::unix::Signal, time::timeout};
+use tokio::signal::unix::Signal;
 
 use super::{
     Process, Worker, close::End, kill::Turn, leave::Leaving, mailbox::Mail, registry::Entry,
     serve::Serving, switch::Stuck,
 };
-use crate::{config::Cluster, session::StickyReason};
+use crate::{config::Cluster, pause::pause, session::StickyReason};
 
 /// How often the main thread looks whether sessions are left.
 const LOOK: Duration = Duration::from_millis(50);
@@ -67,7 +66,7 @@ impl Process {
     /// Waits until no session is left, but not beyond a deadline.
     async fn emptied(&self, deadline: Instant) {
         while self.session_total() > 0 && Instant::now() < deadline {
-            let _ = timeout(LOOK, pending::<()>()).await;
+            pause(LOOK).await;
         }
     }
 

@@ -3,10 +3,9 @@
 use std::{future::pending, time::Duration};
 
 use sluice_ebpf::record::Seat;
-use tokio::time::sleep;
 
 use super::{close::End, serve::Serving};
-use crate::session::SsId;
+use crate::{pause::pause, session::SsId};
 
 impl Serving<'_> {
     /// Whether this is the reader's id, or that of one which is parked; if so it is ended, and another opened when one is needed.
@@ -38,11 +37,8 @@ impl Serving<'_> {
         Box::pin(async {
             loop {
                 let before = self.commands_in_kernel();
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "the kernel tells nobody that it has spliced a command"
-                )]
-                sleep(self.reader_idle_timeout()).await;
+                // The kernel tells nobody that it has spliced a command.
+                pause(self.reader_idle_timeout()).await;
                 if self.commands_in_kernel() == before {
                     return;
                 }

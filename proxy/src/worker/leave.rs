@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::{clock, close::End, serve::Serving, switch::Stuck};
 use crate::{
+    pause::pause,
     protocol::{capability::Capabilities, command},
     session::{StickyReason, aim::asks_back},
 };
@@ -112,7 +111,7 @@ impl Serving<'_> {
     pub(super) async fn move_due(&self) {
         if self.leaving == Leaving::Now {
             let wait = self.asked_about_for().max(MOVE_RETRY);
-            let _ = timeout(wait, std::future::pending::<()>()).await;
+            pause(wait).await;
         } else {
             std::future::pending::<()>().await;
         }

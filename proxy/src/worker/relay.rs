@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     net::{Leg, is_transient, outbox::Post},
+    pause::pause,
     protocol::{packet, reply::ERR},
     session::{AnsweredBy, ClientState, Path},
 };
@@ -152,7 +153,7 @@ impl Serving<'_> {
     /// as soon as the node does.
     async fn client_left(&self) -> Result<(), End> {
         self.client.read_closed().await.map_err(End::of_client)?;
-        let _ = tokio::time::timeout(GRACE, std::future::pending::<()>()).await;
+        pause(GRACE).await;
         Ok(())
     }
 
@@ -332,9 +333,7 @@ impl Serving<'_> {
     /// Waits until the client has closed its sending half and, for [`GONE`] from then on, has read nothing. Dropped as soon as it reads.
     async fn client_gone(&self) {
         let _ = self.client.read_closed().await;
-        tokio::time::timeout(GONE, std::future::pending::<()>())
-            .await
-            .unwrap_or_default();
+        pause(GONE).await;
     }
 
     /// Forwards what the node has said before it broke, as far as it is there.

@@ -6,13 +6,13 @@
 //! understood without them, and a record of its own goes on to translate. Its app socket, if it is captured, finds another one's place taken, or nobody's:
 //! what it says is for the daemon.
 
-use std::{future::pending, time::Duration};
+use std::time::Duration;
 
 use sluice_ebpf::{
     record::{NodeEnd, Seat},
     wire::{self, Side, phase},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{Worker, reader::Aside, registry::Place, serve::Serving};
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         quiesce::quiesce,
         record::{ReadersLeg, Slot},
     },
+    pause::pause,
     session::Path,
 };
 
@@ -104,7 +105,7 @@ impl<'a> Serving<'a> {
             if Instant::now() > deadline {
                 return Err("its last response has not arrived".to_owned());
             }
-            let _ = timeout(ARRIVAL_LOOK, pending::<()>()).await;
+            pause(ARRIVAL_LOOK).await;
         }
         let known = slot.readers_leg();
         let mut own = None;
@@ -175,7 +176,7 @@ impl<'a> Serving<'a> {
             if Instant::now() > deadline {
                 return Err("the connection of its last reader has not ended".to_owned());
             }
-            let _ = timeout(CLEAR_LOOK, pending::<()>()).await;
+            pause(CLEAR_LOOK).await;
         }
         is_quiet().await?;
         slot.clear_reader();

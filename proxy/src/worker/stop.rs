@@ -3,18 +3,17 @@
 //! the session is asked whether it is still the same one.
 
 use std::{
-    future::pending,
     rc::{Rc, Weak},
     sync::Arc,
-    time::Duration,
 };
 
-use tokio::{task::spawn_local, time::timeout};
+use tokio::task::spawn_local;
 
 use super::{Process, Worker, registry::Entry};
 use crate::{
     config::{Cluster, Settings},
     node::MonitorError,
+    pause::pause,
     session::{Running, Session, back_off::wait_after},
 };
 
@@ -107,8 +106,4 @@ async fn until_gone(process: Arc<Process>, running: Running) {
         drop(settings);
         pause(wait_after(tries)).await;
     }
-}
-
-async fn pause(span: Duration) {
-    let _ = timeout(span, pending::<()>()).await;
 }

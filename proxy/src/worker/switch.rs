@@ -28,6 +28,7 @@ use crate::{
     kernel::record::Slot,
     net::Leg,
     node::{GreetError, Greeted, LoginError, log_in, meet, secure},
+    pause::pause,
     protocol::{command, handshake::Greeting, proxy_header::Ends},
     session::{
         ConnectionId, CsId, Path, ServerSession, ServerState, SsId, StickyReason,
@@ -212,7 +213,7 @@ impl<'a> Serving<'a> {
             if Instant::now() > deadline {
                 return false;
             }
-            let _ = timeout_at(Instant::now() + DRAIN_LOOK, std::future::pending::<()>()).await;
+            pause(DRAIN_LOOK).await;
         }
         true
     }

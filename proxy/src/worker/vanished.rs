@@ -2,15 +2,10 @@
 //! not acknowledged for a quarter of an hour (`net.ipv4.tcp_retries2`), with the session's locks held at its node. `TCP_USER_TIMEOUT` would end that sooner, and
 //! with it the connections of clients that live and do not read (`tcp_probe_timer`). So each worker looks by itself.
 
-use std::{
-    future::pending,
-    time::{Duration, Instant},
-};
-
-use tokio::time::timeout;
+use std::time::{Duration, Instant};
 
 use super::{SharedWorker, Worker};
-use crate::{admin::ConnectionKind, net::keepalive_limit};
+use crate::{admin::ConnectionKind, net::keepalive_limit, pause::pause};
 
 /// The part of the limit after which connections are looked at again: a peer counts as gone that much later, or twice, at most.
 const PART: u32 = 6;
@@ -20,7 +15,7 @@ pub(super) async fn enforce(worker: SharedWorker) {
     loop {
         let limit = keepalive_limit(worker.process.settings().keepalive_idle);
         look(&worker, limit);
-        let _ = timeout(limit / PART, pending::<()>()).await;
+        pause(limit / PART).await;
     }
 }
 

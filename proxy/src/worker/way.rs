@@ -1,13 +1,13 @@
 //! By which way a session may be spliced: decided when it has both its connections, and again when it gets another.
 
-use std::{future::pending, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use sluice_ebpf::{
     reason::RelayReason,
     record::{Joint, Seat},
     wire::{Side, flag},
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{Worker, registry::Place};
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         facts::{Facts, joint},
         path::is_local,
     },
+    pause::pause,
     session::Path,
 };
 
@@ -107,7 +108,7 @@ pub(super) async fn arrived(slot: &Slot) {
         if Instant::now() > deadline {
             return;
         }
-        let _ = timeout(LOOK, pending::<()>()).await;
+        pause(LOOK).await;
     }
 }
 

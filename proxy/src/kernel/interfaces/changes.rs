@@ -1,17 +1,15 @@
 //! Word of changes: links, addresses and routes that come, go or change.
 
-use std::{future::pending, io, os::fd::OwnedFd, time::Duration};
+use std::{io, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
     io::Errno,
     net::{RecvFlags, recv},
 };
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    time::timeout,
-};
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::host;
+use crate::pause::pause;
 
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
 const HOST: u32 = 0x1 | 0x10 | 0x100;
@@ -65,7 +63,7 @@ impl Watch {
     /// Those of the socket.
     pub async fn changed(&self) -> io::Result<()> {
         self.told().await?;
-        let _ = timeout(SETTLE, pending::<()>()).await;
+        pause(SETTLE).await;
         drain(self.socket.get_ref()).map(|_told| ())
     }
 
