@@ -23,6 +23,9 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("to_another_link", to_another_link)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("to_a_link_without_addresses", to_a_link_without_addresses)
+        .only(Path::Wire)
+        .except(is_no_gateway, BETWEEN_HOSTS),
     Case::new("into_a_bridge", into_a_bridge)
         .only(Path::Wire)
         .except(is_no_gateway, BETWEEN_HOSTS),
@@ -148,8 +151,8 @@ struct End {
     netns: Arc<Netns>,
     /// By which sessions know it; its host's own whichever links are up.
     address: String,
-    /// The second link's interface and address.
-    second: (&'static str, String),
+    /// The second link's interface, and its address where it has one.
+    second: (&'static str, Option<String>),
 }
 
 /// Two links.
@@ -162,7 +165,12 @@ struct Pair {
 
 impl Pair {
     /// Makes the second link.
-    fn new(network: &Network, hosts: &Hosts, link: Link, family: Family) -> Result<Self> {
+    fn new(
+        network: &Network,
+        hosts: &Hosts,
+        (link, family): (Link, Family),
+        has_addresses: bool,
+    ) -> Result<Self> {
         let (far, addresses, first, seconds, number) = match link {
             Link::Client => (
                 network.client(),
@@ -188,7 +196,7 @@ impl Pair {
             End {
                 netns: Arc::clone(netns),
                 address: address.to_string(),
-                second: (interface, address_there),
+                second: (interface, has_addresses.then_some(address_there)),
             }
         };
         let pair = Self {
@@ -207,7 +215,9 @@ impl Pair {
         } in [&pair.near, &pair.far]
         {
             add_address(netns, &format!("{address}/{whole}"), "lo")?;
-            add_address(netns, &format!("{}/{on_link}", second.1), second.0)?;
+            if let (interface, Some(address)) = second {
+                add_address(netns, &format!("{address}/{on_link}"), interface)?;
+            }
         }
         Ok(pair)
     }
@@ -217,9 +227,11 @@ impl Pair {
         let Self { near, far, first } = self;
         for (own, peer) in [(near, far), (far, near)] {
             let (to, from) = (&peer.address, &own.address);
-            let (by, via) = (own.second.0, &peer.second.1);
-            let way = [to, "via", via, "dev", by, "src", from];
-            own.netns.ip(&[&["route", "replace"], &way[..]].concat())?;
+            let way = ["dev", own.second.0, "src", from];
+            let next = peer.second.1.as_ref().map(|via| ["via", via]);
+            let next = next.as_ref().map_or(&[][..], |words| &words[..]);
+            let all = [&["route", "replace", to], next, &way[..]].concat();
+            own.netns.ip(&all)?;
         }
         near.netns.ip(&["link", "set", first, "down"])?;
         Ok(())
@@ -243,7 +255,7 @@ fn to_another_link(stage: &Stage) -> Result<()> {
         let network = Arc::new(Network::new()?);
         let hosts = Hosts::of(Topology::Gateway, &network, family);
         let pairs = [Link::Node, Link::Client].map(|link| {
-            let pair = Pair::new(&network, &hosts, link, family)?;
+            let pair = Pair::new(&network, &hosts, (link, family), true)?;
             anyhow::Ok((link, pair))
         });
         let mut site = Site::new(stage, &network, family)?;
@@ -253,6 +265,22 @@ fn to_another_link(stage: &Stage) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// The link that takes over has no addresses of its own, as those to containers often have none: no session has come by such an interface, so nothing has
+/// been on it. IPv6 gives each an address of its link.
+fn to_a_link_without_addresses(stage: &Stage) -> Result<()> {
+    for moment in Moment::ALL {
+        let network = Arc::new(Network::new()?);
+        let hosts = Hosts::of(Topology::Gateway, &network, Family::V4);
+        let mut site = Site::new(stage, &network, Family::V4)?;
+        for link in [Link::Node, Link::Client] {
+            let pair = Pair::new(&network, &hosts, (link, Family::V4), false)?;
+            let what = format!("{link:?}, {moment:?}");
+            site.bears(moment, &what, |_| pair.switch())?;
+        }
+    }
+    Ok(())
 }
 
 /// An interface becomes part of a bridge, which gets its address, and sessions know nothing of it.

@@ -17,6 +17,7 @@ pub mod self_test;
 pub(crate) mod test_network;
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     fs::File,
     io,
@@ -40,6 +41,7 @@ use self::{
     interfaces::{Changes, Coverage, Legs},
     listeners::Listeners,
     record::Records,
+    reroute::Turn,
 };
 use crate::pause::pause;
 
@@ -183,7 +185,7 @@ impl Kernel {
     pub fn cover(&mut self, legs: Legs, port: u16) -> Result<(), KernelError> {
         let host = interfaces::interfaces().map_err(io_error("interfaces of this host"))?;
         let mut coverage = Coverage::load(&mut self.ebpf, legs, port)?;
-        coverage.refresh(&mut self.ebpf, &host);
+        coverage.refresh(&mut self.ebpf, &host, &BTreeSet::new());
         self.coverage = Some(coverage);
         Ok(())
     }
@@ -276,11 +278,16 @@ impl Kernel {
         let Some(coverage) = &mut self.coverage else {
             return;
         };
-        coverage.refresh(&mut self.ebpf, &host);
-        match reroute::reroute(&self.records, &host) {
-            Ok(0) => {}
-            Ok(connections) => tracing::info!(connections, "wire: they leave by another interface"),
-            Err(error) => tracing::warn!(%error, "the ways of sessions on the wire are not known"),
+        let turns = reroute::turns(&self.records, &host).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the ways of sessions on the wire are not known");
+            Vec::new()
+        });
+        let used = turns.iter().map(Turn::interface).collect();
+        coverage.refresh(&mut self.ebpf, &host, &used);
+        // Behind the programs, which what comes back by the new way must meet.
+        let connections = turns.iter().filter(|turn| turn.take()).count();
+        if connections > 0 {
+            tracing::info!(connections, "wire: they leave by another interface");
         }
     }
 

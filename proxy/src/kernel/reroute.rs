@@ -16,17 +16,39 @@ use super::{
 /// Accepted sockets take their routes by the client's mark where this is on; what that is nobody can ask for.
 const MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
 
-/// Has all sessions' segments leave by the interfaces by which the ways to their peers lead now; returns how many connections have moved.
+/// A session's connection of which the way to the peer leads by another interface than its segments.
+pub(super) struct Turn {
+    slot: Slot,
+    way: WayOut,
+    interface: u32,
+}
+
+impl Turn {
+    /// The interface by which the way leads now.
+    pub(super) const fn interface(&self) -> u32 {
+        self.interface
+    }
+
+    /// Has the segments leave by it; whether they do.
+    pub(super) fn take(&self) -> bool {
+        self.slot.lead(&self.way, self.interface)
+    }
+}
+
+/// Where all sessions' ways lead elsewhere now.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
-pub(super) fn reroute(records: &Arc<Records>, host: &[Interface]) -> io::Result<usize> {
+pub(super) fn turns(records: &Arc<Records>, host: &[Interface]) -> io::Result<Vec<Turn>> {
     let ways = Ways::open()?;
     let may_be_marked = fs::read_to_string(MARKS).is_ok_and(|value| value.trim() != "0");
     // Many sessions have the same peers.
     let mut known = HashMap::new();
-    let mut moved = 0;
-    for slot in (0..records.count()).filter_map(|index| Slot::new(records, index)) {
+    let mut turns = Vec::new();
+    for index in 0..records.count() {
+        let Some(slot) = Slot::new(records, index) else {
+            continue;
+        };
         for way in slot.ways_out() {
             if way.interface == LOOPBACK || may_be_marked && way.is_clients() {
                 continue;
@@ -42,13 +64,17 @@ pub(super) fn reroute(records: &Arc<Records>, host: &[Interface]) -> io::Result<
             };
             let is_elsewhere = |interface: &u32| ![way.interface, LOOPBACK].contains(interface);
             if let Some(interface) = found.filter(is_elsewhere)
-                && slot.lead(&way, interface)
+                && let Some(slot) = Slot::new(records, index)
             {
-                moved += 1;
+                turns.push(Turn {
+                    slot,
+                    way,
+                    interface,
+                });
             }
         }
     }
-    Ok(moved)
+    Ok(turns)
 }
 
 /// From where to where, and in which VRF.

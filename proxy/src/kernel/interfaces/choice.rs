@@ -97,7 +97,7 @@ impl fmt::Display for Why {
     }
 }
 
-/// Decides for each. An interface that is `covered` stays so, whatever becomes of its addresses: sessions may still use it. Until another one that is covered sees its packets.
+/// Decides for each. An interface that is `covered`, or that sessions have come to use, is so from then on, whatever its addresses. Until another one that is covered sees its packets.
 pub fn choose<'a>(
     interfaces: &'a [Interface],
     legs: Legs,

@@ -78,14 +78,14 @@ impl Coverage {
     }
 
     /// Covers what is to be covered now, and lets go of what another one stands for now. One log line for each interface that stands otherwise than before;
-    /// an interface that failed is tried again each time.
-    pub(super) fn refresh(&mut self, ebpf: &mut Ebpf, host: &[Interface]) {
+    /// an interface that failed is tried again each time. By those that are `used` the ways of sessions lead, whether they have addresses or not.
+    pub(super) fn refresh(&mut self, ebpf: &mut Ebpf, host: &[Interface], used: &BTreeSet<u32>) {
         // Numbers of interfaces that are gone; their links lead nowhere.
         let is_there = |index: &u32| host.iter().any(|known| known.index == *index);
         self.attached.retain(|index, _| is_there(index));
         self.said.retain(|index, _| is_there(index));
         let covered: BTreeSet<u32> = self.attached.keys().copied().collect();
-        let choices = choose(host, self.legs, &covered);
+        let choices = choose(host, self.legs, &covered.union(used).copied().collect());
         let is_let_go = |(interface, choice): &(&Interface, Choice)| {
             matches!(choice, Choice::LeaveOut(_)) && covered.contains(&interface.index)
         };
