@@ -76,6 +76,7 @@ mod proxy_protocol;
 mod proxyconfig;
 mod proxysys;
 mod rights;
+mod roles;
 mod server_session;
 mod session;
 mod spill;
@@ -201,6 +202,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("tunnels", tunnels::CASES),
     ("spoofed", spoofed::CASES),
     ("rights", rights::CASES),
+    ("roles", roles::CASES),
 ];
 
 /// What every run also tests with a daemon that has the rights of its unit only; `SLUICE_TEST_RIGHTS=unit` tests all so.

@@ -502,7 +502,7 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
         site.cluster.promote(1)?;
         site.cluster.follow(2, 1)
     })??;
-    known(&site.front, "primary;primary;replica")?;
+    known(&site.front, "writable;primary;replica")?;
     let row = "SELECT @@server_id, DATABASE(), @@sort_buffer_size, @text";
     let wanted = ["2", "shop", "65536", "it's"].map(|cell| Some(cell.to_owned()));
     assert_eq!(idle.run(row)?.texts()?, [wanted.to_vec()]);

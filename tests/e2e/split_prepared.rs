@@ -403,7 +403,7 @@ fn the_primary_goes(stage: &Stage) -> Result<()> {
     site.cluster.promote(1)?;
     site.cluster.follow(2, 1)?;
     // What has become known of nodes concerns the session before its next command.
-    known(&site.front, "primary;primary;replica")?;
+    known(&site.front, "writable;primary;replica")?;
     if let Err(error) = client.run("BEGIN") {
         let line = site
             .front

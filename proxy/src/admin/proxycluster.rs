@@ -38,8 +38,7 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         clusters.map(|cluster| {
             let nodes: Vec<_> = cluster.addresses().map(ToString::to_string).collect();
             let roles = cluster.nodes.iter().map(|node| {
-                let health = snapshot.daemon.nodes.get(&node.address);
-                let role = health.role(node).text();
+                let role = snapshot.daemon.nodes.role(cluster, node).text();
                 let drain = if node.is_drained() { " (drained)" } else { "" };
                 format!("{role}{drain}")
             });

@@ -3,15 +3,15 @@
 use super::parse::Mismatch;
 use super::{Answer, Arguments, Column, ColumnKind, Scope, Snapshot, Spec, Value, Who, moment};
 use crate::{
-    config::{Listing, Node},
-    route::health::NodeHealth,
+    config::{Cluster, Listing, Node},
+    route::health::{Book, NodeHealth, Role},
     sql::{Token, Tokens},
 };
 
 pub(super) const STATEMENTS: &[Spec] = &[Spec {
     words: &["SHOW", "PROXYCONGESTION"],
     grammar: "SHOW PROXYCONGESTION [ALL] [cluster]",
-    help: "Lists the nodes that serve no sessions: dead ones, as logins (alive_congested) or the monitor account (detect_congested) have found, and those that do not serve by their own or their cluster's words (dead_congested); with ALL every node.",
+    help: "Lists the nodes that serve no sessions: dead ones, as logins (alive_congested) or the monitor account (detect_congested) have found, those that do not serve by their own or their cluster's words (dead_congested), and those that take writes beside the primary (not_primary); with ALL every node.",
     who: Who::Operator,
     scope: Scope::Daemon,
     example: "SHOW PROXYCONGESTION ALL east",
@@ -47,7 +47,7 @@ fn parse_congestion(tokens: &mut Tokens<'_>) -> Result<Arguments, Mismatch> {
 }
 
 /// Columns and whether they are numbers. The last ones are Sluice's own.
-const COLUMNS: [(&str, bool); 26] = [
+const COLUMNS: [(&str, bool); 27] = [
     ("cluster_name", false),
     ("zone_name", false),
     ("region_name", false),
@@ -74,6 +74,7 @@ const COLUMNS: [(&str, bool); 26] = [
     ("origin", false),
     ("listed", false),
     ("last_failure", false),
+    ("not_primary", false),
 ];
 
 fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
@@ -83,16 +84,13 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         let name = arguments.name.as_deref();
         name.is_none_or(|name| cluster.name.as_bytes() == name)
     });
-    let nodes = clusters.flat_map(|cluster| {
-        cluster
-            .nodes
-            .iter()
-            .map(|node| (cluster.name.as_str(), node))
-    });
+    let nodes = clusters.flat_map(|cluster| cluster.nodes.iter().map(move |node| (cluster, node)));
     let rows = nodes.filter_map(|(cluster, node)| {
         let health = daemon.nodes.get(&node.address);
-        let is_shown = all || health.is_listed() || says_no(node);
-        is_shown.then(|| row(cluster, node, &health, daemon.host.started_at))
+        let role = daemon.nodes.role(cluster, node);
+        let is_none = matches!(role, Role::Promoted | Role::Rival);
+        let is_shown = all || health.is_listed() || says_no(node) || is_none;
+        is_shown.then(|| row(&daemon.nodes, cluster, node, daemon.host.started_at))
     });
     let kind = |is_number| {
         if is_number {
@@ -111,7 +109,8 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
 
 /// The words for a server's state are ODP's; a time that never was is 0. Failures of connections are those of logins, failures of being alive
 /// those of the monitor account.
-fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<Value> {
+fn row(book: &Book, cluster: &Cluster, node: &Node, started_at: u64) -> Vec<Value> {
+    let health = &book.get(&node.address);
     let time = |at_ms: Option<u64>| {
         Value::text(at_ms.map_or_else(
             || "0".to_owned(),
@@ -122,7 +121,7 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
     let NodeHealth { logins, probes, .. } = health;
     let unfit_since = health.unfit.map(|(_, since)| since);
     let values = COLUMNS.iter().map(|(name, _)| match *name {
-        "cluster_name" => Value::text(cluster),
+        "cluster_name" => Value::text(&cluster.name),
         "zone_name" => node.zone.as_ref().map_or(Value::Null, Value::text),
         "server_ip" => Value::text(node.address.to_string()),
         "server_state" => state(node, health).map_or(Value::Null, Value::text),
@@ -138,7 +137,7 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "stat_alive_failures" => Value::Unsigned(probes.failures),
         "alive_last_fail_time" => time(probes.failed_at_ms),
         "alive_failure_events" => Value::Unsigned(probes.failures_in_a_row),
-        "role" => Value::text(health.role(node).text()),
+        "role" => Value::text(book.role(cluster, node).text()),
         "replication" => replication(health).map_or(Value::Null, Value::text),
         "lag_sec" => health
             .lag
@@ -146,6 +145,9 @@ fn row(cluster: &str, node: &Node, health: &NodeHealth, started_at: u64) -> Vec<
         "origin" if node.is_discovered => Value::text("discovery"),
         "origin" => Value::text("configuration"),
         "listed" => node.listing.text().map_or(Value::Null, Value::text),
+        "not_primary" => book
+            .aside(cluster, node)
+            .map_or(Value::Null, |(why, writer)| Value::Text(why.text(writer))),
         "last_failure" => health.cause.as_ref().map_or(Value::Null, Value::text),
         _ => Value::Null,
     });
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn only_nodes_that_are_down_are_shown() {
         let down = "east | b | (null) | (null) | db2:2881 | (null) | DETECT_DEAD | 0 | 0 | 0 | 0 | 5 | 2 | \
-                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null) | connection refused";
+                    2023-11-14 22:13:25 | 2 | 2023-11-14 22:13:27 | 3 | (null) | 1 | 2023-11-14 22:13:27 | replica | running | 7 | configuration | (null) | connection refused | (null)";
         assert_eq!(rows(""), [down]);
         assert_eq!(rows("'east'"), [down]);
         assert_eq!(rows("west"), [""; 0]);
@@ -215,7 +217,11 @@ mod tests {
         );
         // Nobody has tried it yet.
         assert!(all[2].contains("10.0.0.10:3306 | (null) | (null) | 0 | 0 | 0 | 0 |"));
-        assert!(all[2].ends_with(" | unknown | (null) | (null) | configuration | (null) | (null)"));
+        assert!(
+            all[2].ends_with(
+                " | unknown | (null) | (null) | configuration | (null) | (null) | (null)"
+            )
+        );
         assert_eq!(rows("all WEST"), [""; 0]);
         assert_eq!(rows("ALL west;").len(), 1);
         for tail in ["ALL east west", "5", "`east`"] {

@@ -2,14 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
     time::Instant,
 };
 
 use tokio::sync::watch;
 
 use crate::{
-    config::NodeAddress,
+    config::{Cluster, NodeAddress, Settings},
     route::{discovery::Found, health::Book},
 };
 
@@ -17,6 +17,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Health {
     book: Mutex<Book>,
+    /// Whose clusters the nodes are.
+    settings: RwLock<Option<Arc<Settings>>>,
     changes: watch::Sender<u64>,
     /// What clusters have said of themselves, by their names.
     found: watch::Sender<BTreeMap<String, Found>>,
@@ -28,6 +30,7 @@ impl Health {
     pub fn new(started: Instant) -> Self {
         Self {
             book: Mutex::default(),
+            settings: RwLock::default(),
             changes: watch::Sender::new(0),
             found: watch::Sender::default(),
             started,
@@ -90,12 +93,49 @@ impl Health {
         }
     }
 
+    /// The clusters are these from now on: what is known of other nodes is forgotten, and sessions look anew where they belong.
+    pub fn configure(&self, settings: &Arc<Settings>) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(settings));
+        let is_node = |address: &NodeAddress| {
+            let mut clusters = settings.clusters.iter();
+            clusters.any(|cluster| cluster.addresses().any(|node| node == address))
+        };
+        self.note(|book| {
+            book.keep(is_node);
+            true
+        });
+    }
+
     /// Writes something down; whether it matters to sessions.
     pub fn note(&self, write: impl FnOnce(&mut Book) -> bool) -> bool {
-        let has_changed = write(&mut self.book());
-        if has_changed {
+        let settings = self.settings.read();
+        let settings = settings.unwrap_or_else(PoisonError::into_inner).clone();
+        let clusters = settings.as_ref().map_or(&[][..], |known| &known.clusters);
+        let mut book = self.book();
+        let has_changed = write(&mut book);
+        let has_settled = book.settle(clusters);
+        if has_settled {
+            tell(&book, clusters);
+        }
+        drop(book);
+        if has_changed || has_settled {
             self.announce();
         }
         has_changed
+    }
+}
+
+/// Says which nodes take writes and are not the primary.
+fn tell(book: &Book, clusters: &[Cluster]) {
+    for cluster in clusters {
+        for node in &cluster.nodes {
+            if let Some((why, writer)) = book.aside(cluster, node) {
+                let (cluster, node, why) = (&cluster.name, &node.address, why.text(writer));
+                tracing::warn!(cluster, %node, why, "node is not the primary");
+            }
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, and which of them take reads ([`reader`],
-//! [`load`]), and how many sessions there are of whom ([`occupancy`]).
+//! From a login to a cluster, what is known of its nodes ([`health`]), which says in which order they are tried, which one gets the writes ([`writer`]) and
+//! which of them take reads ([`reader`], [`load`]), and how many sessions there are of whom ([`occupancy`]).
 
 pub mod discovery;
 pub mod health;
 pub mod load;
 pub mod occupancy;
 pub mod reader;
+pub mod writer;
 
 use crate::config::{Cluster, Settings};
 use crate::session::{Login, PROXY_TENANT};

@@ -1,6 +1,6 @@
 //! Which replicas may take a session's reads, and in which order they are asked. Pure.
 
-use super::health::{Book, NodeHealth, Role};
+use super::health::{Book, Role};
 use super::load::Load;
 use crate::config::{Cluster, Node, NodeAddress, Policy, ReaderChoice};
 
@@ -49,7 +49,7 @@ pub fn readers<'a>(
     let fit: Vec<_> = cluster
         .nodes
         .iter()
-        .filter(|node| is_fit(cluster, node, &book.get(&node.address)))
+        .filter(|node| is_fit(book, cluster, node))
         .collect();
     if fit.is_empty() {
         return Err(NoReader::NoReplica);
@@ -89,13 +89,14 @@ fn order<'a>(mut nodes: Vec<&'a Node>, by: ReaderChoice, choice: Choice<'_>) -> 
 pub fn is_reader(book: &Book, cluster: &Cluster, address: &NodeAddress) -> bool {
     let mut nodes = cluster.nodes.iter();
     cluster.policy == Policy::ReadWriteSplit
-        && nodes.any(|node| node.address == *address && is_fit(cluster, node, &book.get(address)))
+        && nodes.any(|node| node.address == *address && is_fit(book, cluster, node))
 }
 
-fn is_fit(cluster: &Cluster, node: &Node, health: &NodeHealth) -> bool {
+fn is_fit(book: &Book, cluster: &Cluster, node: &Node) -> bool {
+    let health = book.get(&node.address);
     node.weight > 0
         && !node.is_drained()
-        && health.role(node) == Role::Replica
+        && book.role(cluster, node) == Role::Replica
         && !health.is_listed()
         && health.has_caught_up(cluster.max_lag)
 }

@@ -13,7 +13,7 @@ use super::{Process, config_file, cover, mailbox, start::allow_descriptors};
 use crate::{
     admin::AdminError,
     config::{
-        self, Alteration, NodeAddress, Reload, Splice,
+        self, Alteration, Reload, Splice,
         key::{Change, Key},
     },
     route::discovery,
@@ -194,14 +194,7 @@ impl Process {
     /// Watches the nodes that there are now, and has sessions look where they belong.
     pub(super) fn watch_nodes(&self) {
         let settings = self.settings();
-        let is_node = |address: &NodeAddress| {
-            let mut clusters = settings.clusters.iter();
-            clusters.any(|cluster| cluster.addresses().any(|node| node == address))
-        };
-        self.health.note(|book| {
-            book.keep(is_node);
-            true
-        });
+        self.health.configure(&settings);
         self.monitor
             .watch(Arc::clone(&settings), Arc::clone(&self.health));
     }

@@ -2,7 +2,10 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use mysql_async::{Conn, Row, prelude::Queryable as _};
+use mysql_async::{
+    Conn, Row,
+    prelude::{FromValue, Queryable as _},
+};
 use tokio::{
     task::{JoinHandle, spawn_local},
     time::{MissedTickBehavior, interval},
@@ -17,21 +20,27 @@ use super::{
 use crate::{
     config::{Account, ClusterKind, HealthSettings, NodeAddress, Settings},
     node::Health,
-    route::health::{Probe, Unfit},
+    route::health::{Probe, Replication, Unfit},
 };
 
 /// `SHOW` takes names that a make does not have, and answers without them.
 const VARIABLES: &str = "SHOW GLOBAL VARIABLES WHERE Variable_name IN \
-     ('read_only', 'super_read_only', 'offline_mode', 'wsrep_on')";
+     ('read_only', 'super_read_only', 'offline_mode', 'wsrep_on', 'server_id', 'version')";
 const GALERA: &str =
     "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_ready', 'wsrep_local_state')";
 /// Since MySQL 8.0.22 and MariaDB 10.5.1; before, the word was another.
-const REPLICA: &str = "SHOW REPLICA STATUS";
-const SLAVE: &str = "SHOW SLAVE STATUS";
+const MYSQL: [&str; 2] = ["SHOW REPLICA STATUS", "SHOW SLAVE STATUS"];
+/// In MariaDB these have named connections, too.
+const MARIADB: [&str; 2] = ["SHOW ALL REPLICAS STATUS", "SHOW ALL SLAVES STATUS"];
 /// `ER_PARSE_ERROR`.
 const NOT_UNDERSTOOD: u16 = 1064;
 /// Names of the column that says how far a replica is behind: of MariaDB and old MySQL, and of MySQL since 8.0.22.
 const BEHIND: [&str; 2] = ["Seconds_Behind_Master", "Seconds_Behind_Source"];
+/// Likewise, of its primary's id, and of those that say whether its two threads run; one that tries to connect is not at rest.
+const SOURCE: [&str; 2] = ["Master_Server_Id", "Source_Server_Id"];
+const RECEIVES: [&str; 2] = ["Slave_IO_Running", "Replica_IO_Running"];
+const APPLIES: [&str; 2] = ["Slave_SQL_Running", "Replica_SQL_Running"];
+const AT_REST: &str = "No";
 /// `wsrep_local_state` of a node in step ("Galera status variables", MariaDB's documentation).
 const SYNCED: &str = "4";
 
@@ -145,9 +154,9 @@ fn write_down(subject: &Subject, health: &Health, outcome: Result<Probe, Monitor
     let (node, now_ms) = (&subject.node, health.now_ms());
     match outcome {
         Ok(probe) => {
+            let (read_only, unfit) = (probe.is_read_only, probe.unfit.map(Unfit::text));
             if health.note(|book| book.probed(node, probe, subject.max_lag, now_ms)) {
-                let unfit = probe.unfit.map(Unfit::text);
-                tracing::info!(%node, read_only = probe.is_read_only, unfit, "node answers");
+                tracing::info!(%node, read_only, unfit, "node answers");
             }
         }
         Err(MonitorError::Denied(cause)) => {
@@ -189,16 +198,23 @@ async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, MonitorE
     let mut probe = Probe {
         is_read_only: is_on("read_only") || is_on("super_read_only"),
         unfit: is_on("offline_mode").then_some(Unfit::Offline),
+        replication: Replication {
+            server_id: value(&variables, "server_id").and_then(|id| id.parse().ok()),
+            is_galera: is_on("wsrep_on"),
+            ..Replication::default()
+        },
         ..Probe::default()
     };
-    if is_on("wsrep_on") {
+    if probe.replication.is_galera {
         let status = pairs(connection, GALERA).await?;
         let is_synced = value(&status, "wsrep_ready") == Some("ON")
             && value(&status, "wsrep_local_state") == Some(SYNCED);
         probe.unfit = probe.unfit.or((!is_synced).then_some(Unfit::NotSynced));
     }
     if kind == ClusterKind::MySql {
-        let behind = behind(connection).await?;
+        let is_mariadb = value(&variables, "version").is_some_and(|text| text.contains("MariaDB"));
+        let statements = if is_mariadb { MARIADB } else { MYSQL };
+        let behind = follows(connection, statements, &mut probe.replication.sources).await?;
         probe.is_replication_stopped = behind.contains(&None);
         if !probe.is_replication_stopped {
             probe.lag = behind.into_iter().flatten().max();
@@ -208,26 +224,39 @@ async fn ask(connection: &mut Conn, kind: ClusterKind) -> Result<Probe, MonitorE
 }
 
 /// How far a node is behind each primary that it is told to follow; None where it follows no more. Empty: there is none, or the account
-/// may not see it, which is no failure.
-async fn behind(connection: &mut Conn) -> Result<Vec<Option<Duration>>, MonitorError> {
-    let mut rows: Result<Vec<Row>, _> = connection.query(REPLICA).await;
+/// may not see it, which is no failure. `sources`: gets the ids of those at which it has not been told to stop.
+async fn follows(
+    connection: &mut Conn,
+    [replica, slave]: [&str; 2],
+    sources: &mut Vec<u64>,
+) -> Result<Vec<Option<Duration>>, MonitorError> {
+    let mut rows: Result<Vec<Row>, _> = connection.query(replica).await;
     if let Err(mysql_async::Error::Server(refused)) = &rows
         && refused.code == NOT_UNDERSTOOD
     {
-        rows = connection.query(SLAVE).await;
+        rows = connection.query(slave).await;
     }
     let rows = match rows {
         Ok(rows) => rows,
         Err(mysql_async::Error::Server(_)) => Vec::new(),
         Err(error) => return Err(failed(error)),
     };
-    let seconds = rows.iter().map(|row| {
-        let seconds = BEHIND
-            .iter()
-            .find_map(|name| row.get_opt::<Option<u64>, _>(*name)?.ok()?);
-        seconds.map(Duration::from_secs)
+    let at_rest = Some(AT_REST.to_owned());
+    let moves = rows.iter().filter(|row| {
+        let is_at_rest = |names| column::<String>(row, names) == at_rest;
+        !(is_at_rest(RECEIVES) && is_at_rest(APPLIES))
     });
+    sources.extend(moves.map(|row| column::<u64>(row, SOURCE).unwrap_or_default()));
+    let seconds = rows
+        .iter()
+        .map(|row| column(row, BEHIND).map(Duration::from_secs));
     Ok(seconds.collect())
+}
+
+/// The value of the column that has one of these names; None if it is NULL.
+fn column<T: FromValue>(row: &Row, names: [&str; 2]) -> Option<T> {
+    let mut names = names.iter();
+    names.find_map(|name| row.get_opt::<Option<T>, _>(*name)?.ok()?)
 }
 
 async fn pairs(connection: &mut Conn, sql: &str) -> Result<Vec<(String, String)>, MonitorError> {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::config::{Cluster, Node, NodeAddress, NodeRole};
+use super::writer::{Aside, Candidate, Writer, choose};
+use crate::config::{Cluster, ClusterKind, Node, NodeAddress, NodeRole};
 
 /// Login failures further apart than this are not in a row (ODP's `congestion_fail_window`).
 const FAIL_WINDOW_MS: u64 = 120_000;
@@ -15,7 +16,7 @@ const FAIL_WINDOW_MS: u64 = 120_000;
 const RETRY_MS: u64 = 20_000;
 
 /// What a node has said of itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Probe {
     /// It takes no writes (`read_only`, `super_read_only`).
     pub is_read_only: bool,
@@ -25,6 +26,19 @@ pub struct Probe {
     pub lag: Option<Duration>,
     /// It is a replica that follows its primary no more: nobody knows how old its data is.
     pub is_replication_stopped: bool,
+    /// What it replicates, and what others do of it.
+    pub replication: Replication,
+}
+
+/// Who replicates from whom, by `server_id`.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Replication {
+    /// The node's own.
+    pub server_id: Option<u64>,
+    /// Of those that it replicates from, or tries to; not those that it has been told to stop at.
+    pub sources: Vec<u64>,
+    /// It is a node of a Galera cluster: all of these take writes, and have the same.
+    pub is_galera: bool,
 }
 
 /// Why a node that answers does not serve.
@@ -102,6 +116,10 @@ pub struct NodeHealth {
     pub lag: Option<Duration>,
     /// It follows its primary no more: nobody knows how old its data is.
     pub is_replication_stopped: bool,
+    /// Who it replicates from.
+    pub replication: Replication,
+    /// It took no writes before, and does since, by the monitor account's word.
+    is_promoted: bool,
     /// Why it failed last, by a login's word or the monitor account's.
     pub cause: Option<String>,
     /// When a login was last let try a node on the alive list.
@@ -111,14 +129,18 @@ pub struct NodeHealth {
 /// What a node is for, as far as it is known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Role {
-    /// It takes writes.
+    /// It takes writes, and is the one that gets them.
     Primary,
+    /// It was made a primary while there is one: it gets writes where that one does not answer.
+    Promoted,
     /// Nobody has said.
     Unknown,
     /// It takes reads.
     Replica,
     /// It follows the primary of another place.
     Standby,
+    /// It takes writes beside the primary, and nobody knows how old its data is.
+    Rival,
 }
 
 impl Role {
@@ -126,6 +148,7 @@ impl Role {
     pub const fn text(self) -> &'static str {
         match self {
             Self::Primary => "primary",
+            Self::Promoted | Self::Rival => "writable",
             Self::Unknown => "unknown",
             Self::Replica => "replica",
             Self::Standby => "standby",
@@ -140,25 +163,20 @@ pub struct Rank {
     role: Role,
 }
 
+/// Whether a node serves at all; the least is the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Condition {
+pub enum Condition {
+    /// It does, as far as anybody knows.
     Good,
+    /// Sessions are to leave it.
     Drained,
+    /// It says itself that it does not.
     Unfit,
+    /// It does not answer.
     Dead,
 }
 
 impl NodeHealth {
-    /// The configuration's word, else the node's own.
-    pub fn role(&self, node: &Node) -> Role {
-        match (node.role, self.is_read_only) {
-            (NodeRole::Primary, _) | (NodeRole::Auto, Some(false)) => Role::Primary,
-            (NodeRole::Replica, _) | (NodeRole::Auto, Some(true)) => Role::Replica,
-            (NodeRole::Standby, _) => Role::Standby,
-            (NodeRole::Auto, None) => Role::Unknown,
-        }
-    }
-
     /// Whether it is at most so far behind its primary. One that does not say may be any far, and so may one that follows no more.
     pub fn has_caught_up(&self, max: Option<Duration>) -> bool {
         let is_near = max.is_none_or(|max| self.lag.is_some_and(|lag| lag <= max));
@@ -175,9 +193,9 @@ impl NodeHealth {
         self.is_detected_dead() || self.logins.listed_at_ms.is_some() || self.unfit.is_some()
     }
 
-    /// How fit the node is. A node on the alive list is as good as dead until a login has shown otherwise.
-    pub fn rank(&self, node: &Node) -> Rank {
-        let condition = if self.is_detected_dead() || self.logins.listed_at_ms.is_some() {
+    /// Whether the node serves. One on the alive list is as good as dead until a login has shown otherwise.
+    fn condition(&self, node: &Node) -> Condition {
+        if self.is_detected_dead() || self.logins.listed_at_ms.is_some() {
             Condition::Dead
         } else if self.unfit.is_some() {
             Condition::Unfit
@@ -185,11 +203,30 @@ impl NodeHealth {
             Condition::Drained
         } else {
             Condition::Good
-        };
-        Rank {
-            condition,
-            role: self.role(node),
         }
+    }
+
+    /// Whether the monitor account has ever heard, or waited in vain, what it is.
+    const fn is_asked(&self) -> bool {
+        self.probes.reached_at_ms.is_some() || self.probes.failures > 0
+    }
+
+    /// The node, if it is one of those of which one is to get the writes. `ids`: whom the set's nodes replicate from.
+    fn candidate(&self, node: &Node, ids: &[u64]) -> Option<Candidate> {
+        let replication = &self.replication;
+        let takes_part = node.role == NodeRole::Auto
+            && self.is_read_only == Some(false)
+            && !replication.is_galera;
+        takes_part.then(|| Candidate {
+            address: node.address.clone(),
+            condition: self.condition(node),
+            follows: !replication.sources.is_empty(),
+            followers: ids
+                .iter()
+                .filter(|id| Some(**id) == replication.server_id)
+                .count(),
+            is_promoted: self.is_promoted,
+        })
     }
 
     /// Whether a login may find out if a node on the alive list answers again.
@@ -203,17 +240,28 @@ impl NodeHealth {
 
 /// What is known of all nodes.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct Book(BTreeMap<NodeAddress, NodeHealth>);
+pub struct Book {
+    nodes: BTreeMap<NodeAddress, NodeHealth>,
+    /// Who gets the writes of a cluster, by its name.
+    sets: BTreeMap<String, Set>,
+}
+
+/// Of the nodes of a cluster that take writes, the one that gets them, and why the others do not.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+struct Set {
+    writer: Option<Writer>,
+    others: BTreeMap<NodeAddress, Aside>,
+}
 
 impl Book {
     /// What is known of a node.
     pub fn get(&self, address: &NodeAddress) -> NodeHealth {
-        self.0.get(address).cloned().unwrap_or_default()
+        self.nodes.get(address).cloned().unwrap_or_default()
     }
 
     /// What is known of a node, to be changed by one of the functions below.
     fn of(&mut self, address: &NodeAddress) -> &mut NodeHealth {
-        self.0.entry(address.clone()).or_default()
+        self.nodes.entry(address.clone()).or_default()
     }
 
     /// A node has answered a login. Whether sessions must look anew where they belong.
@@ -264,7 +312,10 @@ impl Book {
             health.has_caught_up(max_lag),
         );
         health.probes.reach(now_ms);
+        health.is_promoted =
+            !probe.is_read_only && (health.is_promoted || health.is_read_only == Some(true));
         health.is_read_only = Some(probe.is_read_only);
+        health.replication = probe.replication;
         health.lag = probe.lag;
         health.is_replication_stopped = probe.is_replication_stopped;
         health.unfit = match (probe.unfit, health.unfit) {
@@ -324,13 +375,13 @@ impl Book {
 
     /// Forgets nodes that are no cluster's any more.
     pub fn keep(&mut self, is_kept: impl Fn(&NodeAddress) -> bool) {
-        self.0.retain(|address, _| is_kept(address));
+        self.nodes.retain(|address, _| is_kept(address));
     }
 
     /// A cluster's nodes, the fittest first; of equally fit ones in the configuration's order.
     pub fn order<'a>(&self, cluster: &'a Cluster) -> Vec<&'a Node> {
         let mut nodes: Vec<_> = cluster.nodes.iter().collect();
-        nodes.sort_by_key(|node| self.rank(node));
+        nodes.sort_by_key(|node| self.rank(cluster, node));
         nodes
     }
 
@@ -338,8 +389,8 @@ impl Book {
     pub fn order_for_login<'a>(&mut self, cluster: &'a Cluster, now_ms: u64) -> Vec<&'a Node> {
         let mut ranks: Vec<_> = Vec::with_capacity(cluster.nodes.len());
         for node in &cluster.nodes {
-            let mut rank = self.rank(node);
-            if let Some(health) = self.0.get_mut(&node.address)
+            let mut rank = self.rank(cluster, node);
+            if let Some(health) = self.nodes.get_mut(&node.address)
                 && health.is_trial_due(now_ms)
             {
                 health.tried_at_ms = Some(now_ms);
@@ -353,189 +404,96 @@ impl Book {
 
     /// Whether a session at this node belongs to another one now.
     pub fn is_misplaced(&self, cluster: &Cluster, address: &NodeAddress) -> bool {
-        let Some(best) = self.order(cluster).first().map(|node| self.rank(node)) else {
+        let mut nodes = self.order(cluster).into_iter();
+        let Some(best) = nodes.next().map(|node| self.rank(cluster, node)) else {
             return false;
         };
         let own = cluster.nodes.iter().find(|node| node.address == *address);
-        own.is_none_or(|own| best < self.rank(own))
+        own.is_none_or(|own| best < self.rank(cluster, own))
     }
 
-    fn rank(&self, node: &Node) -> Rank {
-        match self.0.get(&node.address) {
-            Some(health) => health.rank(node),
-            None => NodeHealth::default().rank(node),
+    /// What a cluster's node is for: the configuration's word, else the node's own, but that one node gets the writes of those that take them.
+    pub fn role(&self, cluster: &Cluster, node: &Node) -> Role {
+        let is_read_only = || self.nodes.get(&node.address)?.is_read_only;
+        match node.role {
+            NodeRole::Primary => Role::Primary,
+            NodeRole::Replica => Role::Replica,
+            NodeRole::Standby => Role::Standby,
+            NodeRole::Auto => match (is_read_only(), self.aside(cluster, node)) {
+                (None, _) => Role::Unknown,
+                (Some(true), _) | (_, Some((Aside::Follows, _))) => Role::Replica,
+                (_, Some((Aside::Promoted, _))) => Role::Promoted,
+                (_, Some((Aside::Rival, _))) => Role::Rival,
+                (Some(false), None) => Role::Primary,
+            },
+        }
+    }
+
+    /// Why a node that takes writes does not get them, and who does, if that is not the configuration's word.
+    pub fn aside(&self, cluster: &Cluster, node: &Node) -> Option<(Aside, Option<&NodeAddress>)> {
+        let set = self.sets.get(&cluster.name)?;
+        let why = set.others.get(&node.address)?;
+        Some((*why, set.writer.as_ref().map(Writer::address)))
+    }
+
+    /// Decides anew which of each cluster's nodes gets the writes, where several take them. Whether sessions must look anew where they belong.
+    pub fn settle(&mut self, clusters: &[Cluster]) -> bool {
+        let sets = clusters
+            .iter()
+            .filter(|cluster| cluster.kind == ClusterKind::MySql && cluster.nodes.len() > 1)
+            .map(|cluster| (cluster.name.clone(), self.set(cluster)));
+        let sets = sets.collect();
+        let has_changed = self.sets != sets;
+        self.sets = sets;
+        has_changed
+    }
+
+    fn set(&self, cluster: &Cluster) -> Set {
+        let known = || {
+            let nodes = cluster.nodes.iter();
+            nodes.filter_map(|node| Some((node, self.nodes.get(&node.address)?)))
+        };
+        let ids: Vec<_> = known()
+            .flat_map(|(_, health)| health.replication.sources.iter().copied())
+            .collect();
+        let candidates: Vec<_> = known()
+            .filter_map(|(node, health)| health.candidate(node, &ids))
+            .collect();
+        let is_named = |node: &Node| node.role == NodeRole::Primary;
+        let writer = if cluster.nodes.iter().any(is_named) {
+            None
+        } else {
+            let before = self.sets.get(&cluster.name);
+            let before = before.and_then(|set| set.writer.as_ref());
+            let all_asked = known().filter(|(_, health)| health.is_asked()).count();
+            choose(&candidates, before, all_asked == cluster.nodes.len())
+                .or_else(|| before.cloned())
+        };
+        let is_writer = |own: &Candidate| {
+            let address = writer.as_ref().map(Writer::address);
+            address == Some(&own.address)
+        };
+        let others = candidates
+            .iter()
+            .filter(|own| !is_writer(own))
+            .map(|own| (own.address.clone(), own.aside()));
+        Set {
+            others: others.collect(),
+            writer,
+        }
+    }
+
+    fn rank(&self, cluster: &Cluster, node: &Node) -> Rank {
+        let condition = match self.nodes.get(&node.address) {
+            Some(health) => health.condition(node),
+            None => NodeHealth::default().condition(node),
+        };
+        Rank {
+            condition,
+            role: self.role(cluster, node),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{Overrides, settings};
-
-    fn cluster(nodes: &str) -> Cluster {
-        let text = format!("[[cluster]]\nname = \"c\"\nkind = \"mysql\"\nnodes = [{nodes}]");
-        let mut settings = settings(&text, Overrides::default()).unwrap();
-        settings.clusters.remove(0)
-    }
-
-    fn three() -> (Book, Cluster, [NodeAddress; 3]) {
-        let cluster = cluster("\"a:1\", \"b:1\", \"c:1\"");
-        let addresses = ["a:1", "b:1", "c:1"].map(|node| node.parse().unwrap());
-        (Book::default(), cluster, addresses)
-    }
-
-    const WRITES: Probe = Probe {
-        is_read_only: false,
-        unfit: None,
-        lag: None,
-        is_replication_stopped: false,
-    };
-    const READS: Probe = Probe {
-        is_read_only: true,
-        ..WRITES
-    };
-
-    fn order(book: &Book, cluster: &Cluster) -> String {
-        let nodes = book.order(cluster);
-        let hosts: Vec<_> = nodes.iter().map(|node| &*node.address.host).collect();
-        hosts.concat()
-    }
-
-    #[test]
-    fn who_does_not_let_the_account_in_stays_what_it_was() {
-        let (mut book, cluster, [a, b, _]) = three();
-        let follows = Probe {
-            lag: Some(Duration::from_secs(1)),
-            ..READS
-        };
-        assert!(book.probed(&a, WRITES, None, 10) && book.probed(&b, follows, None, 10));
-        for now_ms in 20..30 {
-            assert!(!book.probe_denied(&a, "error 1045: no", now_ms));
-        }
-        assert!(!book.is_misplaced(&cluster, &a));
-        assert_eq!(order(&book, &cluster), "acb");
-        let health = book.get(&a);
-        assert!(!health.is_listed() && health.role(&cluster.nodes[0]) == Role::Primary);
-        assert_eq!(
-            (health.probes.failures, health.probes.failed_at_ms),
-            (10, Some(29))
-        );
-        // How old a replica's data is, nobody says any more.
-        let max = Some(Duration::from_secs(5));
-        assert!(book.get(&b).has_caught_up(max));
-        assert!(book.probe_denied(&b, "error 1045: no", 40));
-        assert!(!book.get(&b).has_caught_up(max));
-        // One that was dead lives.
-        assert!(book.probe_failed(&a, "refused", 50, 1) && book.is_misplaced(&cluster, &a));
-        assert!(book.probe_denied(&a, "error 1045: no", 60));
-        assert!(!book.is_misplaced(&cluster, &a));
-    }
-
-    #[test]
-    fn the_primary_comes_first_and_the_dead_last() {
-        let (mut book, cluster, [a, b, c]) = three();
-        assert_eq!(order(&book, &cluster), "abc");
-        assert!(book.probed(&a, READS, None, 10));
-        assert!(book.probed(&b, WRITES, None, 10));
-        assert_eq!(order(&book, &cluster), "bca", "c is unknown");
-        assert!(book.is_misplaced(&cluster, &a) && !book.is_misplaced(&cluster, &b));
-        assert!(book.probed(&c, READS, None, 10) && !book.probed(&c, READS, None, 20));
-        assert!(!book.probe_failed(&b, "refused", 30, 2));
-        assert!(!book.is_misplaced(&cluster, &b), "once is not enough");
-        assert!(
-            book.probe_failed(&b, "refused", 40, 2) && !book.probe_failed(&b, "refused", 50, 2)
-        );
-        assert_eq!(order(&book, &cluster), "acb");
-        assert_eq!(book.get(&b).probes.listed_at_ms, Some(40));
-        assert_eq!(book.get(&b).cause.as_deref(), Some("refused"));
-        // It was promoted.
-        assert!(book.probed(&c, WRITES, None, 60));
-        assert_eq!(order(&book, &cluster), "cab");
-        // The old primary is back, and one success is enough.
-        assert!(book.probed(&b, WRITES, None, 70));
-        assert_eq!(order(&book, &cluster), "bca");
-        assert!(
-            !book.is_misplaced(&cluster, &c),
-            "equally fit: nobody moves"
-        );
-    }
-
-    #[test]
-    fn a_node_that_says_that_it_does_not_serve_is_avoided() {
-        let (mut book, cluster, [a, ..]) = three();
-        let offline = Probe {
-            unfit: Some(Unfit::Offline),
-            ..WRITES
-        };
-        assert!(book.probed(&a, offline, None, 10));
-        assert!(!book.probed(&a, offline, None, 20));
-        assert_eq!(book.get(&a).unfit, Some((Unfit::Offline, 10)));
-        assert_eq!(order(&book, &cluster), "bca");
-        assert!(book.probed(&a, WRITES, None, 30));
-        assert_eq!(order(&book, &cluster), "abc");
-    }
-
-    #[test]
-    fn the_configuration_names_roles_and_drains() {
-        let cluster = cluster(
-            "{ address = \"a:1\", role = \"standby\" }, { address = \"b:1\", role = \"replica\" }, \
-             { address = \"c:1\", role = \"primary\", drain = true }",
-        );
-        let mut book = Book::default();
-        let a: NodeAddress = "a:1".parse().unwrap();
-        assert!(book.probed(&a, WRITES, None, 1));
-        assert_eq!(order(&book, &cluster), "bac");
-        assert!(book.is_misplaced(&cluster, &"c:1".parse().unwrap()));
-        assert!(book.is_misplaced(&cluster, &"gone:1".parse().unwrap()));
-    }
-
-    #[test]
-    fn failed_logins_in_a_row_put_a_node_on_the_alive_list_until_one_succeeds() {
-        let (mut book, cluster, [a, ..]) = three();
-        let fail = |book: &mut Book, at_ms| book.login_failed(&a, "refused", at_ms, 3);
-        assert!(!fail(&mut book, 0) && !fail(&mut book, 1));
-        // Too long ago.
-        assert!(!fail(&mut book, 200_000) && !fail(&mut book, 200_001));
-        assert!(fail(&mut book, 200_002) && !fail(&mut book, 200_003));
-        assert_eq!(order(&book, &cluster), "bca");
-        let tries = |book: &mut Book, at_ms| {
-            let first = book.order_for_login(&cluster, at_ms);
-            first.first().is_some_and(|node| node.address == a)
-        };
-        assert!(!tries(&mut book, 220_002), "too early");
-        assert!(tries(&mut book, 220_003), "one login finds out");
-        assert!(!tries(&mut book, 220_004), "and only one");
-        assert!(tries(&mut book, 240_003));
-        assert!(book.login_answered(&a, 240_004) && !book.login_answered(&a, 240_005));
-        assert_eq!(order(&book, &cluster), "abc");
-        assert_eq!(book.get(&a).logins.failures, 6);
-    }
-
-    #[test]
-    fn the_monitor_takes_a_node_off_the_alive_list() {
-        let (mut book, cluster, [a, ..]) = three();
-        for at_ms in 0..3 {
-            book.login_failed(&a, "refused", at_ms, 3);
-        }
-        assert_eq!(order(&book, &cluster), "bca");
-        assert!(!book.let_in(&a, false, 20_001), "too early");
-        assert_eq!(order(&book, &cluster), "bca");
-        assert!(book.let_in(&a, true, 20_001) && !book.let_in(&a, true, 20_001));
-        assert_eq!(order(&book, &cluster), "abc");
-        for at_ms in 20_002..20_005 {
-            book.login_failed(&a, "refused", at_ms, 3);
-        }
-        assert!(book.let_in(&a, false, 40_004));
-        assert_eq!(order(&book, &cluster), "abc");
-    }
-
-    #[test]
-    fn who_left_the_configuration_is_forgotten() {
-        let (mut book, _, [a, b, _]) = three();
-        assert!(book.probed(&a, WRITES, None, 1) && book.probed(&b, WRITES, None, 1));
-        book.keep(|address| *address == b);
-        assert_eq!(book.get(&a), NodeHealth::default());
-        assert_ne!(book.get(&b), NodeHealth::default());
-    }
-}
+mod tests;
