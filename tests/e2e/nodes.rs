@@ -238,12 +238,20 @@ fn denied(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// A node's role, whether it follows its primary, and how far it is behind.
-pub(crate) fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 3]> {
+/// What the proxy shows of a node.
+pub(crate) fn congestion(
+    operator: &mut Connection,
+    node: SocketAddr,
+) -> Result<Vec<Option<String>>> {
     let rows = operator.run("SHOW PROXYCONGESTION ALL")?.texts()?;
     let address = Some(node.to_string());
     let row = rows.into_iter().find(|row| row.get(4) == Some(&address));
-    let row = row.context("the node is not there")?;
+    row.context("the node is not there")
+}
+
+/// A node's role, whether it follows its primary, and how far it is behind.
+pub(crate) fn follows(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 3]> {
+    let row = congestion(operator, node)?;
     let columns = row
         .get(20..)
         .and_then(|own| own.first_chunk::<3>().cloned());

@@ -3,9 +3,9 @@
 use crate::{
     case::Case,
     failover::Site,
-    nodes::{known, port, roles, watchful},
+    nodes::{congestion, known, port, roles, watchful},
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use sluice_tests::{
     cluster::Cluster,
     config,
@@ -32,10 +32,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A node's state and why it is not the primary, as the proxy shows them.
 fn shown(operator: &mut Connection, node: SocketAddr) -> Result<[Option<String>; 2]> {
-    let answer = operator.run("SHOW PROXYCONGESTION ALL")?.texts()?;
-    let address = Some(node.to_string());
-    let row = answer.into_iter().find(|row| row.get(4) == Some(&address));
-    let row = row.context("the node is not there")?;
+    let row = congestion(operator, node)?;
     Ok([6, 26].map(|at| row.get(at).cloned().flatten()))
 }
 

@@ -90,7 +90,15 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
         let role = daemon.nodes.role(cluster, node);
         let is_none = matches!(role, Role::Promoted | Role::Rival);
         let is_shown = all || health.is_listed() || says_no(node) || is_none;
-        is_shown.then(|| row(&daemon.nodes, cluster, node, daemon.host.started_at))
+        is_shown.then(|| {
+            row(
+                &daemon.nodes,
+                &health,
+                cluster,
+                node,
+                daemon.host.started_at,
+            )
+        })
     });
     let kind = |is_number| {
         if is_number {
@@ -109,8 +117,13 @@ fn answer(arguments: &Arguments, snapshot: &Snapshot<'_>) -> Answer {
 
 /// The words for a server's state are ODP's; a time that never was is 0. Failures of connections are those of logins, failures of being alive
 /// those of the monitor account.
-fn row(book: &Book, cluster: &Cluster, node: &Node, started_at: u64) -> Vec<Value> {
-    let health = &book.get(&node.address);
+fn row(
+    book: &Book,
+    health: &NodeHealth,
+    cluster: &Cluster,
+    node: &Node,
+    started_at: u64,
+) -> Vec<Value> {
     let time = |at_ms: Option<u64>| {
         Value::text(at_ms.map_or_else(
             || "0".to_owned(),

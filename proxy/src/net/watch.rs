@@ -122,8 +122,10 @@ mod tests {
             opened: Instant::now(),
             counts: Arc::downgrade(&counts),
         };
+        let deadline = Instant::now() + Duration::from_secs(30);
         let look_when = |wanted| {
             while Facts::delivery(&near).unwrap() != wanted {
+                assert!(Instant::now() < deadline, "not yet {wanted:?}");
                 std::thread::yield_now();
             }
             watch.unacknowledged_for(Instant::now())

@@ -82,13 +82,13 @@ impl Health {
     /// A login was answered by this node.
     pub fn login_answered(&self, node: &NodeAddress) {
         let now_ms = self.now_ms();
-        self.note(|book| book.login_answered(node, now_ms));
+        self.write(|book| book.login_answered(node, now_ms), false);
     }
 
     /// A login got no answer of this node.
     pub fn login_failed(&self, node: &NodeAddress, cause: &str, limit: u32) {
         let now_ms = self.now_ms();
-        if self.note(|book| book.login_failed(node, cause, now_ms, limit)) {
+        if self.write(|book| book.login_failed(node, cause, now_ms, limit), false) {
             tracing::warn!(%node, cause, "node does not answer logins");
         }
     }
@@ -109,22 +109,33 @@ impl Health {
         });
     }
 
-    /// Writes something down; whether it matters to sessions.
+    /// Writes down what the monitor account has been told; whether it matters to sessions.
     pub fn note(&self, write: impl FnOnce(&mut Book) -> bool) -> bool {
-        let settings = self.settings.read();
-        let settings = settings.unwrap_or_else(PoisonError::into_inner).clone();
-        let clusters = settings.as_ref().map_or(&[][..], |known| &known.clusters);
+        self.write(write, true)
+    }
+
+    /// `tells_all`: it may say who is to get the writes though it does not matter to sessions otherwise.
+    fn write(&self, write: impl FnOnce(&mut Book) -> bool, tells_all: bool) -> bool {
         let mut book = self.book();
         let has_changed = write(&mut book);
-        let has_settled = book.settle(clusters);
-        if has_settled {
-            tell(&book, clusters);
-        }
+        let has_settled = (has_changed || tells_all) && self.settle(&mut book);
         drop(book);
         if has_changed || has_settled {
             self.announce();
         }
         has_changed
+    }
+
+    /// With the book in hand, so that the clusters of whoever comes last hold.
+    fn settle(&self, book: &mut Book) -> bool {
+        let settings = self.settings.read();
+        let settings = settings.unwrap_or_else(PoisonError::into_inner);
+        let clusters = settings.as_ref().map_or(&[][..], |known| &known.clusters);
+        let has_settled = book.settle(clusters);
+        if has_settled {
+            tell(book, clusters);
+        }
+        has_settled
     }
 }
 

@@ -13,28 +13,22 @@ fn three() -> (Book, Cluster, [NodeAddress; 3]) {
     (Book::default(), cluster, addresses)
 }
 
-const WRITES: Probe = Probe {
-    is_read_only: false,
-    unfit: None,
-    lag: None,
-    is_replication_stopped: false,
-    replication: Replication {
-        server_id: None,
-        sources: Vec::new(),
-        is_galera: false,
-    },
-};
-const READS: Probe = Probe {
-    is_read_only: true,
-    unfit: None,
-    lag: None,
-    is_replication_stopped: false,
-    replication: Replication {
-        server_id: None,
-        sources: Vec::new(),
-        is_galera: false,
-    },
-};
+const WRITES: Probe = says(false);
+const READS: Probe = says(true);
+
+const fn says(is_read_only: bool) -> Probe {
+    Probe {
+        is_read_only,
+        unfit: None,
+        lag: None,
+        is_replication_stopped: false,
+        replication: Replication {
+            server_id: None,
+            sources: Vec::new(),
+            is_galera: false,
+        },
+    }
+}
 
 fn order(book: &Book, cluster: &Cluster) -> String {
     let nodes = book.order(cluster);
