@@ -180,11 +180,29 @@ fn fuzz(programs: &Path, target: &str, bound: Bound) -> Result<()> {
             .get(lines.len().saturating_sub(60)..)
             .unwrap_or_default();
         bail!(
-            "{}\n{target} failed; run the file named above again with: cargo xtask fuzz {target} --input FILE",
-            last.join("\n")
+            "{}\n{}{target} failed; run the file named above again with: cargo xtask fuzz {target} --input FILE",
+            last.join("\n"),
+            finding(&text)
         );
     }
     Ok(())
+}
+
+/// The input that was found, in a form that outlives the machine which found it: a run is bounded by time and need not find it again.
+fn finding(log: &str) -> String {
+    let path = log
+        .rsplit_once("Test unit written to ")
+        .and_then(|(_, rest)| rest.lines().next());
+    let encoded = path.and_then(|path| {
+        let output = Command::new("base64").args(["-w0", path]).output();
+        output.ok().filter(|output| output.status.success())
+    });
+    encoded.map_or_else(String::new, |output| {
+        format!(
+            "the input (base64 -d > FILE): {}\n",
+            String::from_utf8_lossy(&output.stdout)
+        )
+    })
 }
 
 /// Runs and coverage, from libFuzzer's own words.
@@ -207,6 +225,17 @@ fn outcome(log: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_finding_is_told_whole() {
+        let path = std::env::temp_dir().join(format!("sluice-finding-{}", std::process::id()));
+        fs::write(&path, b"\x00found").unwrap();
+        let log = format!("SUMMARY\nTest unit written to {}\nstat::", path.display());
+        let told = finding(&log);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(told, "the input (base64 -d > FILE): AGZvdW5k\n");
+        assert_eq!(finding("#512 INITED"), "");
+    }
 
     #[test]
     fn outcomes_are_read_from_the_log() {

@@ -107,10 +107,12 @@ impl Command {
         }))
     }
 
+    /// Its response. What is left of a command under another text may ask for less than a header.
     pub(crate) fn answer(&self) -> Vec<u8> {
-        let mut bytes = (self.response as u32).to_le_bytes().to_vec();
+        let length = self.response.max(RESPONSE_HEADER);
+        let mut bytes = (length as u32).to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.id.to_le_bytes());
-        bytes.extend((RESPONSE_HEADER..self.response).map(|at| filler(!self.id, at)));
+        bytes.extend((RESPONSE_HEADER..length).map(|at| filler(!self.id, at)));
         bytes
     }
 }

@@ -211,10 +211,20 @@ impl Tcp {
     pub(crate) fn abort(&mut self) {
         self.is_orphan = true;
         if self.is_open() {
-            let mut reset = self.packet(self.snd_nxt, Vec::new());
+            let mut reset = self.packet(self.acceptable(), Vec::new());
             reset.flags |= tcp::RST;
             self.out.push(reset);
             self.die();
+        }
+    }
+
+    /// The number of a segment without bytes: what the other end takes, though its window has shrunk (`tcp_acceptable_seq`).
+    fn acceptable(&self) -> u32 {
+        let edge = self.snd_una.wrapping_add(self.snd_wnd);
+        if super::packet::after(self.snd_nxt, edge) {
+            edge
+        } else {
+            self.snd_nxt
         }
     }
 

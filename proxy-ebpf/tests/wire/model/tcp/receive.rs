@@ -12,7 +12,7 @@ const OUT_OF_WINDOW_INTERVAL: u64 = 300;
 
 impl Tcp {
     pub(super) fn acknowledge_now(&mut self) {
-        let ack = self.packet(self.snd_nxt, Vec::new());
+        let ack = self.packet(self.acceptable(), Vec::new());
         self.out.push(ack);
     }
 
@@ -94,10 +94,8 @@ impl Tcp {
             return;
         }
         if self.is_orphan && !packet.data.is_empty() {
-            // Nobody will read it.
-            let mut reset = self.packet(self.snd_nxt, Vec::new());
-            reset.flags |= tcp::RST;
-            self.out.push(reset);
+            // Nobody will read it (`tcp_rcv_state_process`).
+            self.refuse(packet);
             self.die();
             return;
         }
