@@ -136,6 +136,12 @@ impl Half<'_> {
         };
         let ack = later(ack, own.snd_start).wrapping_add(back);
         other.rcv_acked = later(ack, other.rcv_acked);
+        // TCP discards bytes with an acknowledgement of more than a window ago (`tcp_ack`), and its local socket may have told the peer of many since.
+        let ack = if is_over && length != 0 {
+            other.rcv_acked
+        } else {
+            ack
+        };
         // A FIN in the copy would stand where others' bytes are missing.
         let copy = if own.flags & flag::PROBED == 0 || segment.has(tcp::FIN) {
             None

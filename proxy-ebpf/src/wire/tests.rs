@@ -576,3 +576,16 @@ fn an_old_block_in_the_drain_names_nothing() {
     wire.from_peer(Side::Client, &all, Content::Unknown, &stopped, false);
     assert_eq!(wire.phase, phase::RELAYED);
 }
+
+/// Found by the model: TCP discards what acknowledges less than a window before what it knows to have arrived (`tcp_ack`), bytes and all.
+#[test]
+fn bytes_that_come_again_in_the_drain_acknowledge_what_the_daemon_has_since() {
+    let (mut wire, offer) = spliced(true);
+    let data = segment(NODE + 100, DAEMON_TO_NODE + 80, 500);
+    wire.from_peer(WRITER, &data, Content::Walked(NODE + 100), &offer, true);
+    trap(&mut wire, &offer, CLIENT + 80, DAEMON_TO_CLIENT + 100);
+    let told = segment(DAEMON_TO_CLIENT + 100, CLIENT + 50 + (1 << 20), 0);
+    let told = wire.from_local(Side::Client, &told, &offer);
+    let again = wire.from_peer(WRITER, &data, Content::Unknown, &offer, false);
+    assert_eq!((again.to, again.ack), (To::OtherPeer, told.ack));
+}

@@ -282,10 +282,10 @@ impl Session {
     fn late_syn(&mut self) {
         self.counts.add("SYN");
         let from = [End::Client, End::Node, End::Reader][self.dice.index(3)];
-        let tcp = &self.ends[from as usize];
+        let (sent, received) = self.ends[from as usize].first;
         let packet = Packet {
-            seq: tcp.snd_base.wrapping_sub(1),
-            ack: tcp.rcv_base,
+            seq: sent.wrapping_sub(1),
+            ack: received,
             flags: tcp::SYN | if from == End::Client { 0 } else { tcp::ACK },
             window: 1000,
             sack: None,

@@ -50,6 +50,8 @@ pub(crate) struct Tcp {
     /// Keep-alive is on.
     keepalive: bool,
 
+    /// Sequence numbers of the first bytes that were sent and received, whatever was skipped since.
+    pub(crate) first: (u32, u32),
     /// Sequence number of the stream's first byte.
     pub(crate) snd_base: u32,
     /// All that the application has written.
@@ -123,6 +125,7 @@ impl Tcp {
             by_bytes: habits.by_bytes,
             garbage: habits.garbage,
             keepalive: habits.keepalive,
+            first: (snd, rcv),
             snd_base: snd,
             stream: Vec::new(),
             snd_una: snd,
