@@ -3,7 +3,7 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
-    server::{PASSWORD, USER},
+    server::{self, PASSWORD, USER},
     stage::Stage,
     wait,
     wire::{Connection, Login, command, frame},
@@ -12,6 +12,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::{
     io::ErrorKind,
     net::{Shutdown, SocketAddr, TcpStream},
+    process::Command,
     time::Duration,
 };
 
@@ -26,6 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("node_closes_session", node_closes_session),
     Case::new("line_per_session", line_per_session).daemon(),
     Case::new("port_reused_at_once", port_reused_at_once).daemon(),
+    Case::new("quit_keeps_no_port", quit_keeps_no_port).daemon(),
 ];
 
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -257,5 +259,29 @@ fn port_reused_at_once(stage: &Stage) -> Result<()> {
             ensure!(connection.closed_within(DEADLINE)?, "open after COM_QUIT");
         }
     }
+    Ok(())
+}
+
+/// Who closes first has the connection in TIME-WAIT for a minute, and its port with it: of those the daemon has 28,000 towards a node.
+fn quit_keeps_no_port(stage: &Stage) -> Result<()> {
+    const ROUNDS: usize = 20;
+    let server = stage.start_server(&[])?;
+    let front = stage.private(server.address(), &[])?;
+    let login = Login::new(USER, PASSWORD);
+    for _ in 0..ROUNDS {
+        let mut connection = Connection::open(front.address(), &login)?;
+        connection.run("SELECT 1")?;
+        connection.send_command(&[0x01])?;
+        ensure!(connection.closed_within(DEADLINE)?, "open after COM_QUIT");
+        let cs_id = connection.greeting().thread_id;
+        front.daemon()?.closing_line(cs_id)?;
+    }
+    let to_node = format!("dport = :{}", server.address().port());
+    let kept = stage.hosts().proxy.enter(|| {
+        server::run(Command::new("ss").args(["-tnHO", "state", "time-wait", &to_node]))
+    })??;
+    // One whose node was slow.
+    let count = kept.lines().count();
+    ensure!(count <= 1, "{count} of {ROUNDS} sessions: {kept}");
     Ok(())
 }

@@ -43,6 +43,7 @@ mod outstanding;
 mod overdue;
 mod own_writes;
 mod parked;
+mod quit;
 mod quota;
 mod reader;
 mod reads;

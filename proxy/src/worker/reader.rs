@@ -116,7 +116,9 @@ impl Drop for Aside<'_> {
     /// The node closes when it reads this, or finds us gone.
     fn drop(&mut self) {
         self.bound.settle(&self.leg);
-        let _ = self.leg.finish(&QUIT);
+        if !self.leg.has_ended().unwrap_or(true) {
+            let _ = self.leg.finish(&QUIT);
+        }
     }
 }
 

@@ -427,17 +427,6 @@ impl Serving<'_> {
         }
     }
 
-    /// `COM_QUIT`: the node closes, and so do we.
-    pub(super) fn quit(&mut self) -> Result<(), End> {
-        let length = packet::HEADER_LEN + 1;
-        let bytes = self
-            .client_rest
-            .split_to(length.min(self.client_rest.len()));
-        // The node may have closed already, or be so far behind that it has no room for this.
-        let _ = self.node.finish(&bytes);
-        Err(End::Quit)
-    }
-
     /// A replication stream: bytes, both ways, until one side closes.
     pub(super) async fn stream(&mut self) -> Result<(), End> {
         self.entry.session.borrow_mut().relay_reason =

@@ -171,6 +171,7 @@ impl<'a> Serving<'a> {
         match served {
             Ok(end) if end != End::Retired => {
                 self.arrived().await;
+                self.nodes_closed(end).await;
                 end
             }
             Ok(end) | Err(end) => {
