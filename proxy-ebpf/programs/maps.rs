@@ -61,6 +61,13 @@ pub(crate) struct Lock {
 #[btf_map]
 pub(crate) static LOCKS: Array<Lock, 1> = Array::new();
 
+/// Room on demand, not ahead (`BPF_F_NO_PREALLOC`).
+const NO_PREALLOC: usize = 1;
+
+/// Interfaces whose packets the `tc` programs see, by their number.
+#[btf_map]
+pub(crate) static COVERED: HashMap<u32, u32, 65_536, NO_PREALLOC> = HashMap::new();
+
 /// Bytes of a segment's front that are copied to be looked at: more than the longest text. A power of two: an index can be masked.
 pub(crate) const TEXT_BYTES: usize = 8192;
 

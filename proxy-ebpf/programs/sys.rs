@@ -15,8 +15,8 @@ use aya_ebpf::{
 use sluice_ebpf::record::{Connection, HEAD_BYTES, Leg, Listener, Session, Tuple, listener};
 
 use crate::maps::{
-    BINDINGS, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, PORTS, SCRATCH, SESSIONS, SOCKETS,
-    Scratch,
+    BINDINGS, COVERED, ENDS, HANDSHAKES, LEGS, LISTENERS, LOCKS, Lock, PORTS, SCRATCH, SESSIONS,
+    SOCKETS, Scratch,
 };
 
 /// `bpf_sock_hash_update` flag: the cookie is new.
@@ -242,6 +242,12 @@ pub(crate) fn release(lock: *mut Lock) {
 pub(crate) fn is_known_port(first_word: u32, port: u16) -> bool {
     let word = PORTS.get(first_word + u32::from(port >> 6));
     word.is_some_and(|word| shared!(*word) >> (port & 63) & 1 != 0)
+}
+
+/// Whether the `tc` programs see the packets of the interface with this number.
+#[inline(always)]
+pub(crate) fn is_covered(interface: u32) -> bool {
+    COVERED.get_ptr(interface).is_some()
 }
 
 /// This CPU's working memory.

@@ -82,6 +82,8 @@ reasons! {
         Daemon = 4 => "bytes under way through the daemon",
         /// On the wire: a connection is closing.
         Closing = 5 => "nothing: a connection closes",
+        /// On the wire: the way to a peer leads over an interface on which the programs are not.
+        Way = 6 => "a way over covered interfaces",
     }
 }
 

@@ -276,6 +276,8 @@ pub mod path {
     pub const LOCAL: u32 = 0;
     /// Below the sockets.
     pub const WIRE: u32 = 1;
+    /// Below the sockets, but not now: the way to a peer leads over an interface on which the wire's programs are not. No regime begins.
+    pub const WIRE_PAUSED: u32 = 2;
 }
 
 /// What the wire must know of a session's two connections (from their `TCP_INFO`).

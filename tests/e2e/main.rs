@@ -49,6 +49,7 @@ mod hostile;
 mod insert_id;
 mod kill;
 mod kill_query;
+mod late_link;
 mod latency;
 mod liars;
 mod limits;
@@ -97,6 +98,7 @@ mod tls;
 mod torture;
 mod transaction;
 mod tunnels;
+mod uncovered;
 mod unreachable_node;
 mod values;
 mod vanished;
@@ -158,6 +160,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("server_session", server_session::CASES),
     ("fixtures", fixtures::CASES),
     ("client_left", client_left::CASES),
+    ("late_link", late_link::CASES),
     ("latency", latency::CASES),
     ("insert_id", insert_id::CASES),
     ("close", close::CASES),
@@ -200,6 +203,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("no_ring", no_ring::CASES),
     ("on_the_wire", on_the_wire::CASES),
     ("tunnels", tunnels::CASES),
+    ("uncovered", uncovered::CASES),
     ("spoofed", spoofed::CASES),
     ("rights", rights::CASES),
     ("roles", roles::CASES),

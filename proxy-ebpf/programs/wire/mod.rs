@@ -2,6 +2,7 @@
 
 mod act;
 mod cut;
+mod guard;
 pub(crate) mod header;
 mod icmp;
 mod ledger;

@@ -15,6 +15,9 @@ use super::KernelError;
 /// `SO_NETNS_COOKIE` of `asm-generic/socket.h` (kernel 5.14 and later).
 const SO_NETNS_COOKIE: libc::c_int = 71;
 
+/// What is there already stays (`BPF_NOEXIST` of `linux/bpf.h`).
+const BPF_NOEXIST: u64 = 1;
+
 /// The connections of one worker's sessions.
 #[derive(Debug)]
 pub struct Bindings {
@@ -90,6 +93,24 @@ impl Bindings {
         self.ends
             .insert(&socket, connection, 0)
             .map_err(|error| KernelError::Map("ENDS", error))
+    }
+
+    /// Says that this socket, by which a client has come, is the daemon's own. It may be said already.
+    ///
+    /// # Errors
+    /// What the kernel says, memory mostly.
+    pub fn own(&mut self, socket: BorrowedFd<'_>) -> Result<(), KernelError> {
+        match self
+            .ends
+            .insert(&socket, Connection::default(), BPF_NOEXIST)
+        {
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::EEXIST) =>
+            {
+                Ok(())
+            }
+            said => said.map_err(|error| KernelError::Map("ENDS", error)),
+        }
     }
 
     /// Says that this connection with a node, which is there already, belongs to a session from now on. Its app socket, if it is captured, knows its session

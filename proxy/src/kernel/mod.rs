@@ -13,14 +13,15 @@ pub mod quiesce;
 pub mod record;
 mod reroute;
 pub mod self_test;
+mod strays;
 #[cfg(test)]
 pub(crate) mod test_network;
 
 use std::{
     collections::BTreeSet,
-    convert::Infallible,
     fs::File,
-    io,
+    future::pending,
+    io, mem,
     net::SocketAddr,
     os::fd::AsFd,
     sync::Arc,
@@ -40,8 +41,9 @@ use self::{
     capture::Bindings,
     interfaces::{Changes, Coverage, Legs},
     listeners::Listeners,
-    record::Records,
+    record::{Records, Slot},
     reroute::Turn,
+    strays::{Stray, Strays},
 };
 use crate::pause::pause;
 
@@ -99,6 +101,11 @@ pub struct Kernel {
     changes: Changes,
     ebpf: Ebpf,
     records: Arc<Records>,
+    strays: Strays,
+    /// How long those may wait.
+    patience: Duration,
+    /// Those that have, by their numbers, to be told of.
+    lost: Vec<u64>,
 }
 
 impl Kernel {
@@ -145,6 +152,9 @@ impl Kernel {
             changes,
             ebpf,
             records: Arc::new(records),
+            strays: Strays::default(),
+            patience: Duration::ZERO,
+            lost: Vec::new(),
         })
     }
 
@@ -243,15 +253,33 @@ impl Kernel {
         self.coverage.as_ref()
     }
 
+    /// How long sessions on the wire may wait for a way over covered interfaces.
+    pub const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// Keeps up with this host's interfaces, addresses and routes for as long as it is polled, in the network namespace of the thread that loaded the
-    /// programs.
+    /// programs. Returns the numbers of sessions on the wire that have waited too long for a way over covered interfaces.
     ///
     /// # Errors
     /// Where the kernel tells of changes no more.
-    pub async fn follow(&mut self) -> io::Result<Infallible> {
+    pub async fn follow(&mut self) -> io::Result<Vec<u64>> {
         let watch = self.changes.watch()?;
         loop {
-            watch.changed().await?;
+            if !self.lost.is_empty() {
+                return Ok(mem::take(&mut self.lost));
+            }
+            let next_look = self.strays.next_look(self.patience);
+            let wait = async {
+                match next_look {
+                    Some(at) => pause(at.saturating_duration_since(Instant::now())).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                changed = watch.changed() => changed?,
+                () = wait => {}
+            }
             let began = Instant::now();
             self.refresh();
             // Where routes change all the time (a router's, by thousands) most of the time is left for others.
@@ -278,17 +306,69 @@ impl Kernel {
         let Some(coverage) = &mut self.coverage else {
             return;
         };
-        let turns = reroute::turns(&self.records, &host).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the ways of sessions on the wire are not known");
-            Vec::new()
-        });
+        let ask = |coverage: &Coverage| {
+            let turns = reroute::turns(&self.records, &host, |index| coverage.sees(index));
+            turns.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the ways of sessions on the wire are not known");
+                Vec::new()
+            })
+        };
+        let mut turns = ask(coverage);
         let used = turns.iter().map(Turn::interface).collect();
+        let before = coverage.seen().clone();
         coverage.refresh(&mut self.ebpf, &host, &used);
+        if !before.is_subset(coverage.seen()) {
+            // Ways may lead over one that was let go.
+            turns = ask(coverage);
+        }
         // Behind the programs, which what comes back by the new way must meet.
-        let connections = turns.iter().filter(|turn| turn.take()).count();
+        let is_covered = |turn: &&Turn| coverage.sees(turn.interface());
+        let covered = turns.iter().filter(is_covered);
+        let connections = covered.filter(|turn| turn.take()).count();
         if connections > 0 {
             tracing::info!(connections, "wire: they leave by another interface");
         }
+        let strays = turns.iter().filter(|turn| !is_covered(turn));
+        let strays: Vec<Stray> = strays.map(Turn::stray).collect();
+        let patience = if coverage.is_guarded() {
+            self.patience
+        } else {
+            Duration::ZERO
+        };
+        self.take_care(strays, patience);
+    }
+
+    /// Has no regime begin where a peer is reached by what is not covered, nor any session wait for ever.
+    fn take_care(&mut self, strays: Vec<Stray>, patience: Duration) {
+        let steps = self.strays.look(strays, Instant::now(), patience);
+        let slot = |index: &u32| Slot::new(&self.records, *index);
+        let resumed: Vec<_> = steps.resume.iter().filter_map(slot).collect();
+        resumed.iter().for_each(Slot::resume);
+        steps
+            .pause
+            .iter()
+            .filter_map(slot)
+            .for_each(|slot| slot.pause());
+        if !resumed.is_empty() {
+            let sessions = resumed.len();
+            tracing::info!(
+                sessions,
+                "wire: spliced again, as the ways to the peers are covered"
+            );
+        }
+        if steps.paused > 0 {
+            tracing::info!(
+                sessions = steps.paused,
+                "wire: not spliced, as the way to a peer leads over an interface that is not covered"
+            );
+        }
+        if steps.held > 0 {
+            tracing::warn!(
+                sessions = steps.held,
+                "wire: held, as the way to a peer leads over an interface that is not covered"
+            );
+        }
+        self.lost = steps.end;
     }
 
     /// The sessions' records.

@@ -17,6 +17,18 @@ pub fn cgroup_root() -> Option<PathBuf> {
     })
 }
 
+/// The cgroup of this process, in which its sockets are made; the root where it cannot be seen from here.
+pub fn own_cgroup() -> Option<PathBuf> {
+    let root = cgroup_root()?;
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = own.lines().find_map(|line| line.strip_prefix("0::/"));
+    let own = path
+        .filter(|path| !path.contains(".."))
+        .map(|path| root.join(path))
+        .filter(|path| path.is_dir());
+    Some(own.unwrap_or(root))
+}
+
 /// Whether the kernel knows `bpf_loop`, which walks a response in a program that the verifier can follow. Where that cannot be found out, as for want of
 /// a capability, the programs' own refusal says more.
 pub fn has_loop() -> bool {

@@ -11,12 +11,13 @@ use std::{
 use super::{
     interfaces::{Interface, LOOPBACK, Ways},
     record::{Records, Slot, WayOut},
+    strays::Stray,
 };
 
 /// Accepted sockets take their routes by the client's mark where this is on; what that is nobody can ask for.
 const MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
 
-/// A session's connection of which the way to the peer leads by another interface than its segments.
+/// A session's connection of which the way to the peer leads by another interface than its segments, or by one that is not covered.
 pub(super) struct Turn {
     slot: Slot,
     way: WayOut,
@@ -29,17 +30,30 @@ impl Turn {
         self.interface
     }
 
-    /// Has the segments leave by it; whether they do.
+    /// The session, where that one is not covered.
+    pub(super) fn stray(&self) -> Stray {
+        Stray {
+            slot: self.slot.index(),
+            session: self.slot.session(),
+            is_used: self.way.is_used,
+        }
+    }
+
+    /// Has the segments leave by it; whether they did not before.
     pub(super) fn take(&self) -> bool {
-        self.slot.lead(&self.way, self.interface)
+        self.way.interface != self.interface && self.slot.lead(&self.way, self.interface)
     }
 }
 
-/// Where all sessions' ways lead elsewhere now.
+/// Where all sessions' ways lead elsewhere now, or over interfaces of which `is_covered` is not true.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
-pub(super) fn turns(records: &Arc<Records>, host: &[Interface]) -> io::Result<Vec<Turn>> {
+pub(super) fn turns(
+    records: &Arc<Records>,
+    host: &[Interface],
+    is_covered: impl Fn(u32) -> bool,
+) -> io::Result<Vec<Turn>> {
     let ways = Ways::open()?;
     let may_be_marked = fs::read_to_string(MARKS).is_ok_and(|value| value.trim() != "0");
     // Many sessions have the same peers.
@@ -62,8 +76,10 @@ pub(super) fn turns(records: &Arc<Records>, host: &[Interface]) -> io::Result<Ve
                 known.insert(asked, found);
                 found
             };
-            let is_elsewhere = |interface: &u32| ![way.interface, LOOPBACK].contains(interface);
-            if let Some(interface) = found.filter(is_elsewhere)
+            let concerns = |interface: &u32| {
+                *interface != LOOPBACK && (*interface != way.interface || !is_covered(*interface))
+            };
+            if let Some(interface) = found.filter(concerns)
                 && let Some(slot) = Slot::new(records, index)
             {
                 turns.push(Turn {

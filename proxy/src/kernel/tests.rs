@@ -248,7 +248,7 @@ fn without_tcx_they_are_filters_that_leave_others_alone() {
         drop(second);
         assert_eq!(hooks("near"), ours);
         // As if the first one had been killed: its filters stay, and who comes to the same port takes their place.
-        std::mem::forget(first);
+        mem::forget(first);
         let next = filter(&mut other, 3306);
         assert_eq!(hooks("near"), ours);
         drop(next);

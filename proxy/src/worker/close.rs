@@ -36,6 +36,8 @@ pub(super) enum End {
     Drained,
     /// Its client has sent nothing for longer than it may.
     Idle,
+    /// On the wire, the way to a peer has led over an interface that is not covered for longer than a peer may be silent unasked.
+    Strayed,
     /// The daemon is about to stop.
     Retired,
     /// The daemon stops.
@@ -86,6 +88,7 @@ impl End {
             | Self::KilledItself
             | Self::Drained
             | Self::Idle
+            | Self::Strayed
             | Self::Retired
             | Self::Stopped => "proxy",
             Self::Login(reason) => reason.side().text(),
@@ -108,6 +111,7 @@ impl End {
             Self::KilledItself => "killed by itself",
             Self::Drained => "node drained",
             Self::Idle => "idle timeout",
+            Self::Strayed => "way not covered",
             Self::Retired => "proxy stops",
             Self::Stopped => "proxy stopped",
             Self::Login(reason) => reason.text(),

@@ -12,7 +12,7 @@ use std::{
 use rustix::thread::CapabilitySet;
 use tokio::{runtime, sync::oneshot};
 
-use super::{Process, cover};
+use super::{Process, cover, mailbox};
 use crate::{kernel::Kernel, privilege};
 
 /// The thread. When this is dropped the programs and maps are taken away.
@@ -90,15 +90,23 @@ async fn follow(mut kernel: Kernel, process: oneshot::Receiver<Arc<Process>>) {
     let Ok(process) = process.await else {
         return pending().await;
     };
+    kernel.set_patience(process.settings().keepalive_idle);
     loop {
         tokio::select! {
-            Err(error) = kernel.follow() => {
-                tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
-                break;
-            }
+            followed = kernel.follow() => match followed {
+                Ok(sessions) => {
+                    mailbox::end_strays(&process, &sessions);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "changes of this host's interfaces are not seen any more");
+                    break;
+                }
+            },
             () = process.configured.notified() => {}
         }
         let settings = process.settings();
+        kernel.set_patience(settings.keepalive_idle);
         let captures = !process.lacks.local && cover::captures_clients(&settings);
         if captures {
             process.captures_clients.store(true, Ordering::Relaxed);

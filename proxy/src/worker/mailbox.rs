@@ -1,7 +1,7 @@
 //! Words between workers: what one asks of another's sessions. A mailbox holds at most one word of every session, as a session waits
 //! for its answer.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use tokio::{
     sync::{mpsc::UnboundedReceiver, oneshot},
@@ -9,7 +9,12 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Process, SharedWorker, close::End, registry::Switch, switch::Stuck};
+use super::{
+    Process, SharedWorker,
+    close::End,
+    registry::{Entry, Switch},
+    switch::Stuck,
+};
 use crate::{
     admin::Report,
     session::{CsId, Session, SsId},
@@ -43,6 +48,8 @@ pub(super) enum Mail {
     Retire,
     /// End all sessions.
     EndAll(End),
+    /// End those with these numbers that are its own: they have no way over covered interfaces.
+    EndStrays(Vec<u64>),
     /// End.
     Stop,
 }
@@ -72,6 +79,12 @@ pub(super) async fn serve(worker: &SharedWorker, mut inbox: UnboundedReceiver<Ma
                 worker.registry.tell_news();
             }
             Mail::EndAll(end) => worker.registry.end_all(end),
+            Mail::EndStrays(numbers) => {
+                let is_meant = |entry: &Rc<Entry>| numbers.contains(&entry.number());
+                for entry in worker.registry.all().into_iter().filter(is_meant) {
+                    worker.registry.end(entry.cs_id, End::Strayed, None);
+                }
+            }
             Mail::Stop => {
                 worker.registry.end_all(End::Stopped);
                 // Each session writes its closing line; one that cannot is dropped.
@@ -126,6 +139,14 @@ pub(super) async fn kill(process: &Process, cs_id: CsId) {
 /// Has the kernel stop splicing on all workers: from then on every session's next message comes to the daemon.
 pub(super) async fn stop_splicing(process: &Process) {
     ask_all(process, Mail::StopSplicing).await;
+}
+
+/// Ends these sessions on the wire, wherever they are.
+pub(super) fn end_strays(process: &Process, numbers: &[u64]) {
+    for mailbox in &process.mailboxes {
+        // A worker that has stopped has none.
+        let _ = mailbox.send(Mail::EndStrays(numbers.to_vec()));
+    }
 }
 
 /// Has the server asked for a session's stale variables, wherever the session is; waits until it has answered, or half a second.

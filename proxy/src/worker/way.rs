@@ -1,6 +1,6 @@
 //! By which way a session may be spliced: decided when it has both its connections, and again when it gets another.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{cell::RefCell, os::fd::AsFd, sync::atomic::Ordering, time::Duration};
 
 use sluice_ebpf::{
     reason::RelayReason,
@@ -12,7 +12,11 @@ use tokio::time::Instant;
 use super::{Worker, registry::Place};
 use crate::{
     config::PathChoice,
-    kernel::{capture::tuple, interfaces::LOOPBACK, record::Slot},
+    kernel::{
+        capture::{Bindings, tuple},
+        interfaces::LOOPBACK,
+        record::Slot,
+    },
     net::{
         Leg, Parting,
         facts::{Facts, joint},
@@ -83,6 +87,14 @@ pub(super) fn choose(
     if !worker.process.can_loop && needs_loopback(slot, connections, seat) {
         return Err(RelayReason::Loopback);
     }
+    // Whoever stops what is sent past the programs knows our sockets by that; a node's it has already.
+    let own = |bindings: &RefCell<Bindings>| {
+        let client = connections.client.as_fd();
+        bindings.borrow_mut().own(client).is_ok()
+    };
+    if !worker.bindings.as_ref().is_some_and(own) {
+        return Err(RelayReason::NoRecord);
+    }
     for leg in [connections.client, connections.node] {
         // Without it the peers of a daemon that is killed learn of it with their next segments.
         let _ = leg.reset_on_close(true);
@@ -122,7 +134,8 @@ pub(super) fn settle(worker: &Worker, place: &Place, side: Side, leg: &Leg) {
     if worker.process.is_stopping.load(Ordering::Relaxed) {
         return;
     }
-    let is_owed = is_owed(slot, side);
+    // Where the way is not covered nothing gets through in order.
+    let is_owed = is_owed(slot, side) || slot.is_paused() && slot.wire().is_used();
     if side == Side::Client
         && !is_owed
         && place.is_used_below()

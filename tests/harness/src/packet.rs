@@ -129,6 +129,18 @@ pub(crate) fn check_packet(packet: &[u8], is_partial: bool) -> Option<Result<(),
     Some(check_segment(&segment, is_partial))
 }
 
+/// The ports of a segment in a packet that begins with its IP header, source first; not of a RST, which may be of nobody's socket.
+pub(crate) fn ports(packet: &[u8]) -> Option<[u16; 2]> {
+    const RST: u8 = 4;
+    let segment = Segment::parse_packet(packet)?;
+    if segment.bytes.get(13)? & RST != 0 {
+        return None;
+    }
+    let (source, rest) = segment.bytes.split_first_chunk()?;
+    let destination = rest.first_chunk()?;
+    Some([source, destination].map(|port| u16::from_be_bytes(*port)))
+}
+
 fn check_segment(segment: &Segment<'_>, is_partial: bool) -> Result<(), String> {
     if let Some(header) = segment.ipv4_header
         && !is_all_ones(sum(&[header]))

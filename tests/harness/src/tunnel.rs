@@ -5,9 +5,11 @@ use crate::{
     capture::Arrived,
     frames::{FRAME_BYTES_MAX, HEADER_BYTES},
     netns::Netns,
+    packet,
 };
 use anyhow::{Context as _, Result};
 use std::{
+    collections::BTreeMap,
     fs::{File, OpenOptions},
     io::{self, ErrorKind, Read as _, Write as _},
     os::{fd::AsRawFd as _, unix::fs::OpenOptionsExt as _},
@@ -25,6 +27,9 @@ const QUEUE: &str = "10000";
 /// What may be left to the interface's other side.
 const OFFLOAD: libc::c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
 
+/// Of `linux/if_tun.h`; libc has no such name.
+const TUNSETLINK: libc::c_ulong = 0x4004_54cd;
+
 /// In what form packets go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -39,7 +44,9 @@ pub enum Form {
 pub struct Tunnel {
     is_over: Arc<AtomicBool>,
     seen: Arc<Mutex<Arrived>>,
+    ports: Arc<Mutex<BTreeMap<u16, u64>>>,
     threads: Vec<JoinHandle<Result<()>>>,
+    left: Arc<File>,
 }
 
 impl Tunnel {
@@ -59,16 +66,44 @@ impl Tunnel {
         let (left, right) = (left?, right?);
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Arrived::default()));
-        let ways = [(Arc::clone(&left), Arc::clone(&right)), (right, left)];
-        let threads = ways.into_iter().map(|(from, to)| {
+        let ports = Arc::new(Mutex::new(BTreeMap::new()));
+        // Of the other direction nobody asks.
+        let back = Arc::new(Mutex::new(BTreeMap::new()));
+        let ways = [(&left, &right, &ports), (&right, &left, &back)];
+        let ways =
+            ways.map(|(from, to, ports)| (Arc::clone(from), Arc::clone(to), Arc::clone(ports)));
+        let threads = ways.into_iter().map(|(from, to, ports)| {
             let (is_over, seen) = (Arc::clone(&is_over), Arc::clone(&seen));
-            thread::spawn(move || carry(&from, &to, &is_over, &seen))
+            thread::spawn(move || carry(&from, &to, &is_over, &seen, &ports))
         });
         Ok(Self {
             threads: threads.collect(),
             is_over,
             seen,
+            ports,
+            left,
         })
+    }
+
+    /// How many segments from or to this port the first end has sent, RSTs aside.
+    pub fn segments_of(&self, port: u16) -> u64 {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.get(&port).copied().unwrap_or_default()
+    }
+
+    /// Has the first end say that its packets begin with a header of this kind, an `ARPHRD_` number, whatever they begin with; it must be down.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn set_link_layer(&self, number: libc::c_ulong) -> Result<()> {
+        #[expect(unsafe_code, reason = "ioctl(2) has no safe wrapper in std")]
+        // SAFETY: TUNSETLINK takes a number.
+        let code = unsafe { libc::ioctl(self.left.as_raw_fd(), TUNSETLINK, number) };
+        if code != 0 {
+            return Err(io::Error::last_os_error()).context("TUNSETLINK");
+        }
+        Ok(())
     }
 
     /// What has been seen in both directions since it was asked last.
@@ -88,7 +123,13 @@ impl Drop for Tunnel {
 }
 
 /// One direction.
-fn carry(from: &File, to: &File, is_over: &AtomicBool, seen: &Mutex<Arrived>) -> Result<()> {
+fn carry(
+    from: &File,
+    to: &File,
+    is_over: &AtomicBool,
+    seen: &Mutex<Arrived>,
+    ports: &Mutex<BTreeMap<u16, u64>>,
+) -> Result<()> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     while !is_over.load(Ordering::Relaxed) {
         let length = match (&*from).read(&mut buffer) {
@@ -103,6 +144,11 @@ fn carry(from: &File, to: &File, is_over: &AtomicBool, seen: &Mutex<Arrived>) ->
         seen.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .add_packet(bytes);
+        let of_packet = bytes.get(HEADER_BYTES..).and_then(packet::ports);
+        for port in of_packet.into_iter().flatten() {
+            let mut ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
+            *ports.entry(port).or_default() += 1;
+        }
         // Refused (the other interface is down, or full) is lost, as on any link.
         let _is_sent = (&*to).write(bytes);
     }

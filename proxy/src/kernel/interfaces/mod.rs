@@ -7,6 +7,7 @@ pub(super) mod attach;
 mod changes;
 mod choice;
 pub(super) mod filters;
+mod guard;
 mod host;
 mod look;
 mod ways;
@@ -23,7 +24,7 @@ pub use host::{Interface, interfaces};
 pub use look::{Foreign, foreign_programs, has_lro};
 pub use ways::Ways;
 
-use self::attach::Attached;
+use self::{attach::Attached, guard::Guard};
 use super::{KernelError, quiesce::quiesce};
 
 /// Number of the loopback interface in every network namespace (`LOOPBACK_IFINDEX` of `net/flow.h`).
@@ -38,6 +39,10 @@ pub struct Coverage {
     attached: BTreeMap<u32, Attached>,
     /// What was said of an interface last.
     said: BTreeMap<u32, State>,
+    /// The interfaces of which the programs see what this host's sockets send and get there.
+    seen: BTreeSet<u32>,
+    /// Stops sessions at all others; none where it could not be attached.
+    guard: Option<Guard>,
 }
 
 /// How one interface stands.
@@ -69,7 +74,15 @@ impl Coverage {
     /// Loads the programs; nothing is covered before [`Coverage::refresh`]. `port` is the one that the daemon listens on.
     pub(super) fn load(ebpf: &mut Ebpf, legs: Legs, port: u16) -> Result<Self, KernelError> {
         attach::load(ebpf)?;
+        let guard = Guard::attach(ebpf).inspect_err(|error| {
+            tracing::warn!(
+                error = super::chain(error),
+                "sessions on the wire end where routes lead over interfaces that are not covered"
+            );
+        });
         Ok(Self {
+            guard: guard.ok(),
+            seen: BTreeSet::new(),
             legs,
             port,
             attached: BTreeMap::new(),
@@ -103,6 +116,10 @@ impl Coverage {
             // Of what has passed the one before the other was there.
             let _ = quiesce();
         }
+        self.seen = self.seen_of(&choices);
+        if let Some(guard) = &mut self.guard {
+            guard.cover(ebpf, &self.seen);
+        }
         for (interface, choice) in choices {
             if let Choice::LeaveOut(why) = choice {
                 // The one that is to stand for it may be the one that failed.
@@ -117,6 +134,19 @@ impl Coverage {
             let _ = quiesce();
             go_on(ebpf);
         }
+    }
+
+    /// Those that they are on, what stands above one of them, a VRF.
+    fn seen_of(&self, choices: &[(&Interface, Choice)]) -> BTreeSet<u32> {
+        let is_seen = |(interface, choice): &&(&Interface, Choice)| match choice {
+            Choice::Cover(_) => self.covers(interface.index),
+            Choice::LeaveOut(Why::Above(_)) => {
+                interface.lower.is_some_and(|lower| self.covers(lower))
+            }
+            Choice::LeaveOut(why) => *why == Why::Vrf,
+        };
+        let seen = choices.iter().filter(is_seen);
+        seen.map(|(interface, _)| interface.index).collect()
     }
 
     fn cover(&mut self, ebpf: &mut Ebpf, interface: &Interface, front: Front) -> State {
@@ -159,6 +189,21 @@ impl Coverage {
     /// How an interface stood when it was looked at last.
     pub fn state(&self, index: u32) -> Option<&State> {
         self.said.get(&index)
+    }
+
+    /// Whether sessions are stopped where the programs are not.
+    pub(super) const fn is_guarded(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Whether the programs see what this host's sockets send and get by this interface.
+    pub(super) fn sees(&self, index: u32) -> bool {
+        self.seen.contains(&index)
+    }
+
+    /// Of how many that is true.
+    pub(super) const fn seen(&self) -> &BTreeSet<u32> {
+        &self.seen
     }
 
     /// Whether the programs are on this interface.

@@ -216,13 +216,13 @@ impl Slot {
             (&raw mut (*at).host.client_end).write_volatile(client);
             node_ends.add(place).write_volatile(node);
             fence(Ordering::Release);
-            (&raw mut (*at).host.path).write_volatile(path::WIRE);
         }
+        self.turn_path(path::LOCAL, path::WIRE);
     }
 
-    /// Whether the session may be spliced below the sockets.
+    /// Whether the session may be spliced below the sockets, now or later.
     pub fn is_joined(&self) -> bool {
-        half!(self, host.path) == path::WIRE
+        half!(self, host.path) != path::LOCAL
     }
 
     /// What the `tc` programs know of the session's connections. Torn where they write meanwhile: each number is one that was true.
@@ -233,6 +233,9 @@ impl Slot {
 
     /// What the `tc` programs wait for to begin what was offered.
     pub fn waits_for(&self) -> WaitReason {
+        if self.is_paused() {
+            return WaitReason::Way;
+        }
         // SAFETY: in the mapping and aligned; only the daemon writes it.
         let offsets = unsafe { (&raw const (*self.at()).host.offsets).read_volatile() };
         self.wire().waits_for(half!(self, host.seat), &offsets)

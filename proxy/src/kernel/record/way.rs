@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use sluice_ebpf::{
-    record::{Seat, Tuple},
+    record::{Seat, Tuple, path},
     wire::Side,
 };
 
@@ -17,6 +17,8 @@ pub struct WayOut {
     pub end: Tuple,
     /// The number of the interface.
     pub interface: u32,
+    /// Bytes have bypassed the connection's local socket.
+    pub is_used: bool,
 }
 
 impl WayOut {
@@ -35,10 +37,12 @@ impl Slot {
             Side::Node(Seat::Writer),
             Side::Node(Seat::Reader),
         ];
+        let wire = self.wire();
         let ways = sides.map(|side| WayOut {
             side,
             end: self.end_of(side),
             interface: self.way_of(side).load(Ordering::Acquire),
+            is_used: wire.leg(side).is_used(),
         });
         let is_used = |way: &WayOut| way.interface != 0 && way.end.local_port != 0;
         ways.into_iter().filter(move |way| is_live && is_used(way))
@@ -56,6 +60,37 @@ impl Slot {
                     Ordering::Acquire,
                 )
                 .is_ok()
+    }
+
+    /// The number of the session that has the record; 0: none.
+    pub fn session(&self) -> u64 {
+        word!(self, host.session).load(Ordering::Acquire)
+    }
+
+    /// Has no regime begin, until [`Slot::resume`].
+    pub fn pause(&self) {
+        self.turn_path(path::WIRE, path::WIRE_PAUSED);
+    }
+
+    /// The end of [`Slot::pause`].
+    pub fn resume(&self) {
+        self.turn_path(path::WIRE_PAUSED, path::WIRE);
+    }
+
+    /// Whether no regime begins, as the way to a peer is not covered.
+    pub fn is_paused(&self) -> bool {
+        self.path().load(Ordering::Acquire) == path::WIRE_PAUSED
+    }
+
+    /// From one of [`path`] to another, if it is that one still.
+    pub(super) fn turn_path(&self, from: u32, to: u32) {
+        let turned = (self.path()).compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        // Another one stands by what it has found.
+        let _ = turned;
+    }
+
+    fn path(&self) -> &AtomicU32 {
+        half_word!(self, host.path)
     }
 
     /// Torn where the connection is being replaced.
