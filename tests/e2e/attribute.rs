@@ -1,8 +1,8 @@
 //! What `SHOW PROXYSESSION ATTRIBUTE` says of how a session's bytes move.
 
 use anyhow::{Context as _, Result, bail};
-use sluice_tests::wire::Connection;
-use std::collections::BTreeMap;
+use sluice_tests::{path::Path, wait, wire::Connection};
+use std::{collections::BTreeMap, time::Duration};
 
 /// The rows of kind `splice`.
 #[derive(Debug, Clone)]
@@ -20,6 +20,23 @@ pub(crate) fn splice(connection: &mut Connection) -> Result<Splice> {
 /// Another session's, for who may see it.
 pub(crate) fn splice_of(connection: &mut Connection, cs_id: u32) -> Result<Splice> {
     read(connection, &format!("SHOW PROXYSESSION ATTRIBUTE {cs_id}"))
+}
+
+/// Waits until the wire splices what the session asks: of ten commands all but one. Where the network has changed below it, or is busy, segments come again
+/// first, and those are the daemon's.
+pub(crate) fn until_on_the_wire(session: &mut Connection, when: &str) -> Result<()> {
+    let is_spliced = || {
+        session.run("SELECT 1").context(when.to_owned())?;
+        let before = splice(session)?;
+        assert_eq!(before.text("path")?, Path::Wire.shown(), "{before:?}");
+        for round in 0..10 {
+            let number = round.to_string();
+            assert_eq!(session.run(&format!("SELECT {round}"))?.text()?, number);
+        }
+        Ok(splice(session)?.grown(&before, "spliced_commands")? >= 9)
+    };
+    let what = format!("{when}: what is asked is spliced");
+    wait::until_true(&what, Duration::from_mins(1), is_spliced)
 }
 
 fn read(connection: &mut Connection, statement: &str) -> Result<Splice> {

@@ -72,16 +72,7 @@ impl Site {
     /// Commands are answered, those that the daemon has to see too, and the kernel moves what it may.
     fn is_spliced(&mut self, when: &str) -> Result<()> {
         let session = &mut self.session;
-        session.run("SELECT 1").context(when.to_owned())?;
-        let before = attribute::splice(session)?;
-        assert_eq!(before.text("path")?, Path::Wire.shown(), "{before:?}");
-        for round in 0..10 {
-            let number = round.to_string();
-            assert_eq!(session.run(&format!("SELECT {round}"))?.text()?, number);
-        }
-        let after = attribute::splice(session)?;
-        let spliced = after.grown(&before, "spliced_commands")?;
-        ensure!(spliced >= 9, "{when}: {spliced} of 10 spliced");
+        attribute::until_on_the_wire(session, when)?;
         session.run("SET @moved = 7")?;
         assert_eq!(session.run("SELECT @moved")?.text()?, "7", "{when}");
         Ok(())

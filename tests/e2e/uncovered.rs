@@ -197,28 +197,13 @@ impl Site {
             server,
         };
         if is_spliced {
-            site.is_spliced("at first")?;
+            attribute::until_on_the_wire(&mut site.session, "at first")?;
             // In a regime nothing is under way through the daemon.
             for _ in 0..3 {
                 site.session.run("SELECT 'spliced'")?;
             }
         }
         Ok(site)
-    }
-
-    fn is_spliced(&mut self, when: &str) -> Result<()> {
-        let session = &mut self.session;
-        session.run("SELECT 1").context(when.to_owned())?;
-        let before = attribute::splice(session)?;
-        assert_eq!(before.text("path")?, Path::Wire.shown(), "{before:?}");
-        for round in 0..10 {
-            let number = round.to_string();
-            assert_eq!(session.run(&format!("SELECT {round}"))?.text()?, number);
-        }
-        let after = attribute::splice(session)?;
-        let spliced = after.grown(&before, "spliced_commands")?;
-        ensure!(spliced >= 9, "{when}: {spliced} of 10 spliced");
-        Ok(())
     }
 
     /// Waits for the daemon's word of what has become of the session's way.
@@ -278,7 +263,7 @@ fn held_at(stage: &Stage, link: Link) -> Result<()> {
         site.session.read_packet()?;
         site.session.run("DO RELEASE_LOCK('way')")?;
     }
-    site.is_spliced("over the tunnel")
+    attribute::until_on_the_wire(&mut site.session, "over the tunnel")
 }
 
 /// Both connections of a session that nobody can help are reset.
@@ -318,7 +303,7 @@ fn relayed_before(stage: &Stage) -> Result<()> {
         site.detour.set_link_layer(NONE)?;
         site.detour.take()?;
         site.is_told(GOES_ON)?;
-        site.is_spliced("over the tunnel")?;
+        attribute::until_on_the_wire(&mut site.session, "over the tunnel")?;
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ use self::{
     interfaces::{Changes, Coverage, Legs},
     listeners::Listeners,
     record::{Records, Slot},
-    reroute::Turn,
+    reroute::{Found, Turn},
     strays::{Stray, Strays},
 };
 use crate::pause::pause;
@@ -307,29 +307,29 @@ impl Kernel {
             return;
         };
         let ask = |coverage: &Coverage| {
-            let turns = reroute::turns(&self.records, &host, |index| coverage.sees(index));
-            turns.unwrap_or_else(|error| {
+            let found = reroute::turns(&self.records, &host, |index| coverage.sees(index));
+            found.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the ways of sessions on the wire are not known");
-                Vec::new()
+                Found::default()
             })
         };
-        let mut turns = ask(coverage);
-        let used = turns.iter().map(Turn::interface).collect();
+        let mut found = ask(coverage);
+        let used = found.turns.iter().map(Turn::interface).collect();
         let before = coverage.seen().clone();
         coverage.refresh(&mut self.ebpf, &host, &used);
         if !before.is_subset(coverage.seen()) {
             // Ways may lead over one that was let go.
-            turns = ask(coverage);
+            found = ask(coverage);
         }
         // Behind the programs, which what comes back by the new way must meet.
         let is_covered = |turn: &&Turn| coverage.sees(turn.interface());
-        let covered = turns.iter().filter(is_covered);
+        let covered = found.turns.iter().filter(is_covered);
         let connections = covered.filter(|turn| turn.take()).count();
         if connections > 0 {
             tracing::info!(connections, "wire: they leave by another interface");
         }
-        let strays = turns.iter().filter(|turn| !is_covered(turn));
-        let strays: Vec<Stray> = strays.map(Turn::stray).collect();
+        let strays = found.turns.iter().filter(|turn| !is_covered(turn));
+        let strays: Vec<Stray> = strays.map(Turn::stray).chain(found.lost).collect();
         let patience = if coverage.is_guarded() {
             self.patience
         } else {

@@ -36,6 +36,7 @@ impl Turn {
             slot: self.slot.index(),
             session: self.slot.session(),
             is_used: self.way.is_used,
+            is_lost: false,
         }
     }
 
@@ -45,7 +46,16 @@ impl Turn {
     }
 }
 
-/// Where all sessions' ways lead elsewhere now, or over interfaces of which `is_covered` is not true.
+/// What was found of sessions' ways.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Those that lead elsewhere now, or over interfaces that are not covered.
+    pub(super) turns: Vec<Turn>,
+    /// Sessions that have no way to a peer just now.
+    pub(super) lost: Vec<Stray>,
+}
+
+/// Where all sessions' ways lead now. `is_covered`: the interface with this number is.
 ///
 /// # Errors
 /// Where the kernel cannot be asked.
@@ -53,12 +63,12 @@ pub(super) fn turns(
     records: &Arc<Records>,
     host: &[Interface],
     is_covered: impl Fn(u32) -> bool,
-) -> io::Result<Vec<Turn>> {
+) -> io::Result<Found> {
     let ways = Ways::open()?;
     let may_be_marked = fs::read_to_string(MARKS).is_ok_and(|value| value.trim() != "0");
     // Many sessions have the same peers.
     let mut known = HashMap::new();
-    let mut turns = Vec::new();
+    let mut all = Found::default();
     for index in 0..records.count() {
         let Some(slot) = Slot::new(records, index) else {
             continue;
@@ -76,13 +86,21 @@ pub(super) fn turns(
                 known.insert(asked, found);
                 found
             };
-            let concerns = |interface: &u32| {
-                *interface != LOOPBACK && (*interface != way.interface || !is_covered(*interface))
+            let Some(interface) = found else {
+                all.lost.push(Stray {
+                    slot: index,
+                    session: slot.session(),
+                    is_used: way.is_used,
+                    is_lost: true,
+                });
+                continue;
             };
-            if let Some(interface) = found.filter(concerns)
+            let is_turn = interface != way.interface || !is_covered(interface);
+            if interface != LOOPBACK
+                && is_turn
                 && let Some(slot) = Slot::new(records, index)
             {
-                turns.push(Turn {
+                all.turns.push(Turn {
                     slot,
                     way,
                     interface,
@@ -90,7 +108,7 @@ pub(super) fn turns(
             }
         }
     }
-    Ok(turns)
+    Ok(all)
 }
 
 /// From where to where, and in which VRF.

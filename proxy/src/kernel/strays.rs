@@ -17,6 +17,8 @@ pub(super) struct Stray {
     pub(super) session: u64,
     /// Bytes have bypassed the sockets of the connection whose way it is.
     pub(super) is_used: bool,
+    /// There is no way just now: one that is a stray stays one until its way is known to be covered.
+    pub(super) is_lost: bool,
 }
 
 /// What is to be done.
@@ -57,9 +59,18 @@ impl Strays {
         let mut known: BTreeMap<(u32, u64), Since> = BTreeMap::new();
         for stray in found {
             let key = (stray.slot, stray.session);
+            let before = self.0.get(&key);
+            if stray.is_lost && before.is_none() {
+                continue;
+            }
+            let is_used = if stray.is_lost {
+                before.is_some_and(|since| since.is_used)
+            } else {
+                stray.is_used
+            };
             // A session has several ways.
-            let is_used = stray.is_used || known.get(&key).is_some_and(|since| since.is_used);
-            let at = self.0.get(&key).map_or(now, |since| since.at);
+            let is_used = is_used || known.get(&key).is_some_and(|since| since.is_used);
+            let at = before.map_or(now, |since| since.at);
             let is_looked_at = now.duration_since(at) >= limit;
             known.insert(
                 key,
@@ -109,6 +120,7 @@ mod tests {
             slot,
             session: u64::from(slot) + 100,
             is_used: true,
+            is_lost: false,
         }
     }
 
@@ -135,6 +147,7 @@ mod tests {
                 slot,
                 session: slot as u64 + 100,
                 is_used,
+                is_lost: false,
             }
         }
         const A: Stray = of(1, true);
@@ -193,6 +206,26 @@ mod tests {
                 assert_eq!(steps, expected, "{seconds} of {life:?}");
             }
         }
+    }
+
+    /// A link that goes down takes its routes along, and they come back before it is known whether it is covered.
+    #[test]
+    fn a_way_that_is_lost_changes_nothing() {
+        let lost = |stray| Stray {
+            is_lost: true,
+            ..stray
+        };
+        let (mut strays, start) = (Strays::default(), Instant::now());
+        assert_eq!(strays.look([lost(used(1))], start, LIMIT), Steps::default());
+        let begun = strays.look([used(1), lost(unused(2))], start, LIMIT);
+        assert_eq!((begun.pause, begun.held), (vec![1], 1));
+        for found in [lost(unused(1)), used(1)] {
+            let steps = strays.look([found], start + LIMIT / 2, LIMIT);
+            assert_eq!(steps, Steps::default());
+        }
+        let over = strays.look([lost(used(1))], start + LIMIT, LIMIT);
+        assert_eq!((over.end, over.held), (vec![101], 0));
+        assert_eq!(strays.look([], start + LIMIT, LIMIT).resume, vec![1]);
     }
 
     #[test]
