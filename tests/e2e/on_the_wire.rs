@@ -282,23 +282,29 @@ fn killed_behind_a_session(stage: &Stage) -> Result<()> {
 /// a client that comes by the port of one of its sessions.
 fn port_of_a_killed_daemon(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
-    let mut connection = front.open(USER, PASSWORD)?;
-    for _ in 0..10 {
-        connection.run("SELECT 1")?;
-    }
-    let splice = attribute::splice(&mut connection)?;
-    ensure!(splice.number("spliced_commands")? > 5, "{splice:?}");
-    let (own, address) = (connection.stream().local_addr()?, front.address());
-    front.daemon()?.kill()?;
-    // The two ends of a spliced connection cannot take leave of each other without it.
-    SockRef::from(connection.stream()).set_linger(Some(Duration::ZERO))?;
-    drop(connection);
+    let address = front.address();
     let bound = |address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         Ok(socket)
     };
+    // Held to the end, so that no other test gets the port.
+    let held = bound(SocketAddr::new(stage.hosts().client.address(), 0))?;
+    let own = held.local_addr()?.as_socket().context("an IP address")?;
+    let socket = bound(own)?;
+    socket.connect(&address.into())?;
+    let mut connection = Connection::greet_on(socket.into())?;
+    connection.log_in(&Login::new(USER, PASSWORD))?.ok()?;
+    for _ in 0..10 {
+        connection.run("SELECT 1")?;
+    }
+    let splice = attribute::splice(&mut connection)?;
+    ensure!(splice.number("spliced_commands")? > 5, "{splice:?}");
+    front.daemon()?.kill()?;
+    // The two ends of a spliced connection cannot take leave of each other without it.
+    SockRef::from(connection.stream()).set_linger(Some(Duration::ZERO))?;
+    drop(connection);
     let listener: TcpListener = wait::until("the daemon's port is free", DEADLINE, || {
         let listen = || bound(address).and_then(|socket| socket.listen(1).map(|()| socket));
         let socket = stage.hosts().proxy.enter(listen)?;

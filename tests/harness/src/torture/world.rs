@@ -154,6 +154,8 @@ impl World {
         if faults > 0 {
             // As `World::make_curious`, for connections of a daemon that was killed.
             options.extend(["--tcp-keepalive-time=10", "--tcp-keepalive-interval=2"]);
+            // Of a login over such links each packet may be lost several times.
+            options.push("--connect-timeout=60");
         }
         let nodes = Cluster::start_with(&hosts.node, REPLICAS, &options)?;
         let one = config::Cluster::mysql("torture", &[nodes.address(0)?]);
