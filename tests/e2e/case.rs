@@ -6,6 +6,7 @@ use sluice_tests::{
     rights::{self, Rights},
     server::Kind,
     stage::{self, Setting, Stage},
+    topology::Topology,
 };
 use std::{env, fs, os::unix::fs::MetadataExt as _};
 
@@ -76,6 +77,14 @@ impl Case {
         self
     }
 
+    /// With all three on hosts of their own only: it is about the links between them.
+    pub(crate) const fn between_hosts(self) -> Self {
+        self.except(
+            is_no_gateway,
+            "all three on hosts of their own, it is about the links between them",
+        )
+    }
+
     /// With all on one host only: where client and node are makes no difference to it, or it makes its own network.
     pub(crate) const fn local(mut self) -> Self {
         self.local = true;
@@ -140,6 +149,11 @@ impl Case {
                 .then_some("a tool is not installed"),
         }
     }
+}
+
+/// Client, proxy and node are not all on hosts of their own.
+pub(crate) fn is_no_gateway(setting: Setting) -> bool {
+    setting.topology != Topology::Gateway
 }
 
 fn installed(program: &str) -> bool {

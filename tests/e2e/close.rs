@@ -3,12 +3,13 @@
 use crate::{attribute, case::Case};
 use anyhow::{Context as _, Result, ensure};
 use sluice_tests::{
+    port::bound,
     server::{self, PASSWORD, USER},
     stage::Stage,
     wait,
     wire::{Connection, Login, command, frame},
 };
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::SockRef;
 use std::{
     io::ErrorKind,
     net::{Shutdown, SocketAddr, TcpStream},
@@ -215,12 +216,6 @@ fn line_per_session(stage: &Stage) -> Result<()> {
 /// A client that leaves, and comes again from the same port before the daemon has done with the session before.
 fn port_reused_at_once(stage: &Stage) -> Result<()> {
     const ROUNDS: usize = 150;
-    let bound = |from: SocketAddr| -> Result<Socket> {
-        let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        Ok(socket)
-    };
     // Held to the end, so that no other test gets the port.
     let port = bound(SocketAddr::new(stage.hosts().client.address(), 0))?;
     let from = port.local_addr()?.as_socket().context("an IP address")?;

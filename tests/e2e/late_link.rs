@@ -9,7 +9,7 @@ use sluice_tests::{
     network::{self, Family, Network},
     path::Path,
     server::{PASSWORD, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     wire::{Connection, Login},
 };
@@ -20,22 +20,13 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("client", client)
-        .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
-    Case::new("node", node)
-        .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("client", client).only(Path::Wire).between_hosts(),
+    Case::new("node", node).only(Path::Wire).between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const PATIENCE: Duration = Duration::from_secs(30);
 const NEAR: &str = "later";
 const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// A host that the proxy's gets a link to.
 struct Later {

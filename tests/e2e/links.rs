@@ -13,7 +13,7 @@ use sluice_tests::{
     },
     path::Path,
     server::{self, PASSWORD, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     wait,
     wire::command,
@@ -29,25 +29,20 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("vlan", vlan)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS)
+        .between_hosts()
         .tool("/proc/net/vlan/config"),
     Case::new("windows_of_other_scales", windows_of_other_scales)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("congestion_notification", congestion_notification)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("marks_of_others", marks_of_others)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const DEADLINE: Duration = Duration::from_secs(20);
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// Both of a session's ends are reached by VLANs.
 fn vlan(stage: &Stage) -> Result<()> {

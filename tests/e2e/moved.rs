@@ -9,7 +9,7 @@ use sluice_tests::{
     network::{self, Family, Link, Network, PROXY_CLIENT_INTERFACE, PROXY_NODE_INTERFACE},
     path::Path,
     server::{PASSWORD, Server, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     wire::{Connection, command},
 };
@@ -22,24 +22,19 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("to_another_link", to_another_link)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("to_a_link_without_addresses", to_a_link_without_addresses)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("into_a_bridge", into_a_bridge)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 /// For what is lost by a change to be sent again a few times; a fraction of the daemon's keep-alive, which would find the way too.
 const PATIENCE: Duration = Duration::from_secs(30);
 const ROWS: usize = 200;
 const ROW_BYTES: usize = 50_000;
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// A session on the wire, and who can change what is below it.
 struct Site {

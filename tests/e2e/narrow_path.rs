@@ -1,6 +1,9 @@
 //! A way between client and proxy that is narrower than their links: the router says so (ICMP), and who has sent what was too big must hear it.
 
-use crate::{attribute, case::Case};
+use crate::{
+    attribute,
+    case::{Case, is_no_gateway},
+};
 use anyhow::{Result, ensure};
 use sluice_tests::{
     mariadb,
@@ -8,7 +11,7 @@ use sluice_tests::{
     network::{self, Family, Link, Network},
     path::Path,
     server::{self, PASSWORD, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     tunnel::Form,
     wire::{Connection, Login},
@@ -35,10 +38,6 @@ const BETWEEN_HOSTS: &str =
 
 /// Bytes of a packet that the way takes; IPv6 has no less than 1280.
 const NARROW: &str = "1300";
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 fn ipv4(stage: &Stage) -> Result<()> {
     is_heard(stage, Network::new()?, Family::V4)

@@ -12,13 +12,14 @@ use sluice_tests::{
     },
     offload::{self, Offload},
     path::Path,
+    port::bound,
     server::{self, PASSWORD, USER, USER_ROOT},
     stage::{Front, Setting, Stage},
     topology::{Hosts, Topology},
     wait,
     wire::{Connection, Login, command},
 };
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -31,7 +32,7 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("checksums", checksums)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("nothing_left_of_short_ones", nothing_left_of_short_ones)
         .only(Path::Wire)
         .tool("bpftool"),
@@ -45,10 +46,9 @@ pub(crate) const CASES: &[Case] = &[
         .except(is_no_node_side, NODE_ELSEWHERE),
     Case::new("client_vanishes", client_vanishes)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const DEADLINE: Duration = Duration::from_secs(15);
 
 const NODE_ELSEWHERE: &str =
@@ -63,10 +63,6 @@ fn is_no_sidecar(setting: Setting) -> bool {
 
 fn is_no_node_side(setting: Setting) -> bool {
     setting.topology != Topology::NodeSide
-}
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
 }
 
 /// Small and large answers, spliced, and commands that the daemon must see in between.
@@ -283,12 +279,6 @@ fn killed_behind_a_session(stage: &Stage) -> Result<()> {
 fn port_of_a_killed_daemon(stage: &Stage) -> Result<()> {
     let front = stage.private(stage.node(), &[])?;
     let address = front.address();
-    let bound = |address: SocketAddr| -> io::Result<Socket> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&address.into())?;
-        Ok(socket)
-    };
     // Held to the end, so that no other test gets the port.
     let held = bound(SocketAddr::new(stage.hosts().client.address(), 0))?;
     let own = held.local_addr()?.as_socket().context("an IP address")?;

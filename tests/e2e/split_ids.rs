@@ -18,7 +18,7 @@ use sluice_tests::{
     offload::{self, Offload},
     path::Path,
     server::{PASSWORD, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     wait,
     wire::{Connection, command},
@@ -30,17 +30,11 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("most_is_spliced", most_is_spliced).splicing(),
     Case::new("links_err", links_err)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("checksums", checksums)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
-
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// A session that has used up more ids than the replicas, each of which has counted on for itself.
 fn other_ids(stage: &Stage) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::{
     attribute,
-    case::Case,
+    case::{Case, is_no_gateway},
     nodes::known,
     split::{Site, at},
 };
@@ -13,8 +13,8 @@ use sluice_tests::{
     network::{Link, Network},
     path::Path,
     server::{PASSWORD, USER, USER_ROOT},
-    stage::{Front, Setting, Stage},
-    topology::{Hosts, Topology},
+    stage::{Front, Stage},
+    topology::Hosts,
     torture::{
         text,
         verdict::{self, Fault},
@@ -35,10 +35,6 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const DEADLINE: Duration = Duration::from_secs(20);
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// How many clients there are, and how often each turns from one node to the other.
 const ERRING: (usize, usize) = (4, 40);

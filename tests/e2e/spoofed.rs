@@ -13,7 +13,7 @@ use sluice_tests::{
     path::Path,
     raw_tcp::{ACK, FIN, PSH, Peer, RST, SYN, Wires},
     server::{PASSWORD, Server, USER, USER_ROOT},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     wait,
     wire::{Connection, Login, command, frame},
@@ -31,25 +31,24 @@ use std::{
 pub(crate) const CASES: &[Case] = &[
     Case::new("two_texts_under_one_number", two_texts_under_one_number)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("other_text_when_done", other_text_when_done)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("strangers", strangers)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("resets_and_syns", resets_and_syns)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("unreachable", unreachable)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("end_with_a_command", end_with_a_command)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// After this time a neighbour's address is looked up again.
 const FORGOTTEN: Duration = Duration::from_millis(400);
@@ -59,10 +58,6 @@ const SPAN: Duration = Duration::from_millis(60);
 const OWN: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 78, 1, 77), 40_077);
 /// Nobody's hardware address.
 const NOWHERE: &str = "02:00:00:00:00:01";
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// A client played by this process, with a session that is spliced over the wire.
 struct Site {

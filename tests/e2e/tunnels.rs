@@ -10,7 +10,7 @@ use sluice_tests::{
     },
     path::Path,
     server::{PASSWORD, Server, USER},
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     tunnel::Form,
     wire::{Connection, Login},
@@ -26,18 +26,12 @@ pub(crate) const CASES: &[Case] = &[
     Case::new("narrow_ones", narrow_ones).only(Path::Wire),
     Case::new("neighbours_of_one", neighbours_of_one)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("ip_in_ip", ip_in_ip)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS)
+        .between_hosts()
         .tool("/sys/module/ipip"),
 ];
-
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// Which links of a topology may be tunnels: where two hosts are one, the link between them carries nothing.
 fn links(topology: Topology) -> &'static [&'static [Link]] {

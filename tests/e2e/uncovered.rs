@@ -11,7 +11,7 @@ use sluice_tests::{
     path::Path,
     server::{PASSWORD, Server, USER},
     sluice::Line,
-    stage::{Front, Setting, Stage},
+    stage::{Front, Stage},
     topology::{Hosts, Topology},
     tunnel::{Form, Tunnel},
     wait,
@@ -25,28 +25,21 @@ use std::{
 };
 
 pub(crate) const CASES: &[Case] = &[
-    Case::new("held", held)
-        .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+    Case::new("held", held).only(Path::Wire).between_hosts(),
     Case::new("not_for_ever", not_for_ever)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
     Case::new("relayed_before", relayed_before)
         .only(Path::Wire)
-        .except(is_no_gateway, BETWEEN_HOSTS),
+        .between_hosts(),
 ];
 
-const BETWEEN_HOSTS: &str = "all three on hosts of their own, it is about the links between them";
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Kinds of link layers, of `linux/if_arp.h`: one that the programs cannot read, and none.
 const UNREADABLE: u32 = 513;
 const NONE: u32 = 0xfffe;
 /// More than has bypassed towards the node: the tail would be new to it.
 const LONG: usize = 5000;
-
-fn is_no_gateway(setting: Setting) -> bool {
-    setting.topology != Topology::Gateway
-}
 
 /// A host with an address of its own, and its interface of the second link.
 struct End {

@@ -23,6 +23,7 @@ mod packet;
 pub mod path;
 pub mod pattern;
 pub mod place;
+pub mod port;
 pub mod process;
 pub mod python;
 pub mod raw_tcp;

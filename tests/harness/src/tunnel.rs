@@ -67,14 +67,17 @@ impl Tunnel {
         let is_over = Arc::new(AtomicBool::new(false));
         let seen = Arc::new(Mutex::new(Arrived::default()));
         let ports = Arc::new(Mutex::new(BTreeMap::new()));
-        // Of the other direction nobody asks.
-        let back = Arc::new(Mutex::new(BTreeMap::new()));
-        let ways = [(&left, &right, &ports), (&right, &left, &back)];
-        let ways =
-            ways.map(|(from, to, ports)| (Arc::clone(from), Arc::clone(to), Arc::clone(ports)));
+        let ways = [
+            (
+                Arc::clone(&left),
+                Arc::clone(&right),
+                Some(Arc::clone(&ports)),
+            ),
+            (right, Arc::clone(&left), None),
+        ];
         let threads = ways.into_iter().map(|(from, to, ports)| {
             let (is_over, seen) = (Arc::clone(&is_over), Arc::clone(&seen));
-            thread::spawn(move || carry(&from, &to, &is_over, &seen, &ports))
+            thread::spawn(move || carry(&from, &to, &is_over, &seen, ports.as_deref()))
         });
         Ok(Self {
             threads: threads.collect(),
@@ -122,13 +125,13 @@ impl Drop for Tunnel {
     }
 }
 
-/// One direction.
+/// One direction. What it carries is counted by its ports where somebody asks for that.
 fn carry(
     from: &File,
     to: &File,
     is_over: &AtomicBool,
     seen: &Mutex<Arrived>,
-    ports: &Mutex<BTreeMap<u16, u64>>,
+    ports: Option<&Mutex<BTreeMap<u16, u64>>>,
 ) -> Result<()> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     while !is_over.load(Ordering::Relaxed) {
@@ -144,10 +147,12 @@ fn carry(
         seen.lock()
             .unwrap_or_else(PoisonError::into_inner)
             .add_packet(bytes);
-        let of_packet = bytes.get(HEADER_BYTES..).and_then(packet::ports);
-        for port in of_packet.into_iter().flatten() {
+        if let Some(ports) = ports {
+            let of_packet = bytes.get(HEADER_BYTES..).and_then(packet::ports);
             let mut ports = ports.lock().unwrap_or_else(PoisonError::into_inner);
-            *ports.entry(port).or_default() += 1;
+            for port in of_packet.into_iter().flatten() {
+                *ports.entry(port).or_default() += 1;
+            }
         }
         // Refused (the other interface is down, or full) is lost, as on any link.
         let _is_sent = (&*to).write(bytes);

@@ -1,6 +1,7 @@
 //! Connections that are left: at any moment, in any way, and many short ones from few ports.
 
 use crate::{
+    port::bound,
     topology::Topology,
     torture::{
         client::Client,
@@ -12,7 +13,7 @@ use crate::{
     wire::{Connection, Outcome, command as payload, frame},
 };
 use anyhow::{Context as _, Result, bail, ensure};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{SockRef, Socket};
 use std::{
     fmt,
     io::{ErrorKind, Read as _},
@@ -219,14 +220,13 @@ impl Client<'_> {
         };
         let number = 20_000 + topology * 2000 + self.number * plan::PORTS + port;
         let from = SocketAddr::new(world.hosts().client.address(), u16::try_from(number)?);
-        let socket = Socket::new(Domain::for_address(from), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
         let timeout = self.scene.patience;
-        let bound = socket
-            .bind(&from.into())
-            .and_then(|()| socket.connect_timeout(&world.address().into(), timeout));
-        match bound {
-            Ok(()) => {
+        let connect = |socket: Socket| {
+            socket.connect_timeout(&world.address().into(), timeout)?;
+            Ok(socket)
+        };
+        match bound(from).and_then(connect) {
+            Ok(socket) => {
                 let bit = 1 << port;
                 if self.used_ports & bit != 0 {
                     tally::count(&self.scene.tally.reused_ports);
