@@ -307,7 +307,9 @@ impl Kernel {
             return;
         };
         let ask = |coverage: &Coverage| {
-            let found = reroute::turns(&self.records, &host, |index| coverage.sees(index));
+            let found = reroute::turns(&self.records, &host, |index| {
+                coverage.seen().contains(&index)
+            });
             found.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the ways of sessions on the wire are not known");
                 Found::default()
@@ -322,7 +324,7 @@ impl Kernel {
             found = ask(coverage);
         }
         // Behind the programs, which what comes back by the new way must meet.
-        let is_covered = |turn: &&Turn| coverage.sees(turn.interface());
+        let is_covered = |turn: &&Turn| coverage.seen().contains(&turn.interface());
         let covered = found.turns.iter().filter(is_covered);
         let connections = covered.filter(|turn| turn.take()).count();
         if connections > 0 {

@@ -95,7 +95,7 @@ async fn follow(mut kernel: Kernel, process: oneshot::Receiver<Arc<Process>>) {
         tokio::select! {
             followed = kernel.follow() => match followed {
                 Ok(sessions) => {
-                    mailbox::end_strays(&process, &sessions);
+                    mailbox::end_strays(&process, sessions);
                     continue;
                 }
                 Err(error) => {

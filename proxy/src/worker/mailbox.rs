@@ -1,7 +1,7 @@
 //! Words between workers: what one asks of another's sessions. A mailbox holds at most one word of every session, as a session waits
 //! for its answer.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::HashSet, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc::UnboundedReceiver, oneshot},
@@ -49,7 +49,7 @@ pub(super) enum Mail {
     /// End all sessions.
     EndAll(End),
     /// End those with these numbers that are its own: they have no way over covered interfaces.
-    EndStrays(Vec<u64>),
+    EndStrays(Arc<HashSet<u64>>),
     /// End.
     Stop,
 }
@@ -142,10 +142,11 @@ pub(super) async fn stop_splicing(process: &Process) {
 }
 
 /// Ends these sessions on the wire, wherever they are.
-pub(super) fn end_strays(process: &Process, numbers: &[u64]) {
+pub(super) fn end_strays(process: &Process, numbers: Vec<u64>) {
+    let numbers: Arc<HashSet<u64>> = Arc::new(numbers.into_iter().collect());
     for mailbox in &process.mailboxes {
         // A worker that has stopped has none.
-        let _ = mailbox.send(Mail::EndStrays(numbers.to_vec()));
+        let _ = mailbox.send(Mail::EndStrays(Arc::clone(&numbers)));
     }
 }
 

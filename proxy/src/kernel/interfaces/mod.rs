@@ -196,12 +196,7 @@ impl Coverage {
         self.guard.is_some()
     }
 
-    /// Whether the programs see what this host's sockets send and get by this interface.
-    pub(super) fn sees(&self, index: u32) -> bool {
-        self.seen.contains(&index)
-    }
-
-    /// Of how many that is true.
+    /// The interfaces of which the programs see what this host's sockets send and get there.
     pub(super) const fn seen(&self) -> &BTreeSet<u32> {
         &self.seen
     }
