@@ -14,15 +14,19 @@ use sluice_tests::{
     stage::{Front, Setting, Stage},
     topology::{Hosts, Topology},
     wait,
-    wire::{Connection, command},
+    wire::{Connection, Response, command},
 };
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
 pub(crate) const CASES: &[Case] = &[
     Case::new("lists", lists).daemon(),
     Case::new("kill_at_another", kill_at_another).daemon(),
     Case::new("kill_query_at_another", kill_query_at_another).daemon(),
     Case::new("peer_down", peer_down).daemon(),
+    Case::new("silent_names", silent_names)
+        .daemon()
+        .root()
+        .local(),
     Case::new("found_under_a_name", found_under_a_name)
         .daemon()
         .root()
@@ -79,10 +83,13 @@ fn two(stage: &Stage) -> Result<[Front; 2]> {
 
 /// The column of this name in a list, for each row.
 fn column(connection: &mut Connection, sql: &str, name: &str) -> Result<Vec<Option<String>>> {
-    let response = connection.run(sql)?;
+    column_of(&connection.run(sql)?, name).with_context(|| sql.to_owned())
+}
+
+fn column_of(response: &Response, name: &str) -> Result<Vec<Option<String>>> {
     let columns = response.columns()?;
     let at = columns.iter().position(|column| column.name == name);
-    let at = at.with_context(|| format!("no {name} in {sql}"))?;
+    let at = at.with_context(|| format!("no {name}"))?;
     let rows = response.texts()?.into_iter();
     rows.map(|row| row.get(at).cloned().context("a short row"))
         .collect()
@@ -264,4 +271,35 @@ fn found_under_a_name(stage: &Stage) -> Result<()> {
         }
         Ok(())
     })?
+}
+
+/// A name server that does not answer takes no time of the peers whose names are known, nor of the daemon's end.
+fn silent_names(stage: &Stage) -> Result<()> {
+    let [one, two, node, client] = named(stage)?;
+    let node = mariadb::start(&[], &node)?;
+    let name_server = IpAddr::from(Ipv4Addr::LOCALHOST);
+    one.netns().context("no network")?.ask_at(name_server);
+    let _silent = client.enter(|| UdpSocket::bind((name_server, 53)))??;
+    let port = two.free_address()?.port();
+    let names = ["silent.example", "mute.example", NAME].map(|name| format!("{name}:{port}"));
+    let start = |id: u32, host: &Host, peers: &[String]| {
+        let config = configured(id, peers, node.address());
+        let listen = SocketAddr::new(host.address(), port).to_string();
+        Front::start_with_config(stage.setting(), host, &config, &["--listen", &listen])
+    };
+    let (front, other) = (start(1, &one, &names)?, start(2, &two, &names[2..])?);
+    client.enter(|| -> Result<()> {
+        let session = other.open(USER, PASSWORD)?;
+        let mut root = front.open(ROOT, "")?;
+        let list = "SHOW PROXYSESSION GLOBAL";
+        let response = root.run(list)?;
+        let ids = column_of(&response, "Id")?;
+        ensure!(ids.contains(&Some(id(&session).to_string())), "{ids:?}");
+        let errors = column_of(&response, "proxy_error")?;
+        let late = "the name has no address in time";
+        assert_eq!(errors.iter().flatten().collect::<Vec<_>>(), [late, late]);
+        Ok(())
+    })??;
+    assert_eq!(front.daemon()?.stop()?, 0);
+    Ok(())
 }

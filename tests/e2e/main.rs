@@ -11,7 +11,7 @@
 //!
 //! `SLUICE_TEST_DIRECT=1` leaves the daemon out, to check the tests themselves. `SLUICE_TEST_WIRE=0` has sessions with a remote end relayed,
 //! where else they take the wire path. `SLUICE_TEST_ONLY` is a list of parts of names, with commas: others are not run.
-//! `SLUICE_TEST_SLOWNESS=10` gives everything ten times the time, for an emulated machine.
+//! What fails beside three others runs once more, alone; `SLUICE_TEST_AGAIN=0` leaves that out. `SLUICE_TEST_SLOWNESS=10` gives everything ten times the time, for an emulated machine.
 #![expect(
     clippy::print_stderr,
     reason = "what was left out, and why, belongs on the screen"
@@ -20,6 +20,7 @@
 mod abandoned;
 mod admin_prepared;
 mod after_error;
+mod again;
 mod attribute;
 mod autocommit;
 mod backslash;
@@ -106,7 +107,7 @@ mod variables;
 
 use anyhow::Result;
 use case::Case;
-use libtest_mimic::{Arguments, Failed, Trial};
+use libtest_mimic::Arguments;
 use sluice_tests::{
     overrun, place,
     rights::{self as harness_rights, Rights},
@@ -114,7 +115,7 @@ use sluice_tests::{
     stage::{self, Setting, Stage},
     wait,
 };
-use std::{collections::BTreeMap, env, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, env, process::ExitCode, sync::Arc, time::Duration};
 
 /// Far more than any test takes, but for those that count to a million.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -218,7 +219,7 @@ fn main() -> Result<ExitCode> {
     arguments.test_threads = arguments.test_threads.or(Some(THREADS));
     place::sweep()?;
     let mut left_out = BTreeMap::<&str, Vec<String>>::new();
-    let mut trials = Vec::new();
+    let mut planned = Vec::new();
     let only = env::var("SLUICE_TEST_ONLY").unwrap_or_default();
     let is_wanted = |name: &str| only.split(',').any(|part| name.contains(part));
     for (module, cases) in CASES {
@@ -237,21 +238,26 @@ fn main() -> Result<ExitCode> {
                     }
                     match case.left_out(*setting, *kind) {
                         Some(reason) => left_out.entry(reason).or_default().push(name),
-                        None => trials.push(trial(name, *case, *setting, *kind)),
+                        None => planned.push(Arc::new(Planned {
+                            name,
+                            case: *case,
+                            setting: *setting,
+                            kind: *kind,
+                        })),
                     }
                 }
             }
         }
     }
     let list_only = arguments.list;
-    let conclusion = libtest_mimic::run(&arguments, trials);
+    let code = again::run(arguments, &planned);
     if !list_only {
         for (reason, names) in &left_out {
             eprintln!("left out: {reason}: {}", names.join(" "));
         }
     }
     stage::tear_down()?;
-    Ok(conclusion.exit_code())
+    Ok(code)
 }
 
 /// The settings in which the module's cases run.
@@ -265,17 +271,26 @@ fn settings(module: &str) -> Vec<Setting> {
     settings
 }
 
-fn trial(name: String, case: Case, setting: Setting, kind: Kind) -> Trial {
-    Trial::test(name, move || {
+/// A case in one setting, with one make of server.
+struct Planned {
+    name: String,
+    case: Case,
+    setting: Setting,
+    kind: Kind,
+}
+
+impl Planned {
+    /// Runs it in the time that it has.
+    fn play(&self) -> Result<()> {
         let limit = if liars::endures() {
             LIMIT_OF_ENDURANCE
         } else {
             LIMIT
         };
+        let (case, setting, kind) = (self.case, self.setting, self.kind);
         overrun::within(wait::in_time(limit), move || {
             Stage::get(setting, kind)?.play(case.run)
         })
         .flatten()
-        .map_err(|error| Failed::from(format!("{error:#}")))
-    })
+    }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 use tokio::{
     net::lookup_host,
+    task::JoinSet,
     time::{Instant, timeout_at},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     },
     config::{Account, NodeTls, Settings, TlsMode},
     net::path::is_local,
-    node::MonitorError,
+    node::{MonitorError, Pending},
     session::CsId,
 };
 
@@ -31,47 +32,71 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
         Err(why) => return all_silent(&settings, &why),
     };
     let mut peers = Vec::new();
-    let mut asked = Vec::new();
-    for (name, found) in addresses(&settings, deadline).await {
+    let mut asked: Vec<Asked> = Vec::new();
+    let mut lookups = lookups(&settings, deadline);
+    while let Some(looked_up) = lookups.join_next().await {
+        // Nobody aborts them, and none panics.
+        let Ok((position, name, found)) = looked_up else {
+            continue;
+        };
         let addresses = match found {
             Ok(addresses) => addresses,
             Err(why) => {
-                peers.push(silent(name, why));
+                peers.push((position, silent(name, why)));
                 continue;
             }
         };
         for address in addresses {
-            let is_known = asked.iter().any(|(known, _)| *known == address);
+            let is_known = asked.iter().any(|known| known.address == address);
             if is_known || is_self(process.host.listen, address) {
                 continue;
             }
             let ask = |statement| process.monitor.ask_peer(address, &account, statement);
-            let answers: Vec<_> = question.statements().into_iter().map(ask).collect();
-            asked.push((address, answers));
+            asked.push(Asked {
+                position,
+                address,
+                answers: question.statements().into_iter().map(ask).collect(),
+            });
         }
     }
-    for (address, pending) in asked {
+    for peer in asked {
+        let position = peer.position;
+        let told = peer.told(&settings, question, deadline).await;
+        peers.push((position, told));
+    }
+    peers.sort_by_key(|(position, _)| *position);
+    peers.into_iter().map(|(_, peer)| peer).collect()
+}
+
+/// A peer that has been asked.
+struct Asked {
+    /// Where in the configuration's list its name is.
+    position: usize,
+    address: SocketAddr,
+    answers: Vec<Pending>,
+}
+
+impl Asked {
+    /// What it says, or why it says nothing.
+    async fn told(self, settings: &Settings, question: Question, deadline: Instant) -> Peer {
         let answers = async {
-            let mut answers = Vec::with_capacity(pending.len());
-            for answer in pending {
+            let mut answers = Vec::with_capacity(self.answers.len());
+            for answer in self.answers {
                 answers.push(answer.result().await.map_err(|error| error.to_string())?);
             }
             question.read(settings.proxy_id, answers)
         };
         let told = timeout_at(deadline, answers).await;
         let late = || {
-            format!(
-                "no answer in {}",
-                humantime::format_duration(settings.fleet.timeout)
-            )
+            let patience = humantime::format_duration(settings.fleet.timeout);
+            format!("no answer in {patience}")
         };
-        peers.push(Peer {
-            name: address.to_string(),
-            address: Some(address),
+        Peer {
+            name: self.address.to_string(),
+            address: Some(self.address),
             told: told.unwrap_or_else(|_elapsed| Err(late())),
-        });
+        }
     }
-    peers
 }
 
 /// Whether a proxy that listens there is the one at this address: on one host several may have the same port, at an address each.
@@ -128,22 +153,22 @@ async fn account(settings: &Settings) -> Result<Account, String> {
     })
 }
 
-/// Where the peers listen, by the names in the configuration.
-async fn addresses(
-    settings: &Settings,
-    deadline: Instant,
-) -> Vec<(String, Result<BTreeSet<SocketAddr>, String>)> {
-    let mut all = Vec::new();
-    for peer in &settings.fleet.peers {
-        let name = peer.to_string();
+/// A name's place in the configuration, the name, and its addresses or why there are none.
+type LookedUp = (usize, String, Result<BTreeSet<SocketAddr>, String>);
+
+/// Where the peers listen, by the names in the configuration: all are looked up at once, so that a name server that is silent for one takes no
+/// other's time.
+fn lookups(settings: &Settings, deadline: Instant) -> JoinSet<LookedUp> {
+    let names = settings.fleet.peers.iter().map(ToString::to_string);
+    let look_up = |(position, name): (usize, String)| async move {
         let found = match timeout_at(deadline, lookup_host(name.clone())).await {
             Ok(Ok(found)) => Ok(found.collect()),
             Ok(Err(error)) => Err(format!("the name has no address: {error}")),
             Err(_elapsed) => Err("the name has no address in time".to_owned()),
         };
-        all.push((name, found));
-    }
-    all
+        (position, name, found)
+    };
+    names.enumerate().map(look_up).collect()
 }
 
 fn silent(name: String, why: String) -> Peer {

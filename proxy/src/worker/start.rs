@@ -10,7 +10,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use rustix::thread::CapabilitySet;
@@ -48,6 +48,10 @@ use crate::{
     privilege,
     session::IdSequence,
 };
+
+/// How long a worker's end waits for what blocks a thread: a change of the configuration's file is done by then, a name server that is silent
+/// is not waited for.
+const PATIENCE_WITH_BLOCKING: Duration = Duration::from_secs(1);
 
 /// Runs the proxy until SIGTERM or SIGINT.
 ///
@@ -316,6 +320,8 @@ fn work(
         sessions = worker.registry.len(),
         "worker stopped"
     );
+    drop(tasks);
+    runtime.shutdown_timeout(PATIENCE_WITH_BLOCKING);
 }
 
 /// What a worker's sessions write together, where the kernel can.

@@ -22,6 +22,8 @@ pub struct Netns {
     file: File,
     /// What `/etc/hosts` holds for the programs that [`Netns::inside`] starts.
     names: Mutex<String>,
+    /// What `/etc/resolv.conf` holds for them; none: the machine's.
+    resolver: Mutex<Option<String>>,
 }
 
 impl Netns {
@@ -43,6 +45,7 @@ impl Netns {
         let netns = Self {
             file: wait::joined(made.join(), "the thread that makes a network")??,
             names: Mutex::new("127.0.0.1 localhost\n::1 localhost\n".to_owned()),
+            resolver: Mutex::default(),
         };
         netns.ip(&["link", "set", "lo", "up"])?;
         Ok(netns)
@@ -77,6 +80,12 @@ impl Netns {
         names.extend([&address.to_string(), " ", name, "\n"]);
     }
 
+    /// Has the programs of [`Netns::inside`] ask the name server at this address for other names, once each, and wait half a minute.
+    pub fn ask_at(&self, name_server: IpAddr) {
+        let text = format!("nameserver {name_server}\noptions attempts:1 timeout:30\n");
+        *self.resolver.lock().unwrap_or_else(PoisonError::into_inner) = Some(text);
+    }
+
     /// Its descriptor's name, for programs that take one where others take a namespace's.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!(
@@ -86,24 +95,32 @@ impl Netns {
         ))
     }
 
-    /// The same command, run in this network and with its names in `/etc/hosts`. (`ip netns exec` would do this too, but hides the cgroup
+    /// The same command, run in this network, with its names in `/etc/hosts` and its name server in `/etc/resolv.conf`. (`ip netns exec` would do this too, but hides the cgroup
     /// mounts.)
     ///
     /// # Errors
     ///
-    /// When the file of names cannot be written.
+    /// When the files cannot be written.
     pub fn inside(&self, command: &Command) -> Result<Command> {
-        let hosts = place::fresh("netns")?.join("hosts");
-        fs::write(
-            &hosts,
-            &*self.names.lock().unwrap_or_else(PoisonError::into_inner),
-        )?;
+        let place = place::fresh("netns")?;
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        fs::write(place.join("hosts"), &*names)?;
+        let resolver = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mounts = vec!["hosts"];
+        if let Some(resolver) = &*resolver {
+            fs::write(place.join("resolv.conf"), resolver)?;
+            mounts.push("resolv.conf");
+        }
+        let mounts: String = mounts
+            .iter()
+            .map(|file| format!("mount --bind \"$0/{file}\" /etc/{file} && "))
+            .collect();
         let mut outer = Command::new("nsenter");
         outer
             .arg(format!("--net={}", self.path().display()))
             .args(["--", "unshare", "--mount", "sh", "-c"])
-            .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
-            .arg(hosts)
+            .arg(mounts + "exec \"$@\"")
+            .arg(place)
             .arg(command.get_program())
             .args(command.get_args());
         if let Some(folder) = command.get_current_dir() {
