@@ -106,15 +106,12 @@ impl Netns {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         fs::write(place.join("hosts"), &*names)?;
         let resolver = self.resolver.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut mounts = vec!["hosts"];
+        let mount = |file| format!("mount --bind \"$0/{file}\" /etc/{file} && ");
+        let mut mounts = mount("hosts");
         if let Some(resolver) = &*resolver {
             fs::write(place.join("resolv.conf"), resolver)?;
-            mounts.push("resolv.conf");
+            mounts += &mount("resolv.conf");
         }
-        let mounts: String = mounts
-            .iter()
-            .map(|file| format!("mount --bind \"$0/{file}\" /etc/{file} && "))
-            .collect();
         let mut outer = Command::new("nsenter");
         outer
             .arg(format!("--net={}", self.path().display()))

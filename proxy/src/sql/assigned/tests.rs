@@ -52,6 +52,8 @@ const CASES: &[(&str, &str)] = &[
     ),
     ("SET CHARACTER SET latin1", NAMES),
     ("SET CHARSET latin1", NAMES),
+    ("SET NAMES DEFAULT", NAMES),
+    ("SET CHARACTER SET DEFAULT", NAMES),
     ("SET names = 1", "names"),
     ("SET PASSWORD = 'x', @a = 1", "@a"),
     ("SET PASSWORD FOR u@h = PASSWORD('x')", ""),
