@@ -2,7 +2,7 @@
 
 use crate::{
     host::Host,
-    place,
+    place, port,
     process::{self, Process},
     wait,
     wire::{Connection, Login},
@@ -115,6 +115,8 @@ impl Server {
         let folder = place::fresh(recipe.kind.name())?;
         (recipe.prepare)(&folder)?;
         let address = recipe.host.free_address()?;
+        // Until it listens nobody else may: a daemon that takes any port would answer in its place, with another server's accounts.
+        let _held = recipe.host.enter(|| port::bound(address))??;
         let command = (recipe.command)(&folder, address)?;
         let program = command.get_program().to_owned();
         let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
