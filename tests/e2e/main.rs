@@ -87,6 +87,7 @@ mod split;
 mod split_ids;
 mod split_legs;
 mod split_mysql;
+mod split_oceanbase;
 mod split_own_writes;
 mod split_parked;
 mod split_prepared;
@@ -187,6 +188,7 @@ const CASES: &[(&str, &[Case])] = &[
     ("split_ids", split_ids::CASES),
     ("split_legs", split_legs::CASES),
     ("split_mysql", split_mysql::CASES),
+    ("split_oceanbase", split_oceanbase::CASES),
     ("split_own_writes", split_own_writes::CASES),
     ("split_parked", split_parked::CASES),
     ("split_prepared", split_prepared::CASES),

@@ -25,6 +25,8 @@ use crate::{
 
 /// The longest answer that is kept, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+/// What a replica of `OceanBase` is told before it is read from.
+const READ_WEAKLY: &str = "SET @@SESSION.ob_read_consistency = 'WEAK'";
 /// Errors with which a node leaves: `ER_SERVER_SHUTDOWN`, `ER_CONNECTION_KILLED` (`MariaDB`), `ER_CLIENT_INTERACTION_TIMEOUT` (`MySQL`).
 /// They are said unasked, and meant for the client.
 const FAREWELLS: [u16; 3] = [SERVER_SHUTDOWN.number, 1927, 4031];
@@ -127,21 +129,49 @@ impl Asked<'_> {
     /// # Errors
     /// Why it cannot be used.
     pub(super) async fn tell(&mut self, packet: &[u8], deadline: Instant) -> Result<(), String> {
+        self.suggest(packet, deadline).await?.map_err(|error| {
+            format!(
+                "the node does not take the session's state: error {}: {}",
+                error.number,
+                error.message_lossy()
+            )
+        })
+    }
+
+    /// The same where the node may refuse. The inner error is what it says.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) async fn suggest(
+        &mut self,
+        packet: &[u8],
+        deadline: Instant,
+    ) -> Result<Result<(), ErrPacket>, String> {
         let capabilities = self.capabilities;
         let answer = timeout_at(deadline, self.ask_packet(packet))
             .await
             .map_err(|_elapsed| "the node does not take the session's state in time")?
             .map_err(|_end| "the node has closed the connection")?
             .ok_or("the node's answer to the session's state is too long")?;
-        match Rows::parse(answer, capabilities) {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(format!(
-                "the node does not take the session's state: error {}: {}",
-                error.number,
-                error.message_lossy()
-            )),
-            Err(_malformed) => Err("the node has given no answer that can be read".to_owned()),
+        let answer = Rows::parse(answer, capabilities);
+        let answer =
+            answer.map_err(|_malformed| "the node has given no answer that can be read")?;
+        Ok(answer.map(drop))
+    }
+
+    /// Has an `OceanBase` node read from its own replica: unless it is told, it asks the leader's node. Before what the session itself has told, which
+    /// may be this variable. A node that does not know it reads as it does.
+    ///
+    /// # Errors
+    /// As [`Asked::tell`].
+    pub(super) async fn read_weakly(&mut self, deadline: Instant) -> Result<(), String> {
+        let packet = self.packet(READ_WEAKLY);
+        let told = self.suggest(&packet, deadline).await?;
+        if let Err(error) = told {
+            let error = error.message_lossy();
+            tracing::debug!(%error, "a replica does not take {READ_WEAKLY}");
         }
+        Ok(())
     }
 
     /// Reads one response to its last byte. What the node says behind it stays in `rest`.

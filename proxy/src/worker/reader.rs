@@ -551,15 +551,15 @@ impl<'a> Serving<'a> {
         // What it is told may be another `sql_mode`.
         aside.escapes.changed();
         let deadline = Instant::now() + SWITCH_TIME;
-        let mut packets = Vec::new();
         if std::mem::take(&mut self.reading.must_reset) {
-            packets.push(BytesMut::from(&RESET[..]));
+            asked.tell(&RESET, deadline).await?;
+            if aside.target.with_tenant {
+                asked.read_weakly(deadline).await?;
+            }
         }
         let used = db.map(|db| format!("USE `{}`", db.replace('`', "``")));
         for sql in used.into_iter().chain(set) {
-            packets.push(asked.packet(&sql));
-        }
-        for packet in packets {
+            let packet = asked.packet(&sql);
             asked.tell(&packet, deadline).await?;
         }
         let ss_id = aside.ss_id;

@@ -239,14 +239,19 @@ impl<'a> Serving<'a> {
         sql: &str,
         deadline: Instant,
     ) -> Result<(), String> {
-        let mut asked = Asked {
+        let mut asked = self.asked_of(fresh);
+        let packet = asked.packet(sql);
+        asked.tell(&packet, deadline).await
+    }
+
+    /// A fresh server session, to be asked something.
+    fn asked_of<'s>(&'s self, fresh: &'s mut Fresh<'a>) -> Asked<'s> {
+        Asked {
             worker: self.worker,
             node: &fresh.leg,
             rest: &mut fresh.rest,
             capabilities: self.capabilities,
-        };
-        let packet = asked.packet(sql);
-        asked.tell(&packet, deadline).await
+        }
     }
 
     /// What a fresh server session must be told where the old one cannot be asked any more, as far as that is known.
@@ -324,6 +329,10 @@ impl<'a> Serving<'a> {
             Err(Refusal::Said(_) | Refusal::Statements(_)) => {}
         }
         let mut fresh = opened?;
+        if seat == Seat::Reader && fresh.target.with_tenant {
+            let tell = self.asked_of(&mut fresh).read_weakly(deadline).await;
+            tell.map_err(Refusal::Silent)?;
+        }
         if let Some(sql) = told {
             let tell = self.tell(&mut fresh, sql, deadline);
             tell.await.map_err(Refusal::Silent)?;
