@@ -142,7 +142,7 @@ impl Asked<'_> {
     ///
     /// # Errors
     /// As there.
-    pub(super) async fn suggest(
+    async fn suggest(
         &mut self,
         packet: &[u8],
         deadline: Instant,

@@ -32,7 +32,7 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
         Err(why) => return all_silent(&settings, &why),
     };
     let mut peers = Vec::new();
-    let mut asked: Vec<Asked> = Vec::new();
+    let mut asked: Vec<AskedPeer> = Vec::new();
     let mut lookups = lookups(&settings, deadline);
     while let Some(looked_up) = lookups.join_next().await {
         // Nobody aborts them, and none panics.
@@ -52,7 +52,7 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
                 continue;
             }
             let ask = |statement| process.monitor.ask_peer(address, &account, statement);
-            asked.push(Asked {
+            asked.push(AskedPeer {
                 position,
                 address,
                 answers: question.statements().into_iter().map(ask).collect(),
@@ -69,14 +69,14 @@ pub(super) async fn ask(process: &Process, question: Question) -> Vec<Peer> {
 }
 
 /// A peer that has been asked.
-struct Asked {
+struct AskedPeer {
     /// Where in the configuration's list its name is.
     position: usize,
     address: SocketAddr,
     answers: Vec<Pending>,
 }
 
-impl Asked {
+impl AskedPeer {
     /// What it says, or why it says nothing.
     async fn told(self, settings: &Settings, question: Question, deadline: Instant) -> Peer {
         let answers = async {
